@@ -1,0 +1,123 @@
+"""The wire formats: how an event and a prediction lie in a Kafka message's value.
+
+Every message starts with what accounting needs, and a prediction carries that part on unchanged.
+
+binary (little-endian), 48 bytes and then the float32 values, C order:
+    offset  0  4s   magic "CRAY"
+            4  u8   version, 1
+            5  u8   flags: bit 0 set on a probe
+            6  u16  zero
+            8  u32  number of data points n
+           12  u32  zero
+           16  u64  sequence number
+           24  i64  due time, ns since the epoch
+           32  u32  number of dimensions of one data point, 1 to 3
+           36  3u32 the dimensions, unused ones 0
+json: the original's object, in both directions (see Json).
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+MAGIC = b"CRAY\x01"
+PROBE = 1
+CARRIED = 32  # bytes of the binary header that a prediction repeats
+HEADER = 48
+_CARRIED = struct.Struct("<4sBBHIIQq")
+_SHAPE = struct.Struct("<4I")
+_STAMP = struct.Struct("<Qq")
+_POINTS = struct.Struct("<I")
+
+
+class MalformedEvent(ValueError):
+    """A message that is not an event of this run; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What accounting needs of a message."""
+
+    sequence: int
+    due_ns: int
+    points: int
+    probe: bool
+
+
+def _shape_bytes(shape: tuple[int, ...]) -> bytes:
+    if not 1 <= len(shape) <= 3:
+        raise ValueError(f"a data point has 1 to 3 dimensions, not {len(shape)}")
+    return _SHAPE.pack(len(shape), *shape, *([0] * (3 - len(shape))))
+
+
+class Binary:
+    """The binary codec for one model: its data points' shape in, its number of outputs out."""
+
+    name = "binary"
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int):
+        self.input_shape = tuple(input_shape)
+        self.outputs = outputs
+        self._input_shape_bytes = _shape_bytes(self.input_shape)
+        self._output_shape_bytes = _shape_bytes((outputs,))
+        self._point_bytes = 4 * int(np.prod(self.input_shape))
+
+    def encode_body(self, values: np.ndarray) -> bytes:
+        """The part of an event that does not change with its sequence and due time: float32[n, *input_shape]."""
+        values = np.ascontiguousarray(values, dtype="<f4")
+        if values.shape[1:] != self.input_shape:
+            raise ValueError(f"data points of shape {values.shape[1:]}, expected {self.input_shape}")
+        return self._input_shape_bytes + values.tobytes()
+
+    def stamp(self, body: bytes, points: int, sequence: int, due_ns: int, probe: bool = False) -> bytes:
+        """A whole event from a body: the only work that the producer does for each event."""
+        return _CARRIED.pack(b"CRAY", 1, PROBE if probe else 0, 0, points, 0, sequence, due_ns) + body
+
+    def _points(self, event: bytes) -> int:
+        if event[:5] != MAGIC or len(event) < HEADER:
+            raise MalformedEvent(f"not a binary event of version 1: {len(event)} bytes that start with {event[:5]!r}")
+        points = _POINTS.unpack_from(event, 8)[0]
+        if len(event) != HEADER + points * self._point_bytes or event[CARRIED:HEADER] != self._input_shape_bytes:
+            raise MalformedEvent(
+                f"an event of {len(event)} bytes whose header says {points} data points and shape"
+                f" {_SHAPE.unpack_from(event, CARRIED)}; this model takes {self.input_shape}"
+            )
+        return points
+
+    def decode(self, event: bytes) -> np.ndarray:
+        """The data points of one event, float32[n, *input_shape], a read-only view of its bytes."""
+        points = self._points(event)
+        return np.frombuffer(event, "<f4", offset=HEADER).reshape(points, *self.input_shape)
+
+    def decode_many(self, events: list[bytes]) -> tuple[np.ndarray, list[int]]:
+        """The data points of all events as one batch, and how many each event has."""
+        counts = [self._points(event) for event in events]
+        length = len(events[0])
+        if counts.count(counts[0]) == len(counts):
+            block = np.frombuffer(b"".join(events), np.uint8).reshape(len(events), length)
+            batch = np.ascontiguousarray(block[:, HEADER:]).view("<f4")
+        else:
+            batch = np.concatenate([np.frombuffer(event, "<f4", offset=HEADER) for event in events])
+        return batch.reshape(sum(counts), *self.input_shape), counts
+
+    def encode_prediction(self, event: bytes, outputs: np.ndarray) -> bytes:
+        """The prediction that answers an event: its header carried on, then float32[n, outputs]."""
+        return event[:CARRIED] + self._output_shape_bytes + outputs.tobytes()
+
+    def read_header(self, message: bytes) -> Header:
+        """The header of an event or a prediction."""
+        if message[:5] != MAGIC or len(message) < HEADER:
+            raise MalformedEvent(f"not a binary message of version 1: {len(message)} bytes")
+        _, _, flags, _, points, _, sequence, due_ns = _CARRIED.unpack_from(message)
+        return Header(sequence, due_ns, points, bool(flags & PROBE))
+
+    def read_prediction(self, message: bytes) -> tuple[Header, np.ndarray]:
+        """A prediction's header and its outputs, float32[n, outputs]."""
+        header = self.read_header(message)
+        if message[CARRIED:HEADER] != self._output_shape_bytes or len(message) != HEADER + 4 * self.outputs * header.points:
+            raise MalformedEvent(f"a prediction of {len(message)} bytes for {header.points} data points of {self.outputs} outputs")
+        return header, np.frombuffer(message, "<f4", offset=HEADER).reshape(header.points, self.outputs)
+
+
+CODECS = {codec.name: codec for codec in (Binary,)}

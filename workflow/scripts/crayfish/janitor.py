@@ -1,0 +1,23 @@
+"""Outlives a harness that is killed: `python -m crayfish.janitor TAG FOLDER`, its standard input held open by the harness.
+
+When that closes, for whatever reason, every process that still carries the tag is killed and the folder is removed.
+"""
+
+import shutil
+import signal
+import sys
+
+from crayfish import stages
+
+
+def main() -> None:
+    tag, folder = sys.argv[1:]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.read()
+    stages.sweep(tag)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

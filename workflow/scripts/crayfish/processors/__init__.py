@@ -1,0 +1,13 @@
+"""The stream processors: one module an engine, discovered from the files here; only the chosen one is imported.
+
+An adapter moves bytes from the input topic through a ScoringOperator to the output topic; it knows nothing of scorers.
+Its docstring states its delivery guarantee, what its parallelism N means, and what it buffers. A module holds
+    JARS        names of the jar sets (envs/java/NAME.yaml) that it needs
+    DELIVERIES  the delivery guarantees that it offers: "at_least_once", "exactly_once"
+    refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
+    run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls
+                                    ready() once, when all N parallel instances are up; raises CrayfishError for what
+                                    a user could have caused
+The module itself imports the engine inside run(), so that it can be read in any environment. It is started as
+`python -m crayfish.processors --job FILE` by the engine's own environment, see __main__.py.
+"""

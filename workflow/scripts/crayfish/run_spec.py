@@ -1,0 +1,192 @@
+"""RunSpec: one frozen, validated description of one run, the only thing that a run is told. Job: it, and where things are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+
+from crayfish import discovery
+from crayfish.errors import CrayfishError
+
+CODECS = ("binary",)
+CHOICES = {
+    "processor": discovery.names("processors"),
+    "scorer": discovery.names("scorers"),
+    "model": discovery.names("models"),
+    "dataset": ("fashion_mnist", "synthetic"),
+    "codec": CODECS,
+    "scoring": ("per_event", "vectorised"),
+    "execution": ("auto", "thread", "process"),
+    "delivery": ("at_least_once", "exactly_once"),
+}
+LOADS = ("constant", "poisson", "bursty", "backlog")
+
+
+def _check_type(where: str, value: object, annotation: str) -> None:
+    allowed = {"int": int, "float": (int, float), "str": str}[annotation]
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        name = {"int": "a whole number", "float": "a number", "str": "a text"}[annotation]
+        raise CrayfishError(f"{where}: {value!r} is not {name}")
+
+
+def _build(cls: type, where: str, values: dict) -> dict:
+    """Keyword arguments for a dataclass, checked: no unknown key, none missing, every plain type right."""
+    known = {field.name: field for field in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise CrayfishError(f"{where}.{key}: unknown key; allowed: {', '.join(known)}")
+        if known[key].type in ("int", "float", "str"):
+            _check_type(f"{where}.{key}", value, known[key].type)
+    for name, field in known.items():
+        if field.default is MISSING and name not in values:
+            raise CrayfishError(f"{where}.{name}: missing")
+    return values
+
+
+@dataclass(frozen=True)
+class Load:
+    """One segment of a run: how events arrive, after a warm-up of its own.
+
+    kind: constant, poisson (mean `rate`), bursty (`rate`, and `peak_rate` for `burst_s` every `between_s`), or backlog
+    (all events written before the processor starts: saturation). rate, peak_rate: events/s; times: seconds;
+    batch_size: data points an event. Of a backlog, rate is a pilot's: with the times, it says how many events.
+    """
+
+    kind: str
+    rate: float = 0.0
+    batch_size: int = 1
+    warmup_s: float = 5.0
+    measure_s: float = 20.0
+    peak_rate: float = 0.0
+    burst_s: float = 0.0
+    between_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOADS:
+            raise CrayfishError(f"load.kind: {self.kind!r} is not a load; allowed: {', '.join(LOADS)}")
+        positive = ["batch_size", "measure_s"] + ([] if self.kind == "backlog" else ["rate"])
+        if self.kind == "bursty":
+            positive += ["peak_rate", "burst_s", "between_s"]
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must be more than 0 for a {self.kind} load")
+        for name in ("rate", "warmup_s", "peak_rate", "burst_s", "between_s"):
+            if getattr(self, name) < 0:
+                raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must not be negative")
+
+    def label(self) -> str:
+        """A readable name of it: every field that is not the default."""
+        parts = [self.kind + (f"{self.rate:g}" if self.rate else "")]
+        short = {"batch_size": "b", "warmup_s": "w", "measure_s": "m", "peak_rate": "peak", "burst_s": "burst", "between_s": "every"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in short and value != field.default:
+                parts.append(f"{short[field.name]}{value:g}")
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run. Every field is part of its identity; `identifier` names all that are not the default."""
+
+    processor: str
+    scorer: str
+    segments: tuple[Load, ...]
+    model: str = "ffnn"
+    dataset: str = "fashion_mnist"
+    codec: str = "binary"
+    scoring: str = "per_event"
+    parallelism: int = 1
+    execution: str = "auto"
+    delivery: str = "at_least_once"
+    partitions: int = 8
+    scorer_threads: int = 1
+    seed: int = 1
+    lateness_bound_ms: float = 10.0
+    ready_timeout_s: float = 180.0
+    drain_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise CrayfishError(f"run.{name}: {getattr(self, name)!r} is not known; allowed: {', '.join(allowed)}")
+        for name in ("parallelism", "partitions", "scorer_threads", "lateness_bound_ms", "ready_timeout_s", "drain_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise CrayfishError(f"run.{name}: {getattr(self, name)!r} must be more than 0")
+        if not self.segments:
+            raise CrayfishError("run.segments: a run needs a load")
+        if self.parallelism > self.partitions:
+            raise CrayfishError(
+                f"run.parallelism: {self.parallelism} instances cannot share {self.partitions} partitions:"
+                " raise run.partitions or lower the parallelism"
+            )
+        if self.saturated and len(self.segments) > 1:
+            raise CrayfishError("run.segments: a backlog is a run of its own")
+        adapter, scorer = discovery.load("processors", self.processor), discovery.load("scorers", self.scorer)
+        model = discovery.load("models", self.model)
+        if self.delivery not in adapter.DELIVERIES:
+            raise CrayfishError(
+                f"run.delivery: {self.processor} does not offer {self.delivery!r}; allowed: {', '.join(adapter.DELIVERIES)}"
+            )
+        if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
+            raise CrayfishError(
+                f"run.scorer: {self.scorer} reads {scorer.FORMAT}, and {self.model} is made in: {', '.join(model.FORMATS)}"
+            )
+        if reason := adapter.refuse(self):
+            raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the run drains a backlog."""
+        return any(load.kind == "backlog" for load in self.segments)
+
+    @property
+    def identifier(self) -> str:
+        """The readable name of the run's folder."""
+        parts = [f"{self.processor}-{self.scorer}-{self.model}"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("processor", "scorer", "model", "segments") and value != field.default:
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                parts.append(text if field.name in CHOICES else f"{field.name}-{text}")
+        return "_".join([*parts, "+".join(load.label() for load in self.segments)])
+
+    def to_json(self) -> str:
+        """One line with sorted keys: equal specs give equal texts."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunSpec:
+        """A spec from parsed JSON or YAML; CrayfishError names the key, the value and what is allowed."""
+        values = _build(cls, "run", dict(values))
+        loads = [Load(**_build(Load, "load", dict(load))) for load in values["segments"]]
+        return cls(**{**values, "segments": tuple(loads)})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A RunSpec and where things are: all that a stage of a run is told. Paths are absolute."""
+
+    spec: RunSpec
+    bootstrap_servers: str
+    input_topic: str
+    output_topic: str
+    group: str  # consumer group or application id: the same one continues where it was
+    input_shape: tuple[int, ...]  # of one data point
+    outputs: int  # of one data point
+    model_path: str | None  # in the scorer's format
+    server_address: str | None  # host:port of an external scorer
+    jars: tuple[str, ...]  # all that the processor and the scorer need
+    java_home: str | None
+    workdir: str  # scratch folder of this stage, removed after the run
+
+    def write(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        values = json.loads(path.read_text())
+        lists = {name: tuple(values[name]) for name in ("input_shape", "jars")}
+        return cls(**{**values, **lists, "spec": RunSpec.from_dict(values["spec"])})

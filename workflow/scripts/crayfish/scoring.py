@@ -1,0 +1,51 @@
+"""ScoringOperator: bytes in, bytes out. Every processor calls this and nothing else."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crayfish.events import CODECS
+
+if TYPE_CHECKING:
+    from crayfish.run_spec import Job
+
+
+class ScoringOperator:
+    """Decodes events, scores them with the job's scorer and encodes the predictions.
+
+    A context manager: the scorer is loaded on entry and released on exit. One operator belongs to one thread.
+    """
+
+    def __init__(self, job: Job):
+        self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self.scorer = import_module(f"crayfish.scorers.{job.spec.scorer}").Scorer(job)
+        self.score_events = self._score_together if job.spec.scoring == "vectorised" else self._score_each
+
+    def __enter__(self) -> ScoringOperator:
+        self.scorer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.scorer.__exit__(*error)
+
+    def score_event(self, event: bytes) -> bytes:
+        """One event to its prediction, by one call of the scorer."""
+        return self.codec.encode_prediction(event, self.scorer.score(self.codec.decode(event)))
+
+    def _score_each(self, events: list[bytes]) -> list[bytes]:
+        return [self.score_event(event) for event in events]
+
+    def _score_together(self, events: list[bytes]) -> list[bytes]:
+        """One call of the scorer for all the data points at hand, whatever number each event has."""
+        if not events:
+            return []
+        batch, counts = self.codec.decode_many(events)
+        outputs = np.ascontiguousarray(self.scorer.score(batch))
+        encode, predictions, start = self.codec.encode_prediction, [], 0
+        for event, count in zip(events, counts, strict=True):
+            predictions.append(encode(event, outputs[start : start + count]))
+            start += count
+        return predictions
