@@ -30,6 +30,15 @@ _SHAPE = struct.Struct("<4I")
 _STAMP = struct.Struct("<Qq")
 _POINTS = struct.Struct("<I")
 
+PREDICTION_HEADER = np.dtype(
+    {
+        "names": ["magic", "flags", "points", "sequence", "due_ns", "shape"],
+        "formats": ["S5", "u1", "<u4", "<i8", "<i8", "V16"],
+        "offsets": [0, 5, 8, 16, 24, 32],
+        "itemsize": HEADER,
+    }
+)
+
 
 class MalformedEvent(ValueError):
     """A message that is not an event of this run; the text says what is wrong with it."""
@@ -118,6 +127,28 @@ class Binary:
         if message[CARRIED:HEADER] != self._output_shape_bytes or len(message) != HEADER + 4 * self.outputs * header.points:
             raise MalformedEvent(f"a prediction of {len(message)} bytes for {header.points} data points of {self.outputs} outputs")
         return header, np.frombuffer(message, "<f4", offset=HEADER).reshape(header.points, self.outputs)
+
+    def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Many predictions at once, grouped by their number of data points, in no particular order.
+
+        Each group: the messages' indices int64[k], their `PREDICTION_HEADER` records [k], outputs float32[k, n, outputs].
+        A message that is not a prediction of this run is in no group.
+        """
+        by_length: dict[int, list[int]] = {}
+        for index, message in enumerate(messages):
+            by_length.setdefault(len(message), []).append(index)
+        groups = []
+        for length, indices in by_length.items():
+            points, rest = divmod(length - HEADER, 4 * self.outputs)
+            if rest or points < 1:
+                continue
+            block = np.frombuffer(b"".join([messages[index] for index in indices]), np.uint8).reshape(-1, length)
+            headers = np.ascontiguousarray(block[:, :HEADER]).view(PREDICTION_HEADER)[:, 0]
+            whole = (headers["magic"] == MAGIC) & (headers["points"] == points)
+            whole &= headers["shape"] == np.void(self._output_shape_bytes)
+            outputs = np.ascontiguousarray(block[:, HEADER:]).view("<f4").reshape(-1, points, self.outputs)
+            groups.append((np.array(indices)[whole], headers[whole], outputs[whole]))
+        return groups
 
 
 CODECS = {codec.name: codec for codec in (Binary,)}

@@ -160,8 +160,12 @@ class RunSpec:
     def from_dict(cls, values: dict) -> RunSpec:
         """A spec from parsed JSON or YAML; CrayfishError names the key, the value and what is allowed."""
         values = _build(cls, "run", dict(values))
-        loads = [Load(**_build(Load, "load", dict(load))) for load in values["segments"]]
-        return cls(**{**values, "segments": tuple(loads)})
+        return cls(**{**values, "segments": cls.loads(values["segments"])})
+
+    @staticmethod
+    def loads(segments: list[dict]) -> tuple[Load, ...]:
+        """The segments of a spec from parsed JSON or YAML."""
+        return tuple(Load(**_build(Load, "load", dict(load))) for load in segments)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+# Crayfish: from training the models to the figures. This file is the table of contents.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/environments.smk"
+include: "rules/jars.smk"
+include: "rules/models.smk"
+include: "rules/runs.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+
+
+rule figures:
+    default_target: True
+    input:
+        expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=["svg", "pdf", "png"]),
+        f"{RESULTS}/tables/runs.csv",
+
+
+rule tables:
+    input:
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, "runs"]),
+
+
+rule environments:
+    input:
+        expand("resources/environments/{env}/python", env=ENVIRONMENTS),

@@ -1,0 +1,113 @@
+"""Run folders with known figures, as execute_run writes them, for the tests of everything that comes after a run.
+
+They are arithmetic, not measurements: latencies are drawn from a lognormal distribution of a given median.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from crayfish import pacing
+from crayfish.run_spec import Load, RunSpec
+
+START_NS = 1_790_000_000_000_000_000
+MACHINE = {"cpu": "Example CPU @ 2.20GHz", "cores": 2, "memory_bytes": 24 * 2**30}
+STAGES = {"broker": 20.0, "processor": 40.0, "producer": 30.0, "consumer": 10.0}  # CPU us an event
+
+
+def spec_of(processor: str, scorer: str, *loads: Load, **fields: object) -> dict:
+    """A RunSpec as a manifest holds it, of systems that need not be there."""
+    known = RunSpec(processor="flink", scorer="noop", segments=loads, **fields)
+    return {**json.loads(known.to_json()), "processor": processor, "scorer": scorer}
+
+
+def folder_of(root: Path, spec: dict, repetition: int) -> Path:
+    """Where a run's files go, named as a run's are."""
+    loads = "+".join(Load(**load).label() for load in spec["segments"])
+    return root / f"{spec['processor']}-{spec['scorer']}_parallelism-{spec['parallelism']}_{loads}" / str(repetition)
+
+
+def appends(load: Load, due: np.ndarray, median_ms: float, capacity: float, random: np.random.Generator) -> np.ndarray:
+    """When each event's prediction is appended, ns: after a lognormal latency or, of a backlog, at the capacity's pace."""
+    if load.kind == "backlog":
+        return due + np.arange(1, len(due) + 1) * int(1e9 / capacity)
+    return due + (median_ms * 1e6 * random.lognormal(0, 0.5, len(due))).astype(np.int64)
+
+
+def write_run(
+    folder: Path,
+    spec: dict,
+    median_ms: float = 5.0,
+    capacity: float = 10_000.0,
+    late_ms: float = 0.1,
+    lost: int = 0,
+    twice: int = 0,
+    warnings: tuple[str, ...] = (),
+    substitutes: tuple[str, ...] = (),
+    seed: int = 1,
+) -> Path:
+    """Write the files of one run and return its folder. `lost` last events of every segment are never answered, and the
+    first `twice` predictions of the run come again at its end."""
+    random = np.random.default_rng(seed)
+    tables, outputs, segments, start, sequence = [], [], [], START_NS, 0
+    for number, load in enumerate(Load(**load) for load in spec["segments"]):
+        due = start + pacing.due_offsets(load, seed=seed)
+        appended = appends(load, due, median_ms, capacity, random)
+        end = max(start + int((load.warmup_s + load.measure_s) * 1e9), int(appended.max()))
+        sequences, answered = np.arange(sequence, sequence + len(due)), slice(0, len(due) - lost)
+        late = (late_ms * 1e6 * random.random(len(due))).astype(np.int64)
+        tables.append(
+            {
+                "sequence": sequences,
+                "segment": np.full(len(due), number, np.int16),
+                "due_ns": due,
+                "sent_ns": due + late,
+                "input_append_ms": (due + late) // 1_000_000,
+                "partition": (sequences % spec["partitions"]).astype(np.int16),
+            }
+        )
+        received = np.full(len(due), -1) if load.kind == "backlog" else appended + 300_000
+        outputs.append({"sequence": sequences, "output_append_ms": appended // 1_000_000, "received_ns": received})
+        outputs[-1] = {name: values[answered] for name, values in outputs[-1].items()}
+        segments.append(
+            {
+                "start_ns": start,
+                "load_start_ns": start + int(load.warmup_s * 1e9),
+                "end_ns": end,
+                "events": len(due),
+                "points_per_event": load.batch_size,
+            }
+        )
+        start, sequence = end + 1_000_000_000, sequence + len(due)
+    outputs.append({name: values[:twice] for name, values in outputs[0].items()})
+    events = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    predictions = {name: np.concatenate([table[name] for table in outputs]) for name in outputs[0]}
+    predictions["partition"] = (predictions["sequence"] % spec["partitions"]).astype(np.int16)
+    predictions["correct"] = np.ones(len(predictions["sequence"]), bool)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(events), folder / "producer.parquet")
+    pq.write_table(pa.table(predictions), folder / "consumer.parquet")
+    _write_samples(folder / "processor.json", events["due_ns"], predictions["output_append_ms"], start)
+    manifest = {
+        "spec": spec,
+        "segments": segments,
+        "warnings": list(warnings),
+        "substitutes": list(substitutes),
+        "machine": MACHINE,
+        "fixed_cost_s": 21.5,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _write_samples(path: Path, due_ns: np.ndarray, output_append_ms: np.ndarray, end_ns: int) -> None:
+    """CPU of every stage in proportion to the events answered so far."""
+    times = np.arange(due_ns[0] - 5_000_000_000, end_ns + 5_000_000_000, 500_000_000)
+    answered = np.searchsorted(np.sort(output_append_ms) * 1_000_000, times)
+    stages = {
+        name: {"time_ns": times.tolist(), "cpu_s": (answered * cost / 1e6).tolist(), "pss_bytes_peak": 512 * 2**20}
+        for name, cost in STAGES.items()
+    }
+    path.write_text(json.dumps({"stages": stages, "machine": stages["processor"]}))

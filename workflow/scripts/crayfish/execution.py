@@ -1,0 +1,465 @@
+"""One run from start to stop: the harness around broker, processor, producer and consumer. See `execute`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from crayfish import broker, discovery, machine, probes, stages
+from crayfish.consumer import Checker, right_answers
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Job, RunSpec
+from crayfish.stages import LIBRARY, Stage
+
+LOCK_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 30.0
+PROGRESS_S = 5.0
+OTHERS_CORES = 0.25  # cores that other processes may use in a window before the run says so
+log = logging.getLogger("crayfish")
+
+
+class Interrupted(CrayfishError):
+    """The run was told to stop, or who had started it is gone."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a run needs beside its RunSpec: interpreters, files and addresses. None of it changes what is measured."""
+
+    python: Path  # the processor's environment
+    reference: Path  # inputs and right answers of the model
+    model: Path | None  # in the scorer's format
+    java: Path
+    broker_jars: list[Path]
+    jars: list[Path]  # the processor's and the scorer's
+    out: Path  # the run's folder
+    packages: list[Path] = field(default_factory=list)  # packages.json of every environment used
+    bootstrap_servers: str | None = None  # an existing Kafka; None: a broker of the run's own
+    owner: int | None = None  # the process whose end ends the run
+    title: str = ""
+
+
+def machine_lock(path: Path = Path(tempfile.gettempdir()) / "crayfish.lock", deadline_s: float = LOCK_DEADLINE_S) -> int:
+    """Hold the machine for one run, so that no two measure at once; returns the lock's file descriptor."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > end:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                raise CrayfishError(
+                    f"another Crayfish run measures on this machine ({holder}), and two at once would disturb each other:"
+                    " wait for it or stop it, then run the same command again"
+                ) from None
+            time.sleep(0.1)  # flock has no wait with a deadline
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+    return descriptor
+
+
+class Run:
+    """The state of one run. A context manager: leaving it stops everything, whatever happened."""
+
+    def __init__(self, spec: RunSpec, places: Places):
+        self.spec, self.places = spec, places
+        self.tag = uuid.uuid4().hex
+        self.anchor_ns = time.time_ns() - time.monotonic_ns()
+        self.started = time.monotonic()
+        self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
+        self.warnings: list[str] = []
+        self.segments: list[dict] = []
+        self.marks: dict[str, float] = {}
+        self._stages: list[Stage] = []
+        self._last_progress = 0.0
+
+    # --- start and stop ------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        self._lock = machine_lock()
+        self._owner = os.pidfd_open(self.places.owner) if self.places.owner else None
+        self.folder = Path(tempfile.mkdtemp(prefix="crayfish-"))
+        environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+        environment.pop(stages.TAG, None)
+        self._janitor = subprocess.Popen(
+            [sys.executable, "-m", "crayfish.janitor", self.tag, str(self.folder)],
+            stdin=subprocess.PIPE,
+            pass_fds=[self._lock],  # the machine stays locked until the janitor has done its work
+            start_new_session=True,
+            env=environment,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._interrupt)
+        self.sampler = machine.Sampler(self.tag)
+        self.sampler.start()
+        return self
+
+    @staticmethod
+    def _interrupt(number: int, frame: object) -> None:
+        raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command starts this run again")
+
+    def __exit__(self, *error: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        deadline = STOP_DEADLINE_S if error[0] is None else 5.0
+        for stage in reversed(self._stages):
+            stage.stop(deadline)
+        with contextlib.suppress(FileNotFoundError):
+            if self.places.bootstrap_servers and error[0] is not None:
+                self._remove_topics()
+        self._janitor.stdin.close()
+        self._janitor.wait()
+        os.close(self._lock)
+
+    def start(self, stage: Stage) -> Stage:
+        self._stages.append(stage)
+        return stage
+
+    def python_stage(self, name: str, python: Path | str, module: str, *arguments: object) -> Stage:
+        """Start a module of this library as a stage."""
+        command = [str(python), "-m", module, *map(str, arguments)]
+        threads = str(self.spec.scorer_threads)
+        environment = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        return self.start(Stage(name, command, self.log_of(name), self.tag, environment))
+
+    def log_of(self, name: str) -> Path:
+        return self.places.out / "logs" / f"{name}.log"
+
+    def watch(self) -> None:
+        """Raise if a stage has died or who had started the run is gone."""
+        if self._owner is not None and select.select([self._owner], [], [], 0)[0]:
+            raise Interrupted("who had started this run is gone: it is stopped; the same command starts it again")
+        for stage in self._stages:
+            stage.check()
+
+    def mark(self, name: str) -> None:
+        """Note when a step was done, in seconds from the start: where a run's fixed cost goes."""
+        self.marks[name] = round(time.monotonic() - self.started, 3)
+
+    # --- the parts -----------------------------------------------------------------------------------------------
+
+    def open_broker(self) -> None:
+        """A broker of the run's own, or the one that is given; its topics."""
+        servers = self.places.bootstrap_servers
+        if servers is None:
+            stage, servers = broker.start(
+                str(self.places.java),
+                [str(jar) for jar in self.places.broker_jars],
+                self.folder / "broker",
+                self.log_of("broker"),
+                self.tag,
+            )
+            self.start(stage)
+        self.admin: AdminClient = broker.admin_client(servers)
+        broker.wait_ready(self.admin, servers, broker.READY_DEADLINE_S, self.watch)
+        name = f"crayfish-{self.tag[:12]}"
+        self.topics = [f"{name}-input", f"{name}-output"]
+        broker.make_topics(self.admin, self.topics, self.spec.partitions)
+        model = discovery.load("models", self.spec.model)
+        self.job = Job(
+            spec=self.spec,
+            bootstrap_servers=servers,
+            input_topic=self.topics[0],
+            output_topic=self.topics[1],
+            group=name,
+            input_shape=model.INPUT_SHAPE,
+            outputs=model.OUTPUTS,
+            model_path=str(self.places.model.resolve()) if self.places.model else None,
+            server_address=None,
+            jars=tuple(str(jar.resolve()) for jar in self.places.jars),
+            java_home=str(self.places.java.resolve().parent.parent),
+            workdir=str(self.folder / "processor"),
+        )
+        Path(self.job.workdir).mkdir()
+        self.job_file = self.job.write(self.folder / "job.json")
+        with np.load(self.places.reference) as reference:
+            self.pool, answers = reference["inputs"], right_answers(self.job, reference["outputs"])
+        self.checker = Checker(self.job, answers)
+        self.mark("broker")
+
+    def _remove_topics(self) -> None:
+        broker.remove_topics(self.admin, self.topics)
+
+    def start_processor(self) -> Stage:
+        return self.python_stage("processor", self.places.python, "crayfish.processors", "--job", self.job_file)
+
+    def start_client(self, name: str, *options: str) -> Stage:
+        """The producer or the consumer."""
+        arguments = ["--job", self.job_file, "--reference", self.places.reference.resolve(), "--anchor", self.anchor_ns]
+        out = self.folder / f"{name}.parquet"
+        return self.python_stage(name, sys.executable, f"crayfish.{name}", *arguments, "--out", out, *options)
+
+    def await_path(self, processor: Stage) -> None:
+        """Until all parallel instances are up and a probe to every partition was answered."""
+        processor.wait_for("ready", self.spec.ready_timeout_s, self.watch)
+        self.mark("processor")
+        probes.await_answers(self.job, self.checker.check, self.spec.ready_timeout_s, self.watch)
+        self.mark("probes")
+
+    def output_ends(self) -> list[int]:
+        """The end offset of every partition of the output topic."""
+        wanted = {TopicPartition(self.job.output_topic, number): OffsetSpec.latest() for number in range(self.spec.partitions)}
+        futures = self.admin.list_offsets(wanted, request_timeout=broker.REQUEST_DEADLINE_S)
+        ends = {partition.partition: future.result().offset for partition, future in futures.items()}
+        return [ends[number] for number in range(self.spec.partitions)]
+
+    def progress(self, text: str) -> None:
+        """A line for the terminal every few seconds."""
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_S:
+            self._last_progress = now
+            log.info("%s  %s  %.0f s", self.places.title, text, now - self.started)
+
+    # --- load ----------------------------------------------------------------------------------------------------
+
+    def paced_load(self) -> None:
+        """Start everything, prove the path, send each segment when it is due and wait for its predictions."""
+        processor = self.start_processor()
+        producer = self.start_client("producer")
+        consumer = self.start_client("consumer")
+        probes.send(self.job, self.pool)
+        self.await_path(processor)
+        for stage in (producer, consumer):
+            stage.wait_for("ready", START_DEADLINE_S, self.watch)
+        sent = 0
+        for index, load in enumerate(self.spec.segments):
+            producer.send(segment=index)
+            started = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)
+            before = sent
+            sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
+            self.excluded_s += load.warmup_s + load.measure_s
+            self._note_segment(index, started, sent - before)
+        self._finish(processor, producer, consumer)
+
+    def _follow_segment(self, index: int, length_s: float, producer: Stage, consumer: Stage) -> int:
+        """Watch one segment until its predictions are there or the drain's deadline passes; returns the events sent."""
+        sent = received = previous = 0
+        rate_since, rate = time.monotonic(), 0.0
+        end = time.monotonic() + length_s + START_DEADLINE_S
+        done = False
+        while not (done and received >= sent):
+            self.watch()
+            for message in producer.drain():
+                sent = message.get("sent", sent)
+                if message["event"] == "segment_done":
+                    done, end = True, time.monotonic() + self.spec.drain_timeout_s
+            for message in consumer.drain():
+                received = message.get("distinct", received)
+                if message.get("wrong"):
+                    raise CrayfishError(f"{message['wrong']} predictions are wrong: {self.spec.scorer} in {self.spec.processor}")
+            now = time.monotonic()
+            if now - rate_since >= 1.0:
+                rate, previous, rate_since = (received - previous) / (now - rate_since), received, now
+            self.progress(
+                f"segment {index + 1}/{len(self.spec.segments)}: {sent} sent, {rate:.0f} events/s out, backlog {max(0, sent - received)}"
+            )
+            if now > end:
+                if not done:
+                    raise producer.failure("did not finish its segment in time")
+                break
+            select.select([], [], [], 0.02)
+        return sent
+
+    def _note_segment(self, index: int, started: dict, events: int) -> None:
+        load = self.spec.segments[index]
+        start = started["start_ns"]
+        self.segments.append(
+            {
+                "start_ns": start,
+                "load_start_ns": start + int(load.warmup_s * 1e9),
+                "end_ns": start + int((load.warmup_s + load.measure_s) * 1e9),
+                "events": events,
+                "points_per_event": load.batch_size,
+            }
+        )
+
+    def drained_load(self) -> None:
+        """Write the whole backlog, then start the processor and wait until it has answered all of it."""
+        self._check_disk()
+        producer = self.start_client("producer")
+        probes.send(self.job, self.pool)
+        producer.wait_for("ready", START_DEADLINE_S, self.watch)
+        began = time.monotonic()
+        producer.send(segment=0)
+        events = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)["events"]
+        self._preload(producer, events)
+        self.excluded_s += time.monotonic() - began
+        self.mark("preload")
+        self._end_producer(producer)
+        processor = self.start_processor()
+        self.await_path(processor)
+        began, start_ns = time.monotonic(), time.monotonic_ns() + self.anchor_ns
+        self._drain(events)
+        self.excluded_s += time.monotonic() - began
+        self.mark("drain")
+        self._note_segment(0, {"start_ns": start_ns}, events)
+        self.segments[0]["end_ns"] = time.monotonic_ns() + self.anchor_ns
+        self._finish(processor, None, None)
+
+    def _check_disk(self) -> None:
+        load, model = self.spec.segments[0], discovery.load("models", self.spec.model)
+        size = 4 * load.batch_size * int(np.prod(model.INPUT_SHAPE)) + 200
+        need = int(1.2 * size * load.rate * (load.warmup_s + load.measure_s))
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise CrayfishError(
+                f"the backlog needs {need / 1e9:.1f} GB in {self.folder.parent}, {free / 1e9:.1f} GB are free:"
+                " make room, set TMPDIR to another disk, or lower load.measure_s"
+            )
+
+    def _preload(self, producer: Stage, events: int) -> None:
+        end = time.monotonic() + START_DEADLINE_S + events / 2000
+        while True:
+            self.watch()
+            for message in producer.drain():
+                self.progress(f"writing the backlog: {message.get('sent', 0)} of {events}")
+                if message["event"] == "segment_done":
+                    return
+            if time.monotonic() > end:
+                raise producer.failure(f"did not write a backlog of {events} events in time")
+            select.select([], [], [], 0.02)
+
+    def _drain(self, events: int) -> None:
+        """Until the output topic has grown by all events. Stalling for the drain's deadline ends the wait: loss shows."""
+        expected = events + self.spec.partitions
+        done, since, rate_from = -1, time.monotonic(), None
+        while done < expected:
+            self.watch()
+            now, new = time.monotonic(), sum(self.output_ends())
+            rate_from = rate_from or (now, new)
+            if new > done:
+                done, since = new, now
+            elif now - since > self.spec.drain_timeout_s:
+                return
+            rate = (new - rate_from[1]) / (now - rate_from[0]) if now > rate_from[0] else 0.0
+            self.progress(f"draining: {rate:.0f} events/s, backlog {max(0, expected - new)}")
+            select.select([], [], [], 0.25)
+
+    def _end_producer(self, producer: Stage) -> None:
+        producer.process.stdin.close()
+        producer.stopping = True
+        producer.wait_for("written", START_DEADLINE_S, self.watch)
+
+    def _finish(self, processor: Stage, producer: Stage | None, consumer: Stage | None) -> None:
+        """Stop the processor, read the output topic to its end, and let the clients write their tables."""
+        if not processor.stop(STOP_DEADLINE_S):
+            self.warnings.append(f"{self.spec.processor} did not stop within {STOP_DEADLINE_S:g} s and was killed")
+        self.mark("processor_stopped")
+        if producer is not None:
+            self._end_producer(producer)
+        consumer = consumer or self.start_client("consumer", "--offline")
+        consumer.send(until=self.output_ends())
+        consumer.stopping = True
+        self.received = consumer.wait_for("written", START_DEADLINE_S + self.spec.drain_timeout_s, self.watch)
+        self.mark("consumer")
+        if self.places.bootstrap_servers:
+            self._remove_topics()
+
+
+def others(samples: dict, windows: list[dict]) -> list[str]:
+    """Warnings about cores that processes outside of this run used while it measured."""
+    times = np.array(samples["machine"]["time_ns"])
+
+    def used(series: list[float], window: dict) -> float:
+        edges = np.interp([window["load_start_ns"], window["end_ns"]], times, series)
+        return float(edges[1] - edges[0]) / ((window["end_ns"] - window["load_start_ns"]) / 1e9)
+
+    found = []
+    for number, window in enumerate(windows, start=1):
+        if len(times) < 2 or window["end_ns"] <= window["load_start_ns"]:
+            continue
+        own = sum(used(stage["cpu_s"], window) for stage in samples["stages"].values())
+        if (cores := used(samples["machine"]["cpu_s"], window) - own) > OTHERS_CORES:
+            found.append(f"segment {number}: other processes used {cores:.2f} cores while it was measured")
+    return found
+
+
+def accounting(run: Run) -> None:
+    """Refuse a run whose answers are wrong, or lost or duplicated against its guarantee."""
+    sent = sum(segment["events"] for segment in run.segments)
+    got, where = run.received, f"{run.spec.scorer} in {run.spec.processor}"
+    if got["wrong"] or got["malformed"]:
+        raise CrayfishError(f"{got['wrong']} predictions are wrong and {got['malformed']} are malformed: {where}")
+    if got["distinct"] != sent:
+        raise CrayfishError(
+            f"{sent - got['distinct']} of {sent} events were not answered, and {run.spec.delivery} excludes loss: {where};"
+            f" if it was only slow, raise run.drain_timeout_s ({run.spec.drain_timeout_s:g} s)"
+        )
+    if run.spec.delivery == "exactly_once" and got["received"] != sent:
+        raise CrayfishError(f"{got['received'] - sent} predictions came twice under exactly_once: {where}")
+
+
+def execute(spec: RunSpec, places: Places) -> None:
+    """Execute one run and write its outputs into places.out: all of them, or none.
+
+    run.json, producer.parquet, consumer.parquet, processor.json (what each stage used over time), manifest.json.
+    Raises CrayfishError for whatever makes the run fail.
+    """
+    places.out.mkdir(parents=True, exist_ok=True)
+    about = {"machine": machine.describe(), "git": machine.git_state(LIBRARY)}
+    with Run(spec, places) as run:
+        run.open_broker()
+        run.drained_load() if spec.saturated else run.paced_load()
+        accounting(run)
+        for stage in reversed(run._stages):
+            stage.stop(STOP_DEADLINE_S)
+        samples = run.sampler.finish()
+        if left := stages.sweep(run.tag):
+            run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(left)}")
+        run.mark("stopped")
+        run.warnings += others(samples, run.segments)
+        _write(run, about, samples)
+
+
+def _write(run: Run, about: dict, samples: dict) -> None:
+    spec, places, out = run.spec, run.places, run.places.out
+    total = time.monotonic() - run.started
+    manifest = {
+        "spec": json.loads(spec.to_json()),
+        "segments": run.segments,
+        "accounting": {name: run.received[name] for name in ("received", "distinct", "wrong", "malformed")},
+        "warnings": run.warnings,
+        "fixed_cost_s": round(total - run.excluded_s, 3),
+        "marks_s": run.marks,
+        **about,
+        "java": _java_version(places.java),
+        "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_")) or places.bootstrap_servers,
+        "environments": [json.loads(path.read_text()) for path in places.packages],
+        "model": str(places.model) if places.model else None,
+        "bootstrap_servers": places.bootstrap_servers,
+    }
+    (run.folder / "run.json").write_text(json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n")
+    (run.folder / "processor.json").write_text(json.dumps(samples))
+    (run.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
+        shutil.copyfile(run.folder / name, out / f"{name}.part")
+    for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
+        os.replace(out / f"{name}.part", out / name)
+
+
+def _java_version(java: Path) -> dict:
+    done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
+    return {"executable": str(java), "version": done.stderr.strip().splitlines()[0] if done.stderr else "unknown"}

@@ -1,0 +1,350 @@
+"""Apache Flink by PyFlink: KafkaSource -> map -> KafkaSink on a standalone cluster of the run's own.
+
+Delivery     at_least_once: the sink is flushed and the offsets are committed at a checkpoint, every second;
+             exactly_once: one Kafka transaction a checkpoint, every 100 ms, so predictions are visible that much later.
+             Started again with the same group, it goes on from its last checkpoint, or else from the group's offsets.
+Parallelism  N TaskManagers of one slot, each a JVM with a Python of its own: source, map and sink are one chain in it.
+Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: events of 2 ms.
+Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
+             is what vectorised scoring needs. auto is thread for per_event scoring and process for vectorised.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import site
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish.errors import CrayfishError
+from crayfish.scoring import ScoringOperator
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from pyflink.datastream import DataStream, StreamExecutionEnvironment
+
+    from crayfish.run_spec import Job, RunSpec
+
+JARS = ("flink",)
+DELIVERIES = ("at_least_once", "exactly_once")
+CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
+HOST = "127.0.0.1"
+LIBRARY = Path(__file__).resolve().parents[2]
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+BROKER_DEADLINE_MS = 20_000
+CHECK_S = 0.25
+STOP_DEADLINE_S = 4.0
+JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
+JOBMANAGER_OPTIONS = ["-Xmx512m", "-XX:+UseSerialGC"]
+TASKMANAGER_OPTIONS = ["-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
+LOGGING = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+appender.console.name = console
+appender.console.type = Console
+appender.console.target = SYSTEM_OUT
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n
+"""
+
+
+def refuse(spec: RunSpec) -> str | None:
+    """Why this engine cannot run this RunSpec, or None."""
+    if spec.scoring == "vectorised" and spec.execution == "thread":
+        return (
+            "in thread execution Flink hands one event at a time to Python, so there is nothing to score together:"
+            " use scoring 'per_event', or execution 'process' or 'auto'"
+        )
+    return None
+
+
+def execution(spec: RunSpec) -> str:
+    """thread or process: what `auto` stands for."""
+    if spec.execution == "auto":
+        return "process" if spec.scoring == "vectorised" else "thread"
+    return spec.execution
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Move events until `stop`; CrayfishError carries Flink's root cause. See crayfish.processors for the contract."""
+    with Cluster(job) as cluster:
+        cluster.submit()
+        end = time.monotonic() + job.spec.ready_timeout_s
+        while not stop.is_set() and not cluster.all_running():
+            if time.monotonic() > end:
+                raise CrayfishError(
+                    f"flink: not all {job.spec.parallelism} instances ran within {job.spec.ready_timeout_s:g} s:"
+                    f" {cluster.tasks()}; see the log, or raise run.ready_timeout_s"
+                )
+            time.sleep(0.05)
+        if not stop.is_set():
+            ready()
+        while not stop.wait(CHECK_S):
+            cluster.all_running()
+        cluster.cancel()
+
+
+# --- the job ---------------------------------------------------------------------------------------------------------
+
+
+def _source(job: Job) -> object:
+    from pyflink.common.serialization import ByteArraySchema
+    from pyflink.datastream.connectors.kafka import KafkaOffsetResetStrategy, KafkaOffsetsInitializer, KafkaSource
+
+    properties = {
+        "commit.offsets.on.checkpoint": "true",
+        "partition.discovery.interval.ms": 10_000,  # also how the engine notices that the broker is gone
+        "default.api.timeout.ms": BROKER_DEADLINE_MS,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
+        "max.poll.records": 1000,
+        "enable.metrics.push": "false",
+    }
+    builder = KafkaSource.builder().set_bootstrap_servers(job.bootstrap_servers).set_topics(job.input_topic)
+    for name, value in properties.items():
+        builder.set_property(name, str(value))
+    earliest = KafkaOffsetsInitializer.committed_offsets(KafkaOffsetResetStrategy.EARLIEST)
+    builder.set_group_id(job.group).set_starting_offsets(earliest).set_value_only_deserializer(ByteArraySchema())
+    return builder.build()
+
+
+def _sink(job: Job) -> object:
+    from pyflink.common.serialization import ByteArraySchema
+    from pyflink.datastream.connectors.base import DeliveryGuarantee
+    from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
+
+    properties = {
+        "linger.ms": 0,
+        "batch.size": 128 * 1024,
+        "max.request.size": MAX_MESSAGE_BYTES,
+        "buffer.memory": 2 * MAX_MESSAGE_BYTES,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
+        "delivery.timeout.ms": BROKER_DEADLINE_MS,
+        "max.block.ms": BROKER_DEADLINE_MS,
+        "transaction.timeout.ms": 600_000,  # a broker allows 900 000
+        "enable.metrics.push": "false",
+    }
+    builder = KafkaSink.builder().set_bootstrap_servers(job.bootstrap_servers)
+    for name, value in properties.items():
+        builder.set_property(name, str(value))
+    records = KafkaRecordSerializationSchema.builder().set_topic(job.output_topic)
+    builder.set_record_serializer(records.set_value_serialization_schema(ByteArraySchema()).build())
+    builder.set_delivery_guarantee(DeliveryGuarantee[job.spec.delivery.upper()])
+    return builder.set_transactional_id_prefix(job.group).build()
+
+
+def _scored_each(events: DataStream, job: Job) -> DataStream:
+    """One call of Python an event."""
+    from pyflink.common import Types
+    from pyflink.datastream import MapFunction
+
+    class Score(MapFunction):
+        operator = None
+
+        def open(self, context: object) -> None:
+            self.operator = ScoringOperator(job).__enter__()
+
+        def map(self, event: bytes) -> bytes:
+            return self.operator.score_event(event)
+
+        def close(self) -> None:
+            if self.operator is not None:
+                self.operator.__exit__(None, None, None)
+
+    return events.map(Score(), output_type=Types.PRIMITIVE_ARRAY(Types.BYTE()))
+
+
+def _topology(environment: StreamExecutionEnvironment, job: Job) -> None:
+    from pyflink.common import Types, WatermarkStrategy
+
+    events = environment.from_source(
+        _source(job), WatermarkStrategy.no_watermarks(), "events", Types.PRIMITIVE_ARRAY(Types.BYTE())
+    )
+    _scored_each(events, job).sink_to(_sink(job))
+
+
+# --- the cluster -----------------------------------------------------------------------------------------------------
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    try:
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def root_cause(trace: str) -> str:
+    """The message of the innermost cause of a Java stack trace; of a Python traceback within it, its last line."""
+    cause = trace.rpartition("Caused by: ")[2].partition("\n\tat ")[0].strip()
+    if "Traceback (most recent call last)" in cause:
+        lines = cause.splitlines()
+        last = max(index for index, line in enumerate(lines) if line and not line[0].isspace())
+        cause = "\n".join(lines[last:])
+    return cause
+
+
+class Cluster:
+    """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
+        self.rpc_port, self.rest_port = _free_ports(2)
+        self.workers: list[subprocess.Popen] = []
+        self.gateway_pid = None
+
+    def __enter__(self) -> Cluster:
+        from pyflink.find_flink_home import _find_flink_home
+        from pyflink.java_gateway import get_gateway
+        from pyflink.pyflink_gateway_server import read_from_config
+
+        home = Path(_find_flink_home())
+        opens = read_from_config("env.java.opts.all", "", str(home / "conf"))
+        self._write(home, opens)
+        if self.job.java_home:
+            os.environ["JAVA_HOME"] = self.job.java_home
+        conf, lib, scratch = (str(self.folder / name) for name in ("conf", "lib", "tmp"))
+        options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}"]
+        os.environ.update(
+            FLINK_CONF_DIR=conf,
+            FLINK_LIB_DIR=lib,
+            FLINK_LOG_DIR=scratch,
+            LOG4J_PROPERTIES=f"{conf}/log4j.properties",
+            JVM_ARGS=" ".join([*options, *JOBMANAGER_OPTIONS]),
+            TMPDIR=scratch,
+        )
+        java = str(Path(os.environ["JAVA_HOME"], "bin", "java")) if "JAVA_HOME" in os.environ else "java"
+        log = f"-Dlog4j.configurationFile={conf}/log4j.properties"
+        command = [java, *options, *TASKMANAGER_OPTIONS, *opens.split(), log, "-cp", f"{lib}/*"]
+        command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
+        for _ in range(self.job.spec.parallelism):
+            self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
+        self.jvm = get_gateway().jvm
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
+        self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
+        self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)
+        entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
+        entry.startCluster()
+        return self
+
+    def _write(self, home: Path, opens: str) -> None:
+        """The conf and lib folders: what bin/taskmanager.sh would find, plus the job's jars."""
+        for name in ("conf", "lib", "tmp"):
+            (self.folder / name).mkdir()
+        settings = {**_settings(self.job, self.folder), "env.java.opts.all": opens}
+        settings |= {"jobmanager.rpc.port": self.rpc_port, "rest.port": self.rest_port, "rest.bind-port": self.rest_port}
+        text = "".join(f"{json.dumps(key)}: {json.dumps(str(value))}\n" for key, value in settings.items())
+        (self.folder / "conf" / "config.yaml").write_text(text)
+        (self.folder / "conf" / "log4j.properties").write_text(LOGGING)
+        for jar in [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python*.jar"), *map(Path, self.job.jars)]:
+            (self.folder / "lib" / jar.name).symlink_to(jar.resolve())
+
+    def submit(self) -> None:
+        """Submit the job; it restores the group's newest checkpoint, if there is one."""
+        from pyflink.datastream import StreamExecutionEnvironment
+        from pyflink.java_gateway import get_gateway
+
+        jars = get_gateway().new_array(self.jvm.java.lang.String, 0)
+        remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
+        environment = StreamExecutionEnvironment(remote(HOST, self.rest_port, self.configuration, jars))
+        environment.set_parallelism(self.job.spec.parallelism)
+        _topology(environment, self.job)
+        self.job_id = str(environment.execute_async(self.job.group).get_job_id())
+
+    def rest(self, path: str, method: str = "GET") -> dict:
+        """Ask the JobManager about the job."""
+        request = urllib.request.Request(f"http://{HOST}:{self.rest_port}/jobs/{self.job_id}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=BROKER_DEADLINE_MS / 1000) as answer:
+            return json.load(answer)
+
+    def tasks(self) -> dict[str, dict[str, int]]:
+        """How many instances of each part of the job are in which state."""
+        return {part["name"]: {k: v for k, v in part["tasks"].items() if v} for part in self.rest("")["vertices"]}
+
+    def all_running(self) -> bool:
+        """Whether all instances run; CrayfishError if the job has failed or a TaskManager is gone."""
+        for worker in self.workers:
+            if worker.poll() is not None:
+                raise CrayfishError(f"flink: a TaskManager (process {worker.pid}) ended, status {worker.returncode}")
+        answer = self.rest("")
+        if answer["state"] in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
+            history = self.rest("/exceptions")["exceptionHistory"]["entries"]
+            raise CrayfishError(f"flink: the job is {answer['state']}: {root_cause(history[0]['stacktrace'])}")
+        return all(part["tasks"]["RUNNING"] == part["parallelism"] for part in answer["vertices"])
+
+    def cancel(self) -> None:
+        """Cancel the job and wait until its tasks have closed."""
+        self.rest("?mode=cancel", "PATCH")
+        end = time.monotonic() + STOP_DEADLINE_S
+        while self.rest("")["state"] not in ("CANCELED", "FAILED") and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+        if self.gateway_pid:
+            os.kill(self.gateway_pid, signal.SIGKILL)
+            os.waitpid(self.gateway_pid, 0)
+        for worker in self.workers:
+            worker.wait()
+
+
+def _settings(job: Job, folder: Path) -> dict[str, object]:
+    """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
+    checkpoints = Path(job.workdir) / "checkpoints" / job.group
+    found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
+    return {
+        **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
+        "execution.checkpointing.dir": checkpoints.as_uri(),
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.interval": f"{CHECKPOINT_MS[job.spec.delivery]} ms",
+        "execution.checkpointing.mode": job.spec.delivery.upper(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.buffer-timeout.interval": "0 ms",
+        "pipeline.object-reuse": "true",
+        "restart-strategy.type": "none",
+        "python.execution-mode": execution(job.spec),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.pythonpath": ":".join([str(LIBRARY), *site.getsitepackages()]),
+        "python.fn-execution.bundle.time": 2,
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.bind-host": HOST,
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "web.submit.enable": "false",
+        "io.tmp.dirs": folder / "tmp",
+        "cluster.registration.initial-timeout": "50 ms",
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.numberOfTaskSlots": 1,
+        "taskmanager.cpu.cores": 1,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.task.heap.size": "640m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.task.off-heap.size": "192m",
+        "taskmanager.memory.network.min": "64m",
+        "taskmanager.memory.network.max": "64m",
+        "taskmanager.memory.managed.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+    }

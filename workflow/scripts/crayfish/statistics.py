@@ -1,0 +1,265 @@
+"""From per-event tables to figures of merit: pure functions on arrays, each one definition of the benchmark.
+
+Times are in the unit that a function's docstring names; ns and ms count from the epoch. What the data cannot support is
+None, never a guess: a percentile without 10 events above it, a rate over no time, an interval of one value.
+Nothing here reads a file, and nothing needs more than numpy, so that the harness and the tables compute alike.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+PER_MILLE = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p99_9": 999}
+EVENTS_ABOVE = 10  # that a percentile needs
+CONFIDENCE = 0.95
+RECOVERED_WINDOWS = 5  # consecutive windows of 1 s
+BEFORE_S = 30.0
+CURVE_LINEAR, CURVE_TAIL = 100, 100
+BLOCKS = 20
+
+
+class Interval(NamedTuple):
+    """A mean of n repetitions and its 95 % interval; low and high are None where n is 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+# --- the measured window -----------------------------------------------------------------------------------------------
+
+
+def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
+    """The part of a segment that is measured: everything after its warm-up, which is at least the first quarter.
+
+    times_ns: int64[n], sorted: when the events were due or, of a backlog, when their predictions were appended.
+    warmup_end_ns: when the warm-up ends at the earliest. The slice never leaves out more than the first half, so that a
+    backlog that was drained sooner than planned still has a window (`window_shortfall` tells of it).
+    Source: the original drops the first 25 % of the events.
+    """
+    count = len(times_ns)
+    by_time = int(np.searchsorted(times_ns, warmup_end_ns))
+    return slice(max(math.ceil(count / 4), min(by_time, count // 2)), count)
+
+
+# --- rates and latencies -----------------------------------------------------------------------------------------------
+
+
+def throughput(append_ms: np.ndarray) -> float | None:
+    """Predictions per second: (n - 1) / (last - first append). append_ms: int64[n], any order, ms.
+
+    The append times are the broker's, truncated to 1 ms. None for fewer than 2 events or no time between them.
+    """
+    if len(append_ms) < 2:
+        return None
+    span_ms = int(append_ms.max() - append_ms.min())
+    return (len(append_ms) - 1) * 1000.0 / span_ms if span_ms else None
+
+
+def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
+    """A percentile of sorted values, float[n], interpolated linearly between neighbours (as numpy does by default).
+
+    None unless at least 10 values lie above it: n * (1 - p) >= 10, so p99 needs 1 000 values and p99.9 needs 10 000.
+    """
+    count = len(ordered)
+    if count * (1000 - per_mille) < EVENTS_ABOVE * 1000:
+        return None
+    return _quantile(ordered, per_mille / 1000)
+
+
+def _quantile(ordered: np.ndarray, probability: float | np.ndarray):
+    positions = np.asarray(probability) * (len(ordered) - 1)
+    values = np.interp(positions, np.arange(len(ordered)), ordered)
+    return float(values) if values.ndim == 0 else values
+
+
+def latency_summary(latencies_ms: np.ndarray) -> dict | None:
+    """Percentiles, max, mean and number of latencies, float[n] in ms, any order; None if there are none."""
+    if not len(latencies_ms):
+        return None
+    ordered = np.sort(latencies_ms)
+    return {
+        **{name: percentile(ordered, per_mille) for name, per_mille in PER_MILLE.items()},
+        "max": float(ordered[-1]),
+        "mean": float(ordered.mean()),
+        "n": len(ordered),
+    }
+
+
+def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
+    """The whole distribution in about 200 points, for a CDF whose tail stays visible.
+
+    latencies_ms: float[n], any order. Returns {"quantile": [...], "ms": [...]}: steps of 1 % up to p90, from there on equal
+    steps of log(1 - p) up to 1 / n above it, then the maximum. Empty lists for n = 0.
+    """
+    if not len(latencies_ms):
+        return {"quantile": [], "ms": []}
+    ordered = np.sort(latencies_ms)
+    last = min(0.1, 1 / len(ordered))
+    body = np.linspace(0, 0.9, int(0.9 * CURVE_LINEAR) + 1)
+    tail = 1 - np.geomspace(0.1, last, CURVE_TAIL) if last < 0.1 else np.zeros(0)
+    quantiles = np.unique(np.concatenate([body, tail, [1.0]]))
+    return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(_quantile(ordered, quantiles), 6).tolist()}
+
+
+def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
+    """int64[n] ns to int64[n] ms, cut off as the broker cuts its append times, so that their difference has no bias."""
+    return times_ns // 1_000_000
+
+
+def late_share(lateness_ms: np.ndarray, bound_ms: float) -> float:
+    """The share of events that were sent more than bound_ms after they were due. lateness_ms: float[n], n > 0."""
+    return float(np.mean(lateness_ms > bound_ms))
+
+
+# --- accounting --------------------------------------------------------------------------------------------------------
+
+
+def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> dict[str, int]:
+    """What became of the events: sent = distinct received + lost; duplicated = received - distinct; wrong apart.
+
+    sent: int64[n], the distinct sequence numbers that were sent; received: int64[m], one a prediction, repeated where it
+    came twice; correct: bool[m]. A prediction of an event that was never sent counts in `unknown` and nowhere else; a wrong
+    one is received, and counts in `wrong` too.
+    """
+    known = np.isin(received, sent)
+    of_ours = received[known]
+    distinct = len(np.unique(of_ours))
+    return {
+        "sent": len(sent),
+        "received": len(of_ours),
+        "distinct": distinct,
+        "lost": len(sent) - distinct,
+        "duplicated": len(of_ours) - distinct,
+        "wrong": int((~correct[known]).sum()),
+        "unknown": int((~known).sum()),
+    }
+
+
+# --- cost --------------------------------------------------------------------------------------------------------------
+
+
+def cpu_seconds(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int) -> float | None:
+    """User and system CPU seconds between two instants, from samples of a cumulative series, interpolated linearly.
+
+    time_ns: int64[n], increasing; cpu_s: float[n]. None if the samples do not reach from start to end.
+    """
+    if len(time_ns) < 2 or not time_ns[0] <= start_ns < end_ns <= time_ns[-1]:
+        return None
+    # From the first sample on, because ns since the epoch exceed a float's 53 bits.
+    since = np.asarray(time_ns, np.int64) - time_ns[0]
+    at_start, at_end = np.interp([start_ns - time_ns[0], end_ns - time_ns[0]], since, cpu_s)
+    return float(at_end - at_start)
+
+
+def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int, events: int) -> float | None:
+    """CPU microseconds an event, of `events` that were answered between two instants; see cpu_seconds. None for no event."""
+    seconds = cpu_seconds(time_ns, cpu_s, start_ns, end_ns)
+    return None if seconds is None or events < 1 else 1e6 * seconds / events
+
+
+# --- repetitions -------------------------------------------------------------------------------------------------------
+
+
+def _within(t: float, freedom: int) -> float:
+    """The probability that |T| <= t of Student's t. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4 (exact)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    term = math.cos(angle) if freedom % 2 else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(2 + freedom % 2, freedom - 1, 2):
+        term *= square * (k - 1) / k
+        total += term
+    return (angle + math.sin(angle) * total) * 2 / math.pi if freedom % 2 else math.sin(angle) * total
+
+
+@lru_cache
+def t_quantile(freedom: int) -> float:
+    """The factor of a two-sided 95 % interval with this many degrees of freedom (at least 1), by bisection."""
+    low, high = 1.9, 13.0
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < CONFIDENCE else (low, middle)
+    return high
+
+
+def t_interval(values: list[float] | np.ndarray) -> Interval:
+    """The mean of a figure over repetitions, float[n], n >= 1, and Student's t 95 % interval of it, in the same unit."""
+    values = np.asarray(values, float)
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Interval(mean, None, None, count)
+    half = t_quantile(count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, count)
+
+
+def intervals_part(first: Interval, second: Interval) -> bool:
+    """Whether two systems may be ranked: their 95 % intervals share no point. False where either has no interval."""
+    if first.low is None or second.low is None:
+        return False
+    return first.high < second.low or second.high < first.low
+
+
+# --- change over time --------------------------------------------------------------------------------------------------
+
+
+def backlog(input_append_ms: np.ndarray, output_append_ms: np.ndarray, at_ms: np.ndarray) -> np.ndarray:
+    """Events that are appended to the input and not yet answered, at the instants at_ms: int64[k]. All in ms, any order."""
+    ahead = np.searchsorted(np.sort(input_append_ms), at_ms, side="right")
+    return ahead - np.searchsorted(np.sort(output_append_ms), at_ms, side="right")
+
+
+def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
+    """The slope of values over time by least squares, per second, and its 95 % interval; n is the number of blocks.
+
+    times_s, values: float[k], k >= 3, evenly spread. Means of up to 20 consecutive blocks are fitted, not the values:
+    neighbours in a queue are alike, and intervals from them would be too narrow (the method of batch means, Law, Simulation
+    Modeling and Analysis, 9.5). Raises ValueError for fewer than 3 values.
+    """
+    if len(times_s) < 3:
+        raise ValueError(f"a slope with an interval needs 3 values, not {len(times_s)}")
+    blocks = np.array_split(np.arange(len(times_s)), min(BLOCKS, len(times_s)))
+    times = np.array([times_s[block].mean() for block in blocks])
+    means = np.array([values[block].mean() for block in blocks])
+    offsets = times - times.mean()
+    spread = float((offsets**2).sum())
+    steepness = float((offsets * means).sum()) / spread
+    left = means - means.mean() - steepness * offsets
+    freedom = len(blocks) - 2
+    half = t_quantile(freedom) * math.sqrt(float((left**2).sum()) / freedom / spread)
+    return Interval(steepness, steepness - half, steepness + half, len(blocks))
+
+
+def grows(backlog_slope: Interval) -> bool:
+    """Whether a backlog grows: the 95 % interval of its slope lies above 0."""
+    return backlog_slope.low > 0
+
+
+def recovery_time(
+    due_s: np.ndarray, latencies_ms: np.ndarray, start_s: float, end_s: float, until_s: float
+) -> float | None:
+    """Seconds from the end of a disturbance until the system is as before it.
+
+    due_s, latencies_ms: float[n], any order; start_s, end_s: the burst or fault; until_s: how far the data may be used (the
+    next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by due time and counted from
+    end_s, whose p50 is at most the p95 of the 30 s before start_s. None if that never comes, or if nothing was due before;
+    a window without events is not recovered.
+    """
+    before = latencies_ms[(due_s >= start_s - BEFORE_S) & (due_s < start_s)]
+    windows = int(until_s - end_s)
+    if not len(before) or windows < RECOVERED_WINDOWS:
+        return None
+    bound = float(np.quantile(before, 0.95))
+    number = np.floor(due_s - end_s).astype(np.int64)
+    calm = 0
+    for window in range(windows):
+        inside = latencies_ms[number == window]
+        calm = calm + 1 if len(inside) and float(np.median(inside)) <= bound else 0
+        if calm == RECOVERED_WINDOWS:
+            return float(window + 1 - RECOVERED_WINDOWS)
+    return None

@@ -1,0 +1,109 @@
+"""Put one set of Maven artifacts into a flat folder of jars: `--set envs/java/NAME.yaml --out resources/jars/NAME`.
+
+Every file is checked against the sha256 that the set pins before the folder gets its name: where it is, it is whole.
+`--lock` (part of `make lock`) instead resolves the set's direct artifacts and rewrites its pins, transitive ones too.
+A set is YAML: `direct`, a list of group:artifact:version[:classifier], and `artifacts`, {coordinate: sha256}.
+Needs the library jgo and the network; no Maven.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+from crayfish import errors
+from crayfish.errors import CrayfishError
+
+HEADER = "# `direct` is chosen by hand; `make lock` writes `artifacts`, everything that it needs with its sha256.\n"
+TIMEOUT_S = 60
+
+
+def read_set(path: Path) -> dict:
+    """A set's `direct` and `artifacts`."""
+    content = yaml.safe_load(path.read_text())
+    if set(content) != {"direct", "artifacts"}:
+        raise CrayfishError(f"{path}: a set of jars has exactly the keys direct and artifacts, not {', '.join(content)}")
+    return content
+
+
+def artifact(coordinate: str, cache: Path):
+    """jgo's handle of one artifact: its file name, and resolve(), which downloads it into the cache folder."""
+    from jgo.maven import MavenContext
+
+    return MavenContext(repo_cache=cache, timeout=TIMEOUT_S).create_dependency(coordinate).artifact
+
+
+def download(coordinate: str, cache: Path) -> Path:
+    """One artifact's file, fetched by jgo into the cache folder."""
+    try:
+        return artifact(coordinate, cache).resolve()
+    except (OSError, RuntimeError) as error:  # jgo and requests raise these: no network, no such artifact, a full disk
+        raise CrayfishError(
+            f"jars: {coordinate} cannot be downloaded: {error}\n"
+            "Check that the Maven repository can be reached and that the disk has room, then run the same command again."
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """The sum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def assemble(artifacts: dict[str, str], out: Path, fetch=download) -> None:
+    """Fill the folder `out` with the artifacts' files; one whose sum is not the pinned one is refused, and `out` left out."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        cache, jars = Path(scratch) / "cache", Path(scratch) / "jars"
+        jars.mkdir()
+        for coordinate, pinned in artifacts.items():
+            file = fetch(coordinate, cache)
+            if (found := sha256(file)) != pinned:
+                raise CrayfishError(
+                    f"jars: {coordinate} is refused: its sha256 is\n  {found}, and the pinned one is\n  {pinned}\n"
+                    "It was damaged or changed on its way: run the same command again. If it stays, compare both sums with"
+                    " those that its project publishes; `make lock` pins what the repository serves now."
+                )
+            file.rename(jars / file.name)
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(jars, out)
+
+
+def lock(path: Path) -> None:
+    """Resolve a set's direct artifacts and rewrite its file with everything that they need at run time."""
+    from jgo.maven import MavenContext
+
+    direct = read_set(path)["direct"]
+    with tempfile.TemporaryDirectory() as scratch:
+        context = MavenContext(repo_cache=Path(scratch), timeout=TIMEOUT_S)
+        try:
+            inputs, transitive = context.resolver.resolve([context.create_dependency(line) for line in direct])
+        except (OSError, RuntimeError) as error:
+            raise CrayfishError(f"jars: {path} cannot be resolved: {error}") from error
+        needed = inputs + [one for one in transitive if one.scope in ("compile", "runtime")]
+        parts = [(one.groupId, one.artifactId, one.version, one.classifier) for one in needed]
+        coordinates = sorted(":".join(filter(None, part)) for part in parts)
+        artifacts = {coordinate: sha256(download(coordinate, Path(scratch))) for coordinate in coordinates}
+    content = yaml.safe_dump({"direct": direct, "artifacts": artifacts}, sort_keys=False, width=200)
+    path.write_text(HEADER + content)
+    print(f"{path.stem}: {len(artifacts)} jars")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", type=Path, required=True, help="the YAML file of the set")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--out", type=Path, help="folder of the jars")
+    action.add_argument("--lock", action="store_true", help="rewrite the set's pins")
+    arguments = parser.parse_args()
+    if arguments.lock:
+        lock(arguments.set)
+    else:
+        assemble(read_set(arguments.set)["artifacts"], arguments.out.resolve())
+
+
+if __name__ == "__main__":
+    errors.main(main)

@@ -1,0 +1,221 @@
+"""One run's per-event tables to its figures of merit: RUN/{manifest.json, processor.json, *.parquet} -> summary.json.
+
+One entry a segment; what each figure means stands in crayfish/statistics.py. Only events of the measured window count in
+throughput, latency, lateness and cost; the accounting counts all that were sent. A figure that the run cannot support is
+null. Warnings of the manifest are carried on and those about the measurement itself are added.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from crayfish import errors, pacing, statistics
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Load
+
+LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
+SHORT = 0.9  # of the wanted window
+GROWTH = 0.01  # of the rate
+MS = 1e6
+Columns = dict[str, np.ndarray]
+PRODUCER = ("sequence", "segment", "due_ns", "sent_ns", "input_append_ms")
+CONSUMER = ("sequence", "output_append_ms", "received_ns", "correct")
+
+
+def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
+    """Columns of a parquet file as arrays; CrayfishError if one is missing."""
+    try:
+        table = pq.read_table(path, columns=list(names))
+    except (OSError, ValueError) as error:
+        raise CrayfishError(f"{path}: cannot be read as a table: {error}; remove the run's folder and run it again") from error
+    if missing := [name for name in names if name not in table.column_names]:
+        raise CrayfishError(f"{path}: no column {', '.join(missing)}; it holds: {', '.join(table.column_names)}")
+    return {name: table[name].to_numpy() for name in names}
+
+
+def join(producer: Columns, consumer: Columns) -> Columns:
+    """Every event with its first prediction, in order of sequence: output_append_ms and received_ns, -1 where lost."""
+    order = np.argsort(producer["sequence"], kind="stable")
+    events = {name: values[order] for name, values in producer.items()}
+    sequence = events["sequence"]
+    received, first = np.unique(consumer["sequence"], return_index=True)
+    position = np.searchsorted(sequence, received)
+    ours = position < len(sequence)
+    ours[ours] = sequence[position[ours]] == received[ours]
+    events["answered"] = np.zeros(len(sequence), bool)
+    events["answered"][position[ours]] = True
+    for name in ("output_append_ms", "received_ns"):
+        events[name] = np.full(len(sequence), -1, np.int64)
+        events[name][position[ours]] = consumer[name][first[ours]]
+    return events
+
+
+def select(columns: Columns, which: np.ndarray | slice) -> Columns:
+    return {name: values[which] for name, values in columns.items()}
+
+
+def measured(events: Columns, saturated: bool, warmup_end_ns: int) -> Columns:
+    """The events of the measured window, by append order if saturated, else by due order."""
+    if saturated:
+        answered = select(events, events["answered"])
+        order = np.argsort(answered["output_append_ms"], kind="stable")
+        window = statistics.measured_window(answered["output_append_ms"][order] * 1_000_000, warmup_end_ns)
+        return select(answered, order[window])
+    return select(events, statistics.measured_window(events["due_ns"], warmup_end_ns))
+
+
+def latencies(answered: Columns) -> dict[str, np.ndarray]:
+    """The three latencies, ms, of events that were answered and received while they came."""
+    appended, due, sent = answered["output_append_ms"], answered["due_ns"], answered["sent_ns"]
+    return {
+        "received_minus_due": (answered["received_ns"] - due) / MS,
+        "append_minus_due": (appended - statistics.truncated_ms(due)).astype(float),
+        "append_minus_sent": (appended - statistics.truncated_ms(sent)).astype(float),
+    }
+
+
+def lateness(window: Columns, bound_ms: float) -> dict | None:
+    """How late the generator sent."""
+    late = (window["sent_ns"] - window["due_ns"]) / MS
+    if not len(late):
+        return None
+    p99 = statistics.percentile(np.sort(late), statistics.PER_MILLE["p99"])
+    share = statistics.late_share(late, bound_ms)
+    return {"p99_ms": p99, "max_ms": float(late.max()), "late_share": share, "bound_ms": bound_ms}
+
+
+def backlog_growth(window: Columns) -> dict | None:
+    """The slope of the backlog over the window, events/s, sampled ten times a second while events were due."""
+    if not len(window["due_ns"]) or (window["input_append_ms"] < 0).any():
+        return None
+    first, last = statistics.truncated_ms(window["due_ns"][[0, -1]])
+    at_ms = np.arange(first, last, 100)
+    if len(at_ms) < 3:
+        return None
+    waiting = statistics.backlog(window["input_append_ms"], window["output_append_ms"][window["answered"]], at_ms)
+    slope = statistics.slope(at_ms / 1000, waiting)
+    return {
+        "slope_events_per_s": slope.mean,
+        "low": slope.low,
+        "high": slope.high,
+        "max_events": int(waiting.max()),
+        "grows": statistics.grows(slope),
+    }
+
+
+def recoveries(load: Load, segment: dict, answered: Columns) -> list[float | None]:
+    """Of every burst, the recovery time in s."""
+    bursts = pacing.bursts(load)
+    due_s = (answered["due_ns"] - segment["start_ns"]) / 1e9
+    latency = latencies(answered)["received_minus_due"]
+    limits = [start for start, _ in bursts[1:]] + [load.warmup_s + load.measure_s]
+    return [
+        statistics.recovery_time(due_s, latency, start, end, until)
+        for (start, end), until in zip(bursts, limits, strict=True)
+    ]
+
+
+def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
+    """CPU us an event of every stage, between the first and the last append of the window."""
+    if not len(appended_ms):
+        return {}
+    start_ns, end_ns = int(appended_ms.min()) * 1_000_000, int(appended_ms.max()) * 1_000_000
+    return {
+        stage: statistics.cost_per_event(
+            np.array(series["time_ns"]), np.array(series["cpu_s"]), start_ns, end_ns, len(appended_ms) - 1
+        )
+        for stage, series in samples["stages"].items()
+    }
+
+
+def warnings_of(summary: dict, load: Load) -> list[str]:
+    """What makes a segment's figures doubtful, as sentences for the tables and figures."""
+    found, late, growth = [], summary["lateness"], summary["backlog"]
+    if late and late["late_share"] > LATE_SHARE:
+        found.append(
+            f"{late['late_share']:.1%} of the events were sent more than {late['bound_ms']:g} ms late"
+            f" (at most {late['max_ms']:.0f} ms)"
+        )
+    if summary["window_s"] < SHORT * load.measure_s:
+        found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
+    if load.kind != "bursty" and growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
+        found.append(f"overloaded: the backlog grew by {growth['slope_events_per_s']:.0f} events/s")
+    return found
+
+
+def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict, bound_ms: float) -> dict:
+    """The figures of one segment."""
+    saturated = load.kind == "backlog"
+    window = measured(events, saturated, segment["load_start_ns"])
+    answered = select(window, window["answered"])
+    appended, rate = answered["output_append_ms"], statistics.throughput(answered["output_append_ms"])
+    edges = appended * 1_000_000 if saturated else window["due_ns"]
+    latency = {} if saturated else latencies(answered)
+    summary = {
+        "load": vars(load),
+        "events": len(events["sequence"]),
+        "points_per_event": segment["points_per_event"],
+        "window_events": len(window["sequence"]),
+        "window_s": float(np.ptp(edges)) / 1e9 if len(edges) else 0.0,
+        "throughput": {
+            "events_per_s": rate,
+            "points_per_s": None if rate is None else rate * segment["points_per_event"],
+        },
+        "latency_ms": {name: statistics.latency_summary(values) for name, values in latency.items()},
+        "latency_curve": statistics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
+        "lateness": None if saturated else lateness(window, bound_ms),
+        "backlog": None if saturated else backlog_growth(window),
+        "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
+        "cpu_us_per_event": costs(samples, appended),
+    }
+    return {**summary, "warnings": warnings_of(summary, load)}
+
+
+def split_warning(text: str) -> tuple[int | None, str]:
+    """The segment that a manifest's warning is about ("segment 2: ..."), counted from 1, and its text; None: the whole run."""
+    match = re.match(r"segment (\d+): ", text)
+    return (int(match[1]), text[match.end() :]) if match else (None, text)
+
+
+def summarise(folder: Path) -> dict:
+    """The summary of the run in this folder (RESULTS/runs/IDENTIFIER/REPETITION)."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    samples = json.loads((folder / "processor.json").read_text())
+    consumer = read_columns(folder / "consumer.parquet", CONSUMER)
+    events = join(read_columns(folder / "producer.parquet", PRODUCER), consumer)
+    spec, segments, position = manifest["spec"], [], np.searchsorted(events["sequence"], consumer["sequence"])
+    of_row = events["segment"][np.minimum(position, len(events["sequence"]) - 1)]
+    for number, (load, about) in enumerate(zip(spec["segments"], manifest["segments"], strict=True)):
+        inside, rows = select(events, events["segment"] == number), of_row == number
+        figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
+        figures["accounting"] = statistics.accounting(inside["sequence"], consumer["sequence"][rows], consumer["correct"][rows])
+        figures["warnings"] += [text for of, text in map(split_warning, manifest["warnings"]) if of == number + 1]
+        segments.append(figures)
+    return {
+        "run": folder.resolve().parent.name,
+        "repetition": folder.resolve().name,
+        "spec": spec,
+        "machine": manifest["machine"],
+        "substitutes": manifest.get("substitutes", []),
+        "fixed_cost_s": manifest["fixed_cost_s"],
+        "warnings": [text for of, text in map(split_warning, manifest["warnings"]) if of is None],
+        "accounting": statistics.accounting(events["sequence"], consumer["sequence"], consumer["correct"]),
+        "peak_memory_bytes": {stage: series["pss_bytes_peak"] for stage, series in samples["stages"].items()},
+        "segments": segments,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.write_text(json.dumps(summarise(arguments.run), indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    errors.main(main)
