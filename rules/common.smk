@@ -18,7 +18,10 @@ JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
 ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
 LIBRARY = "workflow/scripts/crayfish"
 # A system without Java gets a JDK from PyPI; it is an input of what needs Java.
-JDK = [] if jvm.system_java() else ["resources/environments/jdk/python"]
+try:
+    JAVA, JDK = jvm.find(), []
+except CrayfishError:
+    JAVA, JDK = None, ["resources/environments/jdk/python"]
 
 
 wildcard_constraints:

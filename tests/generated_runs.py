@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from crayfish import pacing
 from crayfish.run_spec import Load, RunSpec
 
@@ -30,7 +31,7 @@ def folder_of(root: Path, spec: dict, repetition: int) -> Path:
 
 
 def appends(load: Load, due: np.ndarray, median_ms: float, capacity: float, random: np.random.Generator) -> np.ndarray:
-    """When each event's prediction is appended, ns: after a lognormal latency or, of a backlog, at the capacity's pace."""
+    """When each event's prediction is appended, ns: after a lognormal latency or, of a backlog, at the capacity."""
     if load.kind == "backlog":
         return due + np.arange(1, len(due) + 1) * int(1e9 / capacity)
     return due + (median_ms * 1e6 * random.lognormal(0, 0.5, len(due))).astype(np.int64)

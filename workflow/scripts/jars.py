@@ -25,7 +25,9 @@ def read_set(path: Path) -> dict:
     """A set's `direct` and `artifacts`."""
     content = yaml.safe_load(path.read_text())
     if set(content) != {"direct", "artifacts"}:
-        raise CrayfishError(f"{path}: a set of jars has exactly the keys direct and artifacts, not {', '.join(content)}")
+        raise CrayfishError(
+            f"{path}: a set of jars has exactly the keys direct and artifacts, not {', '.join(content)}"
+        )
     return content
 
 

@@ -1,4 +1,4 @@
-"""One figure from one table: --kind KIND --table CSV --out NAME.svg NAME.pdf NAME.png, and its caption (--caption FILE).
+"""One figure from one table: --kind KIND --table CSV --out NAME.svg NAME.pdf NAME.png, and its caption, --caption FILE.
 
 The kinds are the functions of crayfish/plots.py that carry its decorator. Equal tables give equal files, byte for byte.
 """

@@ -1,8 +1,8 @@
 """One run's per-event tables to its figures of merit: RUN/{manifest.json, processor.json, *.parquet} -> summary.json.
 
-One entry a segment; what each figure means stands in crayfish/statistics.py. Only events of the measured window count in
-throughput, latency, lateness and cost; the accounting counts all that were sent. A figure that the run cannot support is
-null. Warnings of the manifest are carried on and those about the measurement itself are added.
+One entry a segment; what each figure means stands in crayfish/statistics.py. Only events of the measured window count
+in throughput, latency, lateness and cost; the accounting counts all that were sent. A figure that the run cannot
+support is null. Warnings of the manifest are carried on and those about the measurement itself are added.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
     try:
         table = pq.read_table(path, columns=list(names))
     except (OSError, ValueError) as error:
-        raise CrayfishError(f"{path}: cannot be read as a table: {error}; remove the run's folder and run it again") from error
+        raise CrayfishError(
+            f"{path}: cannot be read as a table: {error}; remove the run's folder and run it again"
+        ) from error
     if missing := [name for name in names if name not in table.column_names]:
         raise CrayfishError(f"{path}: no column {', '.join(missing)}; it holds: {', '.join(table.column_names)}")
     return {name: table[name].to_numpy() for name in names}
@@ -112,7 +114,7 @@ def recoveries(load: Load, segment: dict, answered: Columns) -> list[float | Non
     bursts = pacing.bursts(load)
     due_s = (answered["due_ns"] - segment["start_ns"]) / 1e9
     latency = latencies(answered)["received_minus_due"]
-    limits = [start for start, _ in bursts[1:]] + [load.warmup_s + load.measure_s]
+    limits = [*(start for start, _ in bursts), load.warmup_s + load.measure_s][1:]
     return [
         statistics.recovery_time(due_s, latency, start, end, until)
         for (start, end), until in zip(bursts, limits, strict=True)
@@ -176,7 +178,7 @@ def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict,
 
 
 def split_warning(text: str) -> tuple[int | None, str]:
-    """The segment that a manifest's warning is about ("segment 2: ..."), counted from 1, and its text; None: the whole run."""
+    """The segment that a manifest's warning is about, from 1, or None for the whole run, and its text."""
     match = re.match(r"segment (\d+): ", text)
     return (int(match[1]), text[match.end() :]) if match else (None, text)
 
@@ -192,7 +194,9 @@ def summarise(folder: Path) -> dict:
     for number, (load, about) in enumerate(zip(spec["segments"], manifest["segments"], strict=True)):
         inside, rows = select(events, events["segment"] == number), of_row == number
         figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
-        figures["accounting"] = statistics.accounting(inside["sequence"], consumer["sequence"][rows], consumer["correct"][rows])
+        figures["accounting"] = statistics.accounting(
+            inside["sequence"], consumer["sequence"][rows], consumer["correct"][rows]
+        )
         figures["warnings"] += [text for of, text in map(split_warning, manifest["warnings"]) if of == number + 1]
         segments.append(figures)
     return {

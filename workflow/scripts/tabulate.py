@@ -1,10 +1,10 @@
-"""Summaries of runs to one table, CSV. Every column's name tells its unit; an empty cell is a figure that does not exist.
+"""Summaries of runs to one table, CSV. A column's name tells its unit; an empty cell is a figure that does not exist.
 
 Of an experiment: one row a system, load and segment, with the mean over its repetitions in each figure's column and
 Student's t 95 % interval in FIGURE_low and FIGURE_high. A figure that one repetition lacks is empty; counts of events
-(sent, lost, ...) are sums over the repetitions. With --each-run: the same columns without intervals, one row a repetition.
-Columns, in this order: experiment, what was run (segment last), repetitions (or repetition), the figures, then warnings,
-substitutes, machine, run (the folder's name).
+(sent, lost, ...) are sums over the repetitions. With --each-run: the same columns without intervals, one row a
+repetition. Columns, in this order: experiment, what was run (segment last), repetitions (or repetition), the figures,
+then warnings, substitutes, machine, run (the folder's name).
 """
 
 import argparse
@@ -17,8 +17,17 @@ from crayfish import errors, statistics
 from crayfish.errors import CrayfishError
 
 FIRST = ("processor", "scorer", "model", "parallelism")
-UNITS = {"kind": "load", "rate": "rate_events_per_s", "peak_rate": "peak_rate_events_per_s", "batch_size": "points_per_event"}
-LATENCIES = {"received_minus_due": "latency", "append_minus_due": "append_minus_due", "append_minus_sent": "append_minus_sent"}
+UNITS = {
+    "kind": "load",
+    "rate": "rate_events_per_s",
+    "peak_rate": "peak_rate_events_per_s",
+    "batch_size": "points_per_event",
+}
+LATENCIES = {
+    "received_minus_due": "latency",
+    "append_minus_due": "append_minus_due",
+    "append_minus_sent": "append_minus_sent",
+}
 COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong", "unknown")
 TEXTS = ("warnings", "substitutes", "machine", "run")
 DIGITS = 6

@@ -78,7 +78,7 @@ def start(java: str, jars: list[str], workdir: Path, log: Path, tag: str) -> tup
     properties = workdir / "server.properties"
     properties.write_text(_properties(workdir / "data", port, controller_port))
     command = [java, *JVM_OPTIONS, "-cp", ":".join(jars)]
-    identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # no option's dash
     format_command = [java, "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", ":".join(jars), "kafka.tools.StorageTool"]
     done = subprocess.run(
         [*format_command, "format", "-t", identifier, "-c", str(properties)], capture_output=True, text=True, timeout=READY_DEADLINE_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
@@ -25,6 +26,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from crayfish import broker, discovery, machine, probes, stages
 from crayfish.consumer import Checker, right_answers
 from crayfish.errors import CrayfishError
+from crayfish.jvm import Java
 from crayfish.run_spec import Job, RunSpec
 from crayfish.stages import LIBRARY, Stage
 
@@ -47,7 +49,7 @@ class Places:
     python: Path  # the processor's environment
     reference: Path  # inputs and right answers of the model
     model: Path | None  # in the scorer's format
-    java: Path
+    java: Java
     broker_jars: list[Path]
     jars: list[Path]  # the processor's and the scorer's
     out: Path  # the run's folder
@@ -166,7 +168,7 @@ class Run:
         servers = self.places.bootstrap_servers
         if servers is None:
             stage, servers = broker.start(
-                str(self.places.java),
+                self.places.java.executable,
                 [str(jar) for jar in self.places.broker_jars],
                 self.folder / "broker",
                 self.log_of("broker"),
@@ -190,7 +192,7 @@ class Run:
             model_path=str(self.places.model.resolve()) if self.places.model else None,
             server_address=None,
             jars=tuple(str(jar.resolve()) for jar in self.places.jars),
-            java_home=str(self.places.java.resolve().parent.parent),
+            java_home=self.places.java.home,
             workdir=str(self.folder / "processor"),
         )
         Path(self.job.workdir).mkdir()
@@ -445,7 +447,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "fixed_cost_s": round(total - run.excluded_s, 3),
         "marks_s": run.marks,
         **about,
-        "java": _java_version(places.java),
+        "java": dataclasses.asdict(places.java),
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_")) or places.bootstrap_servers,
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "model": str(places.model) if places.model else None,
@@ -459,7 +461,3 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
         os.replace(out / f"{name}.part", out / name)
 
-
-def _java_version(java: Path) -> dict:
-    done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
-    return {"executable": str(java), "version": done.stderr.strip().splitlines()[0] if done.stderr else "unknown"}

@@ -58,7 +58,7 @@ class Sampler(threading.Thread):
     def __init__(self, tag: str):
         super().__init__(daemon=True)
         self._tag = tag
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._stage_of: dict[psutil.Process, str | None] = {}
         self._cpu: dict[psutil.Process, float] = {}
         self._peak: dict[str, int] = {}
@@ -106,13 +106,13 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         count = 0
-        while not self._stop.wait(SAMPLE_S):
+        while not self._ended.wait(SAMPLE_S):
             self.sample(memory=count % MEMORY_EVERY == 0)
             count += 1
 
     def finish(self) -> dict:
         """Stop, and the series: {"stages": {name: {time_ns, cpu_s (cumulative), pss_bytes_peak}}, "machine": {...}}."""
-        self._stop.set()
+        self._ended.set()
         self.join()
         self.sample(memory=False)
         stages = {

@@ -1,7 +1,7 @@
-"""When each event of a load is due, in ns from its segment's start, for the whole of it (warm-up, then measurement). Pure.
+"""When each event of a load is due, in ns from its segment's start, for all of its warm-up and measurement. Pure.
 
-One rule serves every load: with L(t) the integral of the rate, the k-th event is due where L(t) = k. A Poisson load takes
-the running sum of exponential draws of mean 1 in the place of k. A backlog is due at once, whole.
+One rule serves every load: with L(t) the integral of the rate, the k-th event is due where L(t) = k. A Poisson load
+takes the running sum of exponential draws of mean 1 in the place of k. A backlog is due at once, whole.
 A burst comes after `between_s` at the base rate, as in the original; the first such gap starts when the warm-up ends.
 """
 
@@ -44,8 +44,9 @@ def _poisson_marks(total: float, generator: np.random.Generator) -> np.ndarray:
 def due_offsets(load: Load, seed: int) -> np.ndarray:
     """The due times of a load: int64[n], ns from the segment's start, never decreasing.
 
-    n is the integral of the rate over warmup_s + measure_s, rounded up (the first event is due at 0); of a Poisson load it
-    is that in the mean. Equal loads and seeds give equal times; only Poisson draws. Raises CrayfishError where n is 0.
+    n is the integral of the rate over warmup_s + measure_s, rounded up (the first event is due at 0); of a Poisson
+    load it is that in the mean. Equal loads and seeds give equal times; only Poisson draws. Raises CrayfishError where
+    n is 0.
     """
     times, events = _integral(load)
     if load.kind == "poisson":

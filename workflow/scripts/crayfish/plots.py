@@ -1,15 +1,16 @@
-"""The figures: one style for all of them, one function a kind. Tables of tabulate.py in, matplotlib figures and captions out.
+"""The figures: one style for all of them, one function a kind: tables of tabulate.py in, figures and captions out.
 
 A system looks the same in every figure: its processor gives colour and line (so that black and white suffices), its
-scorer the marker; a variant of it (another execution, scoring, ...) has an open marker. Points are means over repetitions,
-bars their 95 % intervals; a ring marks a point whose runs carry a warning; substitutes and synthetic data are named in the
-figure itself. The caption says what was held fixed, the repetitions, the machine, what is not told apart, and warnings.
-A new kind is one function with the decorator `kind`.
+scorer the marker; a variant of it (another execution, scoring, ...) has an open marker. Points are means over
+repetitions, bars their 95 % intervals; a ring marks a point whose runs carry a warning; substitutes and synthetic data
+are named in the figure itself. The caption says what was held fixed, the repetitions, the machine, what is not told
+apart, and warnings. A new kind is one function with the decorator `kind`.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from crayfish import statistics
 from crayfish.errors import CrayfishError
@@ -94,10 +96,22 @@ NO_DATES = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".png": {"Software": None},
 }
-SINGLE, DOUBLE, HEIGHT = 3.5, 7.1, 2.6  # inches: one and two columns of a paper
+SINGLE, DOUBLE, HEIGHT = 3.5, 7.1, 2.4  # inches: one and two columns of a paper
+LETTERS = 16.5  # of the legend, an inch
 LOAD = ("load", "rate_events_per_s", "warmup_s", "measure_s", "peak_rate_events_per_s", "burst_s", "between_s")
+UNMENTIONED = ("ready_timeout_s", "drain_timeout_s")  # they bound a run's waits and change no figure
 MOST_NAMED = 8  # warnings or pairs that a caption spells out
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
+
+
+RING = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 10,
+    "fillstyle": "none",
+    "markeredgewidth": 0.6,
+    "color": "black",
+}
 
 
 class Kind(NamedTuple):
@@ -123,7 +137,7 @@ def kind(title: str, text: str, axes: tuple[str, ...], metric: str) -> Callable:
     return register
 
 
-# --- tables ------------------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def read_table(path: Path) -> pl.DataFrame:
@@ -165,6 +179,17 @@ class System:
     marker: str
     open: bool
 
+    def looks(self, joined: bool = True) -> dict:
+        """What matplotlib is told of them, for points and for the legend alike."""
+        return {
+            "color": self.color,
+            "linestyle": self.line if joined else "none",
+            "marker": self.marker,
+            "markerfacecolor": "white" if self.open else self.color,
+            "markeredgecolor": self.color,
+            "markeredgewidth": 0.9,
+        }
+
 
 def _pick(known: dict, others: tuple, name: str):
     return known.get(name) or others[zlib.crc32(name.encode()) % len(others)]
@@ -205,10 +230,12 @@ def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.Da
     ]
 
 
-# --- drawing -----------------------------------------------------------------------------------------------------------
+# --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def draw_points(axes: Axes, system: System, x: list[float], rows: pl.DataFrame, metric: str, joined: bool = True) -> None:
+def draw_points(
+    axes: Axes, system: System, x: list[float], rows: pl.DataFrame, metric: str, joined: bool = True
+) -> None:
     """Means with their intervals, a ring around each that carries a warning. Figures that do not exist are left out."""
     there = [index for index, value in enumerate(rows[metric]) if value is not None]
     x, rows = [x[index] for index in there], rows[there]
@@ -218,18 +245,13 @@ def draw_points(axes: Axes, system: System, x: list[float], rows: pl.DataFrame, 
         x,
         mean,
         yerr=[mean - low, high - mean],
-        color=system.color,
-        linestyle=system.line if joined else "none",
-        marker=system.marker,
-        markerfacecolor="white" if system.open else system.color,
-        markeredgewidth=1.0 if system.open else 0.4,
-        markeredgecolor=system.color if system.open else "white",
         elinewidth=0.8,
         capsize=2,
         capthick=0.8,
+        **system.looks(joined),
     )
     warned = [index for index, text in enumerate(rows["warnings"]) if text]
-    axes.plot([x[i] for i in warned], mean[warned], "o", markersize=10, fillstyle="none", color="black", markeredgewidth=0.6)
+    axes.plot([x[index] for index in warned], mean[warned], **RING)
 
 
 def dodge(index: int, count: int, width: float) -> float:
@@ -241,22 +263,30 @@ def value_axis(axes: list[Axes], table: pl.DataFrame, metrics: list[str], label:
     """One vertical scale for all panels: from 0, or logarithmic where the means differ by a factor of 20 and more."""
     means = [value for metric in metrics for value in table[metric].drop_nulls() if value > 0]
     if not means:
-        raise CrayfishError(f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first")
-    axes[0].set_ylabel(label)
-    if log or (log is None and max(means) >= LOG_FROM * min(means)):
-        bounds = [value for metric in metrics for end in ("low", "high") for value in table[f"{metric}_{end}"].drop_nulls()]
-        # An interval of few repetitions can reach to 0 and below, which a logarithmic axis cannot show: it is cut there.
-        floor = max(min(means) / 4, min([bound for bound in bounds if bound > 0] + means) / 1.3)
-        for one in axes:
+        raise CrayfishError(
+            f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first"
+        )
+    for one in axes:
+        if one.get_subplotspec().is_first_col():
+            one.set_ylabel(label)
+        if log or (log is None and max(means) >= LOG_FROM * min(means)):
+            bounds = [
+                value
+                for metric in metrics
+                for end in ("low", "high")
+                for value in table[f"{metric}_{end}"].drop_nulls()
+            ]
+            # An interval of few repetitions can reach to 0 and below, which a logarithmic axis cannot show: it is cut
+            # there.
+            floor = max(min(means) / 4, min([bound for bound in bounds if bound > 0] + means) / 1.3)
             one.set_yscale("log")
             one.set_ylim(floor, max(bounds + means) * 1.3)
-            one.grid(which="minor", axis="y", linewidth=0.25)
-            one.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}".replace(",", "\u202f")))
-            one.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    else:
-        for one in axes:
+            one.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            one.yaxis.set_minor_locator(LogLocator(subs=range(1, 10)))
+            one.yaxis.set_minor_formatter(NullFormatter())
+        else:
             one.set_ylim(bottom=0)
-            one.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}".replace(",", "\u202f")))
+        one.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}".replace(",", "\u202f")))
 
 
 def notes(table: pl.DataFrame) -> list[str]:
@@ -268,46 +298,39 @@ def notes(table: pl.DataFrame) -> list[str]:
 
 def legend(figure: Figure, drawn: list[System], table: pl.DataFrame) -> None:
     """The systems, the ring's meaning, and the notes, above the panels."""
-    handles = [
-        Line2D(
-            [],
-            [],
-            label=system.label,
-            color=system.color,
-            linestyle=system.line,
-            marker=system.marker,
-            markerfacecolor="white" if system.open else system.color,
-            markeredgecolor=system.color if system.open else "white",
-            markeredgewidth=1.0 if system.open else 0.4,
-        )
-        for system in drawn
-    ]
+    handles = [Line2D([], [], label=system.label, **system.looks()) for system in drawn]
     if any(table["warnings"]):
-        ring = {"marker": "o", "markersize": 10, "fillstyle": "none", "markeredgewidth": 0.6, "color": "black"}
-        handles.append(Line2D([], [], linestyle="none", label="carries a warning (see caption)", **ring))
+        handles.append(Line2D([], [], label="a warning, see caption", **RING))
     widest = max(len(handle.get_label()) for handle in handles)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() * 13 / (widest + 8))))
-    title = "; ".join(notes(table)) or None
+    columns = max(1, min(len(handles), int(figure.get_figwidth() * LETTERS / (widest + 7))))
+    lines = -(-len(handles) // columns) + bool(title := "; ".join(notes(table)))
+    figure.set_figheight(figure.get_figheight() + 0.17 * lines)
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=columns, frameon=False, title=title, alignment="left", handlelength=3.2
+        handles=handles,
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        title=title or None,
+        alignment="left",
+        handlelength=3,
+        columnspacing=1.5,
     )
 
 
-def canvas(count: int, width: float | None = None) -> tuple[Figure, list[Axes]]:
+def canvas(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with this many panels beside each other, four a row at most, on common axes."""
     columns = min(count, 4)
     rows = -(-count // columns)
-    wide = width or (SINGLE + 0.6 if count == 1 else min(DOUBLE, 1.2 + 2.0 * columns))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(wide, HEIGHT * rows + 0.5))
-        grid = figure.subplots(rows, columns, sharey=True, sharex=True, squeeze=False)
+    wide = SINGLE if count == 1 else min(DOUBLE, 1.1 + 2.0 * columns)
+    figure = Figure(figsize=(wide, HEIGHT * rows))
+    grid = figure.subplots(rows, columns, sharey=True, sharex=True, squeeze=False)
     flat = list(grid.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
     return figure, flat[:count]
 
 
-# --- kinds -------------------------------------------------------------------------------------------------------------
+# --- kinds ------------------------------------------------------------------------------------------------------------
 
 
 @kind(
@@ -342,8 +365,8 @@ PARTS = {"p50": "p50", "p90": "p90", "p99": "p99", "p99_9": "p99.9", "max": "max
 @kind(
     title="Latency by rate",
     text=(
-        "Latency from when an event was due until its prediction was received: median, 90th, 99th and 99.9th percentile and"
-        " the largest. A percentile is shown where at least 10 events lie above it in every repetition."
+        "Latency from when an event was due until its prediction was received: median, 90th, 99th and 99.9th percentile"
+        " and the largest. A percentile is shown where at least 10 events lie above it in every repetition."
     ),
     axes=("rate_events_per_s", "points_per_event", "model"),
     metric="latency_p99_ms",
@@ -375,7 +398,7 @@ def draw_distribution(axes: Axes, system: System, rows: pl.DataFrame, shift: flo
         draw_points(axes, system, places[-1:], points[-1:], "value", joined=False)
 
 
-# --- captions and files ------------------------------------------------------------------------------------------------
+# --- captions and files -----------------------------------------------------------------------------------------------
 
 
 def overlaps(table: pl.DataFrame, of: Kind) -> list[str]:
@@ -403,33 +426,45 @@ def _listed(texts: list[str]) -> str:
     return "; ".join(texts[:MOST_NAMED]) + (f"; and {more} more, see the table" if more > 0 else "")
 
 
-def caption(name: str, table: pl.DataFrame) -> str:
-    """The caption of a figure of this kind, reStructuredText that reads well as plain text."""
-    of = KINDS[name]
-    counts = sorted(table["repetitions"].unique())
-    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    plural = "s" if counts[-1] > 1 else ""
-    intervals = "bars are Student's t 95 % intervals over them" if counts[-1] > 1 else "one has no interval, so nothing is ranked"
-    fixed = [field for field in field_names(table) if table[field].n_unique() == 1 and table[field][0] not in (None, 0)]
-    paragraphs = [
-        f"**{of.title}.** {of.text} Points are means of {number} repetition{plural}; {intervals}.",
-        "Held fixed: " + ", ".join(f"{field} {shown(table[field][0])}" for field in fixed) + ".",
-        "Machine: " + "; ".join(table["machine"].unique(maintain_order=True)) + ".",
-    ]
-    if counts[-1] > 1 and (pairs := overlaps(table, of)):
-        what = of.metric.replace("_", " ")
-        paragraphs.append(f"Not ranked, because their intervals of {what} overlap: {_listed(pairs)}.")
-    if named := notes(table):
-        paragraphs.append(f"Substitutes: {'; '.join(named)}.")
-    warned = [
-        f"{system.label} ({', '.join(f'{field} {shown(row[field])}' for field in of.axes if table[field].n_unique() > 1)}): {row['warnings']}"
+def _plain(text: str) -> str:
+    """Text in which reStructuredText finds no mark-up."""
+    return re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", text)
+
+
+def _warned(table: pl.DataFrame, of: Kind) -> list[str]:
+    """Every point with a warning: where it is, and what the warning says."""
+    at = [name for name in of.axes if table[name].n_unique() > 1]
+    return [
+        system.label + "".join(f", {name} {shown(row[name])}" for name in at) + f": {row['warnings']}"
         for system in systems(table, of.axes)
         for row in system.rows.iter_rows(named=True)
         if row["warnings"]
     ]
-    if warned:
+
+
+def caption(name: str, table: pl.DataFrame) -> str:
+    """The caption of a figure of this kind, reStructuredText that reads well as plain text."""
+    of, counts = KINDS[name], sorted(table["repetitions"].unique())
+    if counts[-1] == 1:
+        repeated = "Points are single runs: without repetitions there are no intervals, and nothing is ranked."
+    else:
+        number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+        repeated = f"Points are means of {number} repetitions; bars are Student's t 95 % intervals over them."
+    fixed = [field for field in field_names(table) if table[field].n_unique() == 1 and table[field][0] not in (None, 0)]
+    paragraphs = [
+        "Held fixed: "
+        + ", ".join(f"{field} {shown(table[field][0])}" for field in fixed if field not in UNMENTIONED)
+        + ".",
+        "Machine: " + "; ".join(table["machine"].unique(maintain_order=True)) + ".",
+    ]
+    if counts[-1] > 1 and (pairs := overlaps(table, of)):
+        what = of.metric.replace("_per_s", "/s").replace("_", " ")
+        paragraphs.append(f"Not ranked, because their intervals of {what} overlap: {_listed(pairs)}.")
+    if named := notes(table):
+        paragraphs.append(f"Substitutes: {'; '.join(named)}.")
+    if warned := _warned(table, of):
         paragraphs.append(f"Warnings (ringed points): {_listed(warned)}.")
-    return "\n\n".join(paragraphs).replace("_", "\\_") + "\n"
+    return f"**{of.title}.** {of.text} {repeated}\n\n" + "\n\n".join(map(_plain, paragraphs)) + "\n"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -18,10 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
+
+if TYPE_CHECKING:
+    import psutil
 
 TAG = "CRAYFISH_RUN"
 STAGE = "CRAYFISH_STAGE"
@@ -44,6 +46,8 @@ def reporter() -> Callable[..., None]:
 
 def tagged(tag: str) -> Iterator[psutil.Process]:
     """Every live process that carries this run's tag."""
+    import psutil  # which the processors' environments lack: they only report
+
     for process in psutil.process_iter():
         try:
             if process.environ().get(TAG) == tag and process.status() != psutil.STATUS_ZOMBIE:
@@ -54,6 +58,8 @@ def tagged(tag: str) -> Iterator[psutil.Process]:
 
 def sweep(tag: str, deadline_s: float = 10.0) -> list[str]:
     """Kill every process that carries the tag, until none is left; returns what was found, as 'pid command line'."""
+    import psutil
+
     found: dict[int, str] = {}
     end = time.monotonic() + deadline_s
     while left := list(tagged(tag)):
@@ -89,7 +95,13 @@ class Stage:
         self.log = log
         self.stopping = False
         log.parent.mkdir(parents=True, exist_ok=True)
-        own = {TAG: tag, STAGE: name, "PYTHONPATH": str(LIBRARY), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        own = {
+            TAG: tag,
+            STAGE: name,
+            "PYTHONPATH": str(LIBRARY),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 command,

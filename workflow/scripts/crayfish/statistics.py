@@ -31,7 +31,7 @@ class Interval(NamedTuple):
     n: int
 
 
-# --- the measured window -----------------------------------------------------------------------------------------------
+# --- the measured window ----------------------------------------------------------------------------------------------
 
 
 def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
@@ -47,7 +47,7 @@ def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
     return slice(max(math.ceil(count / 4), min(by_time, count // 2)), count)
 
 
-# --- rates and latencies -----------------------------------------------------------------------------------------------
+# --- rates and latencies ----------------------------------------------------------------------------------------------
 
 
 def throughput(append_ms: np.ndarray) -> float | None:
@@ -94,8 +94,8 @@ def latency_summary(latencies_ms: np.ndarray) -> dict | None:
 def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
     """The whole distribution in about 200 points, for a CDF whose tail stays visible.
 
-    latencies_ms: float[n], any order. Returns {"quantile": [...], "ms": [...]}: steps of 1 % up to p90, from there on equal
-    steps of log(1 - p) up to 1 / n above it, then the maximum. Empty lists for n = 0.
+    latencies_ms: float[n], any order. Returns {"quantile": [...], "ms": [...]}: steps of 1 % up to p90, from there on
+    equal steps of log(1 - p) up to 1 / n above it, then the maximum. Empty lists for n = 0.
     """
     if not len(latencies_ms):
         return {"quantile": [], "ms": []}
@@ -117,15 +117,15 @@ def late_share(lateness_ms: np.ndarray, bound_ms: float) -> float:
     return float(np.mean(lateness_ms > bound_ms))
 
 
-# --- accounting --------------------------------------------------------------------------------------------------------
+# --- accounting -------------------------------------------------------------------------------------------------------
 
 
 def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> dict[str, int]:
     """What became of the events: sent = distinct received + lost; duplicated = received - distinct; wrong apart.
 
-    sent: int64[n], the distinct sequence numbers that were sent; received: int64[m], one a prediction, repeated where it
-    came twice; correct: bool[m]. A prediction of an event that was never sent counts in `unknown` and nowhere else; a wrong
-    one is received, and counts in `wrong` too.
+    sent: int64[n], the distinct sequence numbers that were sent; received: int64[m], one a prediction, repeated where
+    it came twice; correct: bool[m]. A prediction of an event that was never sent counts in `unknown` and nowhere else;
+    a wrong one is received, and counts in `wrong` too.
     """
     known = np.isin(received, sent)
     of_ours = received[known]
@@ -141,7 +141,7 @@ def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> d
     }
 
 
-# --- cost --------------------------------------------------------------------------------------------------------------
+# --- cost -------------------------------------------------------------------------------------------------------------
 
 
 def cpu_seconds(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int) -> float | None:
@@ -158,12 +158,12 @@ def cpu_seconds(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: i
 
 
 def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int, events: int) -> float | None:
-    """CPU microseconds an event, of `events` that were answered between two instants; see cpu_seconds. None for no event."""
+    """CPU us an event, of `events` that were answered between two instants; see cpu_seconds. None for no event."""
     seconds = cpu_seconds(time_ns, cpu_s, start_ns, end_ns)
     return None if seconds is None or events < 1 else 1e6 * seconds / events
 
 
-# --- repetitions -------------------------------------------------------------------------------------------------------
+# --- repetitions ------------------------------------------------------------------------------------------------------
 
 
 def _within(t: float, freedom: int) -> float:
@@ -189,7 +189,7 @@ def t_quantile(freedom: int) -> float:
 
 
 def t_interval(values: list[float] | np.ndarray) -> Interval:
-    """The mean of a figure over repetitions, float[n], n >= 1, and Student's t 95 % interval of it, in the same unit."""
+    """The mean of a figure over repetitions, float[n], n >= 1, and its Student's t 95 % interval, same unit."""
     values = np.asarray(values, float)
     count, mean = len(values), float(np.mean(values))
     if count < 2:
@@ -205,11 +205,11 @@ def intervals_part(first: Interval, second: Interval) -> bool:
     return first.high < second.low or second.high < first.low
 
 
-# --- change over time --------------------------------------------------------------------------------------------------
+# --- change over time -------------------------------------------------------------------------------------------------
 
 
 def backlog(input_append_ms: np.ndarray, output_append_ms: np.ndarray, at_ms: np.ndarray) -> np.ndarray:
-    """Events that are appended to the input and not yet answered, at the instants at_ms: int64[k]. All in ms, any order."""
+    """Events appended to the input and not yet answered, at the instants at_ms: int64[k]. All in ms, any order."""
     ahead = np.searchsorted(np.sort(input_append_ms), at_ms, side="right")
     return ahead - np.searchsorted(np.sort(output_append_ms), at_ms, side="right")
 
@@ -218,8 +218,8 @@ def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
     """The slope of values over time by least squares, per second, and its 95 % interval; n is the number of blocks.
 
     times_s, values: float[k], k >= 3, evenly spread. Means of up to 20 consecutive blocks are fitted, not the values:
-    neighbours in a queue are alike, and intervals from them would be too narrow (the method of batch means, Law, Simulation
-    Modeling and Analysis, 9.5). Raises ValueError for fewer than 3 values.
+    neighbours in a queue are alike, and intervals from them would be too narrow (the method of batch means, Law,
+    Simulation Modeling and Analysis, 9.5). Raises ValueError for fewer than 3 values.
     """
     if len(times_s) < 3:
         raise ValueError(f"a slope with an interval needs 3 values, not {len(times_s)}")
@@ -245,10 +245,10 @@ def recovery_time(
 ) -> float | None:
     """Seconds from the end of a disturbance until the system is as before it.
 
-    due_s, latencies_ms: float[n], any order; start_s, end_s: the burst or fault; until_s: how far the data may be used (the
-    next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by due time and counted from
-    end_s, whose p50 is at most the p95 of the 30 s before start_s. None if that never comes, or if nothing was due before;
-    a window without events is not recovered.
+    due_s, latencies_ms: float[n], any order; start_s, end_s: the burst or fault; until_s: how far the data may be used
+    (the next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by due time and
+    counted from end_s, whose p50 is at most the p95 of the 30 s before start_s. None if that never comes, or if
+    nothing was due before; a window without events is not recovered.
     """
     before = latencies_ms[(due_s >= start_s - BEFORE_S) & (due_s < start_s)]
     windows = int(until_s - end_s)

@@ -4,6 +4,21 @@ A module holds
     INPUT_SHAPE     of one data point, without the batch axis
     OUTPUTS         how many logits a data point gets
     FORMATS         the formats that it is made in: "npz", "torchscript", "onnx", ...
+    ACCURACY        {dataset: the test accuracy that a training must reach}
     build()         the torch module (torch is imported inside), float32[n, *INPUT_SHAPE] -> float32[n, OUTPUTS]
     train(module, data, seed) -> dict     trains it in place; returns what the report tells (accuracy, epochs, ...)
 """
+
+from importlib import import_module
+from pathlib import Path
+
+
+def restore(name: str, weights: Path):
+    """A model's torch module with trained weights (an npz of its state), ready to score: what every format is made from."""
+    import numpy as np
+    import torch
+
+    module = import_module(f"crayfish.models.{name}").build()
+    with np.load(weights) as arrays:
+        module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
+    return module.eval()

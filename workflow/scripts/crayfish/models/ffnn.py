@@ -1,4 +1,49 @@
-"""The feed-forward network of the original: 784-32-32-32-32-10, ReLU, logits out, 28 618 parameters."""
+"""The feed-forward network of the original: 784-32-32-32-32-10, ReLU, logits out, 28 618 parameters.
+
+Its inputs are images of bytes, scaled to [0, 1]. Training is repeatable: one seed gives one set of weights.
+"""
+
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
 FORMATS = ("npz", "torchscript", "onnx")
+ACCURACY = {"fashion_mnist": 0.86}
+
+LAYERS = (784, 32, 32, 32, 32, OUTPUTS)
+EPOCHS = 10
+BATCH = 128
+LEARNING_RATE = 3e-3
+
+
+def build():
+    """The torch module, with torch's own initial weights: float32[n, 28, 28] -> float32[n, 10]."""
+    from torch import nn
+
+    layers = [nn.Flatten()]
+    for inputs, outputs in zip(LAYERS, LAYERS[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def train(module, data, seed: int) -> dict:
+    """Train on data's train_images uint8[n, 28, 28] and train_labels uint8[n]; the accuracy is of its test images, 0 to 1."""
+    import torch
+
+    def tensors(part):
+        images, labels = data[f"{part}_images"], data[f"{part}_labels"]
+        return torch.from_numpy(images).float() / 255, torch.from_numpy(labels).long()
+
+    images, labels = tensors("train")
+    order = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(module.parameters())
+    steps = EPOCHS * -(-len(images) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    for _ in range(EPOCHS):
+        for chosen in torch.randperm(len(images), generator=order).split(BATCH):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(module(images[chosen]), labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()
+    images, labels = tensors("test")
+    with torch.no_grad():
+        accuracy = (module(images).argmax(1) == labels).float().mean().item()
+    return {"accuracy": round(accuracy, 6), "epochs": EPOCHS, "batch": BATCH, "learning_rate": LEARNING_RATE}

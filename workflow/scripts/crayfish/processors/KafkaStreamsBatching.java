@@ -112,6 +112,8 @@ public final class KafkaStreamsBatching {
     }
 
     private final class Supplier implements ProcessorSupplier<byte[], byte[], byte[], byte[]> {
+        private final Set<StoreBuilder<?>> stores = Set.of(new CommitHookBuilder());
+
         @Override
         public Processor<byte[], byte[], byte[], byte[]> get() {
             return new Batcher();
@@ -119,7 +121,7 @@ public final class KafkaStreamsBatching {
 
         @Override
         public Set<StoreBuilder<?>> stores() {
-            return Set.of(new CommitHookBuilder());
+            return stores;
         }
     }
 

@@ -1,0 +1,134 @@
+# The data set, one training of each model, its formats, and the proof that a scorer answers as torch does.
+import shlex
+
+MODEL = "resources/models/{dataset}/{model}"
+SUFFIXES = {"onnx": "onnx", "torchscript": "pt"}
+VERIFIER = "kafka_streams"  # every processor's environment has the embedded scorers; this is the smallest
+
+
+def model_files(dataset, model, scorer, form):
+    """The model in a scorer's format, and the proof that this scorer answers right with it."""
+    folder = MODEL.format(dataset=dataset, model=model)
+    return [f"{folder}/{model}.{SUFFIXES[form]}", f"{folder}/verified_{scorer}.json"]
+
+
+def file_to_verify(wildcards):
+    form = discovery.load("scorers", wildcards.scorer).FORMAT
+    return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
+
+
+def dataset_options(wildcards):
+    """Of the script: the synthetic set's seed, or the pins of the real one and the folder that the config names."""
+    if wildcards.dataset == "synthetic":
+        return f"--synthetic --seed {config['seed']}"
+    folder = f" --folder {shlex.quote(config['dataset_folder'])}" if config["dataset_folder"] else ""
+    return f"--pins envs/data/{wildcards.dataset}.yaml{folder}"
+
+
+localrules:
+    dataset,
+    convert_torchscript,
+    convert_onnx,
+    verify_format,
+
+
+rule dataset:
+    input:
+        python=python_of("train"),
+        packages=packages_of("train"),
+        script="workflow/scripts/dataset.py",
+        library=f"{LIBRARY}/errors.py",
+        pins=lambda wildcards: [] if wildcards.dataset == "synthetic" else f"envs/data/{wildcards.dataset}.yaml",
+    output:
+        about="resources/data/{dataset}.json",
+        data="resources/data/{dataset}.npz",
+    log:
+        "logs/dataset/{dataset}.log",
+    conda:
+        "../envs/train.yaml"
+    params:
+        options=dataset_options,
+    shell:
+        "{input.python} {input.script} {params.options} --out {output.data} 2> {log}"
+
+
+rule train:
+    input:
+        python=python_of("train"),
+        packages=packages_of("train"),
+        script="workflow/scripts/train.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "errors", "models/{model}")],
+        data=rules.dataset.output.data,
+        about=rules.dataset.output.about,
+    output:
+        weights=f"{MODEL}/weights.npz",
+        reference=f"{MODEL}/reference.npz",
+        training=f"{MODEL}/training.json",
+    log:
+        "logs/train/{dataset}/{model}.log",
+    conda:
+        "../envs/train.yaml"
+    params:
+        seed=config["seed"],
+        out=lambda wildcards, output: str(Path(output.weights).parent),
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --data {input.data} --seed {params.seed}"
+        " --out {params.out} 2> {log}"
+
+
+rule convert_torchscript:
+    input:
+        python=python_of("train"),
+        packages=packages_of("train"),
+        script="workflow/scripts/convert_torchscript.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        weights=rules.train.output.weights,
+    output:
+        f"{MODEL}/{{model}}.pt",
+    log:
+        "logs/convert_torchscript/{dataset}/{model}.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_onnx:
+    input:
+        python=python_of("train"),
+        packages=packages_of("train"),
+        script="workflow/scripts/convert_onnx.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        weights=rules.train.output.weights,
+    output:
+        f"{MODEL}/{{model}}.onnx",
+    log:
+        "logs/convert_onnx/{dataset}/{model}.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule verify_format:
+    input:
+        python=python_of(VERIFIER),
+        packages=packages_of(VERIFIER),
+        script="workflow/scripts/verify_format.py",
+        library=[
+            f"{LIBRARY}/{name}.py"
+            for name in ("discovery", "errors", "run_spec", "models/{model}", "scorers/{scorer}")
+        ],
+        file=file_to_verify,
+        reference=rules.train.output.reference,
+    output:
+        f"{MODEL}/verified_{{scorer}}.json",
+    log:
+        "logs/verify_format/{dataset}/{model}/{scorer}.log",
+    conda:
+        f"../envs/{VERIFIER}.yaml"
+    params:
+        environment=VERIFIER,
+    shell:
+        "{input.python} {input.script} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
+        " --environment {params.environment} --file {input.file} --reference {input.reference} --out {output} 2> {log}"

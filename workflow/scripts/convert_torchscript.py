@@ -1,0 +1,21 @@
+"""A trained model as TorchScript, for any batch size: float32[n, *input shape] -> float32[n, outputs]."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from crayfish import discovery, models
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=discovery.names("models"), required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    example = torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE)
+    torch.jit.trace(models.restore(arguments.model, arguments.weights), example).save(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""Kafka Streams: its own Java library in this process through JPype; input topic -> batches -> output topic.
+
+Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a commit). Offsets are committed every
+             100 ms, never before the predictions for all that they cover are acknowledged.
+Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
+             watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
+Buffers      what a poll handed over, 1000 records at most. Batches of at most 512 records or 4 MiB cross into Python;
+             one leaves as soon as its partition's part of the poll is done: no timer. The producer sends at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import errors, jvm
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Job
+from crayfish.scoring import ScoringOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from crayfish.run_spec import RunSpec
+
+JARS = ("kafka_streams",)
+JAVA = "KafkaStreamsBatching.java"
+DELIVERIES = ("at_least_once", "exactly_once")
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g")
+GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
+COMMIT_MS = 100
+BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+BROKER_DEADLINE_MS = 15_000
+CLOSE_DEADLINE_S = 15.0
+STARTING_S, WATCH_S = 0.02, 0.2
+PR_SET_PDEATHSIG = 1
+
+
+def refuse(spec: RunSpec) -> str | None:
+    """Why this engine cannot run this spec, or None."""
+    if spec.execution != "auto":
+        return (
+            f"execution {spec.execution!r} is a choice of Flink's; here the JVM and Python always share one process:"
+            " leave run.execution at auto"
+        )
+    return None
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Moves events until `stop` is set; the contract is in crayfish.processors."""
+    if job.spec.parallelism == 1:
+        run_instance(job, 0, stop, ready)
+    else:
+        run_instances(job, stop, ready)
+
+
+def settings(job: Job, instance: int) -> dict[str, object]:
+    """The settings of one instance; what is not here is Kafka Streams' default."""
+    return {
+        "application.id": job.group,
+        "bootstrap.servers": job.bootstrap_servers,
+        "client.id": f"{job.group}-{instance}",
+        "processing.guarantee": GUARANTEES[job.spec.delivery],
+        "commit.interval.ms": COMMIT_MS,
+        "num.stream.threads": 1,
+        "state.dir": Path(job.workdir, f"state-{instance}"),
+        "enable.metrics.push": False,
+        "processing.exception.handler.global.enabled": True,
+        "task.timeout.ms": BROKER_DEADLINE_MS,
+        "request.timeout.ms": BROKER_DEADLINE_MS,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 500,
+        # A static member that starts again takes its place back at once, however it ended.
+        "main.consumer.group.instance.id": instance,
+        "main.consumer.interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
+        "main.consumer.auto.offset.reset": "earliest",
+        "main.consumer.max.poll.records": 1000,
+        "main.consumer.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        "main.consumer.heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
+        "main.consumer.session.timeout.ms": 10_000,
+        "consumer.default.api.timeout.ms": BROKER_DEADLINE_MS,
+        "producer.linger.ms": 0,
+        "producer.max.request.size": MAX_MESSAGE_BYTES,
+        "producer.buffer.memory": 2 * MAX_MESSAGE_BYTES,
+        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS,
+    }
+
+
+def java_map(values: dict[str, object]) -> Any:
+    """A java.util.Map with texts as values, which Kafka parses."""
+    import jpype
+
+    return jpype.JClass("java.util.HashMap")({key: str(value) for key, value in values.items()})
+
+
+def reason(error: Any) -> str:
+    """A Java exception and its causes on one line."""
+    texts = []
+    while error is not None:
+        texts.append(f"{error.getClass().getSimpleName()}: {error.getMessage()}")
+        error = error.getCause()
+    return "; because of ".join(texts)
+
+
+def check_topics(job: Job, meanwhile: Callable[[], object]) -> None:
+    """CrayfishError unless the broker answers in time and has the job's topics; `meanwhile` runs while it is asked."""
+    import jpype
+
+    deadline = {"default.api.timeout.ms": BROKER_DEADLINE_MS, "request.timeout.ms": BROKER_DEADLINE_MS}
+    values = {"bootstrap.servers": job.bootstrap_servers, "enable.metrics.push": False, **deadline}
+    with contextlib.ExitStack() as stack:
+        try:
+            admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
+            stack.callback(admin.close)
+            answer = admin.describeTopics([job.input_topic, job.output_topic]).allTopicNames()
+            meanwhile()
+            answer.get()
+        except jpype.JException as error:
+            raise CrayfishError(
+                f"kafka_streams: {job.bootstrap_servers} does not offer the topics {job.input_topic} and"
+                f" {job.output_topic}: {reason(error)}\nCheck its address, that it runs, and that both topics exist."
+            ) from error
+
+
+def unpack(view: memoryview, count: int) -> list[bytes]:
+    """The values in a buffer that starts with their lengths: `count` int32, little-endian."""
+    events, start = [], 4 * count
+    for length in struct.unpack_from(f"<{count}i", view):
+        events.append(bytes(view[start : start + length]))
+        start += length
+    return events
+
+
+def make_scorer(operator: ScoringOperator) -> Any:
+    """Python's side of the border, an object of the Java interface Scorer; its `failure` is what scoring raised."""
+    import jpype
+
+    @jpype.JImplements("crayfish.KafkaStreamsBatching$Scorer")
+    class Scorer:
+        def __init__(self) -> None:
+            self.failure: Exception | None = None
+            self._allocate(1 << 20)
+
+        def _allocate(self, size: int) -> None:
+            self._memory = bytearray(size)
+            self._buffer = jpype.nio.convertToDirectBuffer(self._memory)
+
+        @jpype.JOverride
+        def score(self, events: Any, count: int) -> Any:
+            try:
+                predictions = operator.score_events(unpack(memoryview(events), count))
+                packed = b"".join((struct.pack(f"<{count}i", *map(len, predictions)), *predictions))
+                if len(packed) > len(self._memory):
+                    self._allocate(2 * len(packed))
+                memoryview(self._memory)[: len(packed)] = packed
+                return self._buffer
+            except Exception as error:  # whatever it is, it ends the stream thread, and run_instance reports it
+                self.failure = error
+                raise
+
+    return Scorer()
+
+
+def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list]:
+    """The KafkaStreams object, not started, and the list that receives what its stream thread dies of."""
+    import jpype
+
+    failures = []
+    response = jpype.JClass(
+        "org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler$StreamThreadExceptionResponse"
+    )
+
+    @jpype.JImplements("org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler")
+    class Handler:
+        @jpype.JOverride
+        def handle(self, error: Any) -> Any:
+            failures.append(error)
+            return response.SHUTDOWN_CLIENT
+
+    batching = jpype.JClass("crayfish.KafkaStreamsBatching")(scorer, BATCH_RECORDS, BATCH_BYTES)
+    properties = jpype.JClass("java.util.Properties")()
+    properties.putAll(java_map(settings(job, instance)))
+    properties.put(f"main.consumer.{batching.CONFIG}", batching)
+    topology = batching.topology(job.input_topic, job.output_topic)
+    streams = jpype.JClass("org.apache.kafka.streams.KafkaStreams")(topology, properties)
+    streams.setUncaughtExceptionHandler(Handler())
+    return streams, failures
+
+
+def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """One stream thread in this process, until `stop` is set; CrayfishError if it dies."""
+    import jpype
+
+    with contextlib.ExitStack() as stack:
+        jvm.start(job)
+        operator = ScoringOperator(job)
+        check_topics(job, meanwhile=lambda: stack.enter_context(operator))
+        scorer = make_scorer(operator)
+        streams, failures = make_streams(job, instance, scorer)
+        streams.start()
+        await_end(job, streams, failures, stop, ready)
+        closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
+        if scorer.failure is not None:
+            traceback.print_exception(scorer.failure)
+            raise CrayfishError(f"kafka_streams: scoring failed: {scorer.failure!r}") from scorer.failure
+        if failures:
+            raise CrayfishError(f"kafka_streams: its stream thread died: {reason(failures[0])}")
+        if not closed:
+            raise CrayfishError(
+                f"kafka_streams: it did not close within {CLOSE_DEADLINE_S:g} s; its log says where it hangs"
+            )
+
+
+def await_end(job: Job, streams: Any, failures: list, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Until `stop` is set or something fails; calls ready() once, when the instance has its share of partitions."""
+    import jpype
+
+    running = jpype.JClass("org.apache.kafka.streams.KafkaStreams$State").RUNNING
+    least, rest = divmod(job.spec.partitions, job.spec.parallelism)
+    shares = {least, least + 1} if rest else {least}
+    starting = True
+    while not failures and not stop.wait(STARTING_S if starting else WATCH_S):
+        if starting and streams.state() == running:
+            share = sum(thread.activeTasks().size() for thread in streams.metadataForLocalThreads())
+            if share in shares:
+                ready()
+                starting = False
+
+
+def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """N processes, each one instance; the end of any of them ends all, with a CrayfishError."""
+    job_file = job.write(Path(job.workdir, "instances.json"))
+    flags = [Path(job.workdir, f"ready-{instance}") for instance in range(job.spec.parallelism)]
+    for flag in flags:
+        flag.unlink(missing_ok=True)
+    command = [sys.executable, "-m", __name__, "--job", str(job_file), "--parent", str(os.getpid())]
+    instances = [
+        subprocess.Popen([*command, "--instance", str(instance), "--flag", str(flag)], stdin=subprocess.DEVNULL)
+        for instance, flag in enumerate(flags)
+    ]
+    try:
+        starting = True
+        while not stop.wait(STARTING_S if starting else WATCH_S):
+            for number, instance in enumerate(instances):
+                if instance.poll() is not None:
+                    raise CrayfishError(
+                        f"kafka_streams: instance {number} of {len(instances)} ended with exit status"
+                        f" {instance.returncode}: what it said stands above in this log"
+                    )
+            if starting and all(flag.exists() for flag in flags):
+                ready()
+                starting = False
+    finally:
+        stop_instances(instances)
+
+
+def stop_instances(instances: list[subprocess.Popen]) -> None:
+    """SIGTERM for all, and SIGKILL for those that have not ended in time."""
+    for instance in instances:
+        instance.terminate()
+    end = time.monotonic() + CLOSE_DEADLINE_S + 2
+    for instance in instances:
+        try:
+            instance.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            instance.kill()
+            instance.wait()
+
+
+def main() -> None:
+    """One instance of several, as a process that dies with its parent."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--job", type=Path, required=True)
+    parser.add_argument("--instance", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--flag", type=Path, required=True, help="file that is made when the instance is ready")
+    options = parser.parse_args()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != options.parent:
+        sys.exit("kafka_streams: the process that started this instance has ended")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_instance(Job.read(options.job), options.instance, stop, options.flag.touch)
+
+
+if __name__ == "__main__":
+    errors.main(main)
