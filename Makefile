@@ -4,7 +4,7 @@ PYTHON ?= python3
 RESULTS ?= results
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test test-all lint format lock clean
+.PHONY: figures test lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
@@ -14,10 +14,6 @@ figures: .venv/workflow.txt
 test: .venv/test.txt
 	@python workflow/scripts/unlock.py
 	pytest
-
-test-all: .venv/test.txt
-	@python workflow/scripts/unlock.py
-	pytest --all
 
 lint: .venv/test.txt
 	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint

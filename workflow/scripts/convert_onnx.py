@@ -1,9 +1,10 @@
-"""A trained model as ONNX, for any batch size: input "input" float32[n, *input shape], output "logits" float32[n, outputs]."""
+"""A trained model as ONNX, for any batch size: "input" float32[n, *input shape] -> "logits" float32[n, outputs]."""
 
 import argparse
 from pathlib import Path
 
 import torch
+
 from crayfish import discovery, models
 
 OPSET = 17

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import torch
+
 from crayfish import discovery, models
 
 

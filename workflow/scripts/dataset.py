@@ -1,4 +1,4 @@
-"""Make one data set: OUT.npz (train_images, train_labels, test_images, test_labels; uint8) and OUT.json, where it is from.
+"""Make one data set: OUT.npz (uint8 train_images, train_labels, test_images, test_labels), OUT.json (where it is from).
 
 Fashion-MNIST is taken from the first of four sources that has it: a folder that the config names, the Debian package's
 folder, that package fetched without root, the data set's own site. Every file is checked against its pinned sha256
@@ -10,17 +10,19 @@ import argparse
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
+import zlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import yaml
+
 from crayfish import errors
 from crayfish.errors import CrayfishError
 
@@ -64,7 +66,7 @@ def read_checked(folder: Path, pins: dict[str, str]) -> dict[str, bytes]:
             raise Unavailable(f"neither {plain} nor {packed.name} is there")
         try:
             content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise Unavailable(f"{packed} cannot be read: {error}") from error
         found = hashlib.sha256(content).hexdigest()
         if found != pinned:
@@ -84,6 +86,16 @@ def config_folder(folder: Path | None) -> Path:
     return folder
 
 
+def call(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess:
+    """Run a program in a folder and wait for it."""
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not on this system") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{command[0]} did not end within {TIMEOUT_S} s") from error
+
+
 def fetch_package(scratch: Path) -> Path:
     """The Debian package's folder, fetched and unpacked in a private place: no root, no package lists of the system."""
     (scratch / "lists").mkdir()
@@ -91,18 +103,14 @@ def fetch_package(scratch: Path) -> Path:
     places = {"Dir::State": scratch, "Dir::State::status": "/var/lib/dpkg/status", "Dir::Cache": scratch / "cache"}
     settings = {**places, "APT::Sandbox::User": "root", "Acquire::Languages": "none", "Acquire::Retries": 1}
     apt = ["apt-get", *(f"-o{key}={value}" for key, value in settings.items())]
-    # update may complain about a repository that has nothing to do with this package: only the later steps decide
-    for command, must in (([*apt, "update"], False), ([*apt, "download", PACKAGE], True), (["dpkg", "-x"], True)):
-        if command[0] == "dpkg":
-            command = [*command, next(scratch.glob("*.deb")), scratch / "unpacked"]
-        try:
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=TIMEOUT_S)
-        except FileNotFoundError as error:
-            raise Unavailable(f"{command[0]} is not on this system") from error
-        except subprocess.TimeoutExpired as error:
-            raise Unavailable(f"{command[0]} did not end within {TIMEOUT_S} s") from error
-        if must and done.returncode:
-            raise Unavailable(f"{' '.join(map(str, command[-2:]))} failed: {done.stderr.strip()[-300:]}")
+    # update may complain of a repository that has nothing to do with this package: the download decides
+    updated = call([*apt, "update"], scratch)
+    downloaded = call([*apt, "download", PACKAGE], scratch)
+    if downloaded.returncode:
+        raise Unavailable(f"apt-get: {' '.join((updated.stderr[-400:] + downloaded.stderr[-200:]).split())}")
+    unpacked = call(["dpkg", "-x", next(scratch.glob("*.deb")), scratch / "unpacked"], scratch)
+    if unpacked.returncode:
+        raise Unavailable(f"dpkg: {unpacked.stderr.strip()}")
     return scratch / "unpacked" / PACKAGE_FOLDER
 
 
@@ -115,13 +123,13 @@ def fetch_site(scratch: Path) -> Path:
                 (scratch / f"{name}.gz").open("wb") as to,
             ):
                 shutil.copyfileobj(answer, to)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise Unavailable(f"{SITE}/{name}.gz: {error}") from error
     return scratch
 
 
 def sources(folder: Path | None) -> dict[str, Callable[[Path], Path]]:
-    """Each source by its name: a function from a scratch folder to the folder that has the files; it raises Unavailable."""
+    """Each source by its name: from a scratch folder to the folder that has the files; it raises Unavailable."""
     return {
         "the folder that the config names": lambda _: config_folder(folder),
         "the folder of the Debian package": lambda _: Path("/") / PACKAGE_FOLDER,
@@ -142,8 +150,8 @@ def find(pins: dict[str, str], places: dict[str, Callable[[Path], Path]]) -> tup
                 print(reasons[-1], file=sys.stderr)
     raise CrayfishError(
         "dataset: Fashion-MNIST cannot be had from any of its sources:\n" + "\n".join(reasons) + "\n"
-        f"Put its four files ({', '.join(pins)}, plain or .gz) into a folder and name it as dataset_folder in the config,"
-        " or choose `dataset: synthetic`, which needs no network and is stated in every output."
+        f"Put its four files ({', '.join(pins)}, plain or .gz) into a folder and name it as dataset_folder in the"
+        " config, or choose `dataset: synthetic`, which needs no network and is stated in every output."
     )
 
 
@@ -166,7 +174,7 @@ def write(out: Path, arrays: dict[str, np.ndarray], about: dict) -> None:
     part = out.with_suffix(".part")
     with part.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(part, out)
+    part.replace(out)
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ Needs the library jgo and the network; no Maven.
 
 import argparse
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import yaml
+
 from crayfish import errors
 from crayfish.errors import CrayfishError
 
@@ -45,7 +45,7 @@ def download(coordinate: str, cache: Path) -> Path:
     except (OSError, RuntimeError) as error:  # jgo and requests raise these: no network, no such artifact, a full disk
         raise CrayfishError(
             f"jars: {coordinate} cannot be downloaded: {error}\n"
-            "Check that the Maven repository can be reached and that the disk has room, then run the same command again."
+            "Check that the Maven repository can be reached and the disk has room, then run the same command again."
         ) from error
 
 
@@ -56,7 +56,7 @@ def sha256(path: Path) -> str:
 
 
 def assemble(artifacts: dict[str, str], out: Path, fetch=download) -> None:
-    """Fill the folder `out` with the artifacts' files; one whose sum is not the pinned one is refused, and `out` left out."""
+    """Fill the folder `out` with the artifacts' files; CrayfishError, and no `out`, if a sum is not the pinned one."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         cache, jars = Path(scratch) / "cache", Path(scratch) / "jars"
@@ -66,12 +66,12 @@ def assemble(artifacts: dict[str, str], out: Path, fetch=download) -> None:
             if (found := sha256(file)) != pinned:
                 raise CrayfishError(
                     f"jars: {coordinate} is refused: its sha256 is\n  {found}, and the pinned one is\n  {pinned}\n"
-                    "It was damaged or changed on its way: run the same command again. If it stays, compare both sums with"
-                    " those that its project publishes; `make lock` pins what the repository serves now."
+                    "It was damaged or changed on its way: run the same command again. If it stays, compare both sums"
+                    " with those that its project publishes; `make lock` pins what the repository serves now."
                 )
             file.rename(jars / file.name)
         shutil.rmtree(out, ignore_errors=True)
-        os.replace(jars, out)
+        jars.rename(out)
 
 
 def lock(path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Repeatable: one thread and deterministic algorithms, so that a seed gives the same weights again (on the same kind of
 processor and the same torch). reference.npz is the pool that the load generator sends and its right answers: `inputs`
-float32[256, *input shape] in [0, 1], drawn by the seed from the test images, and `outputs` float32[256, outputs], torch's
-logits. An accuracy below what the model must reach on its data set is an error, and nothing is written.
+float32[256, *input shape] in [0, 1], drawn by the seed from the test images, and `outputs` float32[256, outputs],
+torch's logits. An accuracy below what the model must reach on its data set is an error, and nothing is written.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from crayfish import discovery, errors
 from crayfish.errors import CrayfishError
 
@@ -47,8 +48,8 @@ def main() -> None:
     wanted = model.ACCURACY.get(about["dataset"], 0.0)
     if not told["accuracy"] >= wanted:
         raise CrayfishError(
-            f"train: {arguments.model} reached an accuracy of {told['accuracy']:.4f} on {about['dataset']}, and at least"
-            f" {wanted} is asked for (seed {arguments.seed}): choose another `seed` in the config"
+            f"train: {arguments.model} reached an accuracy of {told['accuracy']:.4f} on {about['dataset']}, and"
+            f" at least {wanted} is asked for (seed {arguments.seed}): choose another `seed` in the config"
         )
     module.eval()
     arguments.out.mkdir(parents=True, exist_ok=True)

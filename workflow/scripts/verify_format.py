@@ -1,8 +1,8 @@
 """Check a converted model through the project's own scorer, against torch's answers to the reference inputs.
 
-Each input is scored alone and all of them at once. A logit that differs from torch's by more than TOLERANCE of the range
-of the logits is an error; else OUT.json tells the largest difference. Run it with the interpreter of an environment that
-has the scorer.
+Each input is scored alone and all of them at once. A logit that differs from torch's by more than TOLERANCE of the
+range of the logits is an error; else OUT.json tells the largest difference. Run it with the interpreter of an
+environment that has the scorer.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from crayfish import discovery, errors
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Job, Load, RunSpec
@@ -71,8 +72,8 @@ def main() -> None:
         differences[how] = float(np.abs(logits - outputs).max())
         if not differences[how] <= TOLERANCE * spread:  # a NaN is an error too
             raise CrayfishError(
-                f"{arguments.scorer}: {arguments.file} scored {how} differs from torch by up to {differences[how]:.3g}, and"
-                f" {TOLERANCE:g} of the logits' range ({spread:.3g}) is allowed: remove the file and convert it again"
+                f"{arguments.scorer}: {arguments.file} scored {how} differs from torch by up to {differences[how]:.3g},"
+                f" and {TOLERANCE:g} of the logits' range ({spread:.3g}) is allowed: remove it and convert again"
             )
     about = {"scorer": arguments.scorer, "model": arguments.model, "dataset": arguments.dataset, "inputs": len(inputs)}
     about |= {"largest_difference": differences, "range_of_logits": spread, "allowed": TOLERANCE * spread}

@@ -176,7 +176,8 @@ class Run:
             )
             self.start(stage)
         self.admin: AdminClient = broker.admin_client(servers)
-        broker.wait_ready(self.admin, servers, broker.READY_DEADLINE_S, self.watch)
+        deadline = broker.REQUEST_DEADLINE_S if self.places.bootstrap_servers else broker.READY_DEADLINE_S
+        broker.wait_ready(self.admin, servers, deadline, self.watch)
         name = f"crayfish-{self.tag[:12]}"
         self.topics = [f"{name}-input", f"{name}-output"]
         broker.make_topics(self.admin, self.topics, self.spec.partitions)

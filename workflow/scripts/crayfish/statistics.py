@@ -108,7 +108,7 @@ def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
 
 
 def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
-    """int64[n] ns to int64[n] ms, cut off as the broker cuts its append times, so that their difference has no bias."""
+    """int64[n] ns to int64[n] ms, cut off as the broker cuts its append times."""
     return times_ns // 1_000_000
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def restore(name: str, weights: Path):
-    """A model's torch module with trained weights (an npz of its state), ready to score: what every format is made from."""
+    """A model's torch module with the weights of an npz, ready to score: what every format is made from."""
     import numpy as np
     import torch
 

@@ -3,6 +3,8 @@
 Its inputs are images of bytes, scaled to [0, 1]. Training is repeatable: one seed gives one set of weights.
 """
 
+from itertools import pairwise
+
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
 FORMATS = ("npz", "torchscript", "onnx")
@@ -19,13 +21,13 @@ def build():
     from torch import nn
 
     layers = [nn.Flatten()]
-    for inputs, outputs in zip(LAYERS, LAYERS[1:], strict=False):
+    for inputs, outputs in pairwise(LAYERS):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 def train(module, data, seed: int) -> dict:
-    """Train on data's train_images uint8[n, 28, 28] and train_labels uint8[n]; the accuracy is of its test images, 0 to 1."""
+    """Train on data: train_images and test_images uint8[n, 28, 28], labels uint8[n]; accuracy is 0 to 1 (test)."""
     import torch
 
     def tensors(part):

@@ -48,8 +48,18 @@ BROKER_DEADLINE_MS = 20_000
 CHECK_S = 0.25
 STOP_DEADLINE_S = 4.0
 JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
-JOBMANAGER_OPTIONS = ["-Xmx512m", "-XX:+UseSerialGC"]
-TASKMANAGER_OPTIONS = ["-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
+JOBMANAGER_OPTIONS = [*os.environ.get("XJM", "").split(), "-Xmx512m", "-XX:+UseSerialGC"]
+X = os.environ.get("XTM", "").split()
+Y = os.environ.get("XJM", "").split()
+T0 = time.time()
+
+
+def _t(what):
+    u = os.times()
+    print(f"TIME {what} {time.time()-T0:.2f}", file=sys.stderr)
+
+
+TASKMANAGER_OPTIONS = [*X, "-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
 LOGGING = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.console.ref = console
@@ -90,11 +100,18 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
                     f" {cluster.tasks()}; see the log, or raise run.ready_timeout_s"
                 )
             time.sleep(0.05)
+            s = str(cluster.tasks())
+            if s != globals().get("LAST"):
+                globals()["LAST"] = s
+                _t(s)
+        _t("running")
         if not stop.is_set():
             ready()
         while not stop.wait(CHECK_S):
             cluster.all_running()
+        _t("stop")
         cluster.cancel()
+        _t("cancelled")
 
 
 # --- the job ---------------------------------------------------------------------------------------------------------
@@ -237,12 +254,15 @@ class Cluster:
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
         for _ in range(self.job.spec.parallelism):
             self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
+        _t("tm started")
         self.jvm = get_gateway().jvm
+        _t("gateway")
         logging.getLogger("py4j").setLevel(logging.CRITICAL)
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)
         entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
         entry.startCluster()
+        _t("jm")
         return self
 
     def _write(self, home: Path, opens: str) -> None:
@@ -266,8 +286,11 @@ class Cluster:
         remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
         environment = StreamExecutionEnvironment(remote(HOST, self.rest_port, self.configuration, jars))
         environment.set_parallelism(self.job.spec.parallelism)
+        _t("env")
         _topology(environment, self.job)
+        _t("topology")
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
+        _t("submitted")
 
     def rest(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager about the job."""

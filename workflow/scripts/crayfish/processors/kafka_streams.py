@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import struct
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 JARS = ("kafka_streams",)
 JAVA = "KafkaStreamsBatching.java"
 DELIVERIES = ("at_least_once", "exactly_once")
-JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g")
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmn160m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g")
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 COMMIT_MS = 100
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
@@ -210,6 +211,7 @@ def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable
         check_topics(job, meanwhile=lambda: stack.enter_context(operator))
         scorer = make_scorer(operator)
         streams, failures = make_streams(job, instance, scorer)
+        gc.freeze()  # JPype runs Python's collector after each of Java's: leave it only what is new
         streams.start()
         await_end(job, streams, failures, stop, ready)
         closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))

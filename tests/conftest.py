@@ -1,0 +1,167 @@
+"""What the tests on real parts share: resources made by the pipeline itself, and the harness as a user's process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from crayfish import discovery, stages
+from crayfish.run_spec import RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "resources/models/fashion_mnist/ffnn"
+RESOURCES_DEADLINE_S = 1800
+RUN_DEADLINE_S = 300
+OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
+
+
+def snakemake(*arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S) -> subprocess.CompletedProcess:
+    """Snakemake's own command line, with what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--show-failed-logs", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=deadline_s
+    )
+
+
+@pytest.fixture(scope="session")
+def resources() -> Path:
+    """Every environment, jar, compiled class and model that a run can need, made by the pipeline's own rules."""
+    processors = discovery.names("processors")
+    adapters = [discovery.load("processors", name) for name in processors]
+    scorers = [name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT]
+    targets = [f"resources/environments/{name}/python" for name in ("harness", "analysis", *processors)]
+    targets += ["resources/jars/kafka", *(f"resources/jars/{name}" for adapter in adapters for name in adapter.JARS)]
+    targets += [f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)]
+    targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in scorers]
+    done = snakemake(*dict.fromkeys(targets))
+    assert done.returncode == 0, done.stdout
+    return ROOT / "resources"
+
+
+class Harness:
+    """execute_run.py as a process of its own, and what is left of it."""
+
+    def __init__(self, spec: RunSpec, out: Path, **options: object):
+        self.spec, self.out = spec, out
+        adapter = discovery.load("processors", spec.processor)
+        resources = ROOT / "resources"
+        jars = [resources / "jars" / name for name in adapter.JARS]
+        if java := getattr(adapter, "JAVA", None):
+            jars.append(resources / "java" / f"{Path(java).stem}.jar")
+        settings: dict[str, object] = {
+            "spec": spec.to_json(),
+            "out": out,
+            "python": resources / "environments" / spec.processor / "python",
+            "reference": MODEL / "reference.npz",
+            "broker-jars": resources / "jars/kafka",
+            "packages": resources / "environments" / spec.processor / "packages.json",
+            "log": out / "execute_run.log",
+        }
+        if discovery.load("scorers", spec.scorer).FORMAT:
+            settings["model"] = MODEL / "ffnn.onnx"
+        settings |= options
+        command = [str(resources / "environments/harness/python"), str(ROOT / "workflow/scripts/execute_run.py")]
+        for name, value in settings.items():
+            command += [f"--{name}", str(value)]
+        command += ["--jars", *map(str, jars)]
+        out.mkdir(parents=True, exist_ok=True)
+        self.before = set(crayfish_folders())
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self, deadline_s: float = RUN_DEADLINE_S) -> str:
+        """Wait for its end; what it printed."""
+        return self.process.communicate(timeout=deadline_s)[0]
+
+    def stage(self, name: str, deadline_s: float = 120) -> psutil.Process:
+        """The process of one of its stages, once it is there."""
+        return awaited(lambda: next(iter(self._stages(name)), None), deadline_s, f"the stage {name} of {self.spec.identifier}")
+
+    def _stages(self, name: str) -> Iterator[psutil.Process]:
+        for process in psutil.Process(self.process.pid).children():
+            try:
+                if process.environ().get(stages.STAGE) == name:
+                    yield process
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+
+    def await_log(self, text: str, deadline_s: float = 120) -> None:
+        """Until its log says this."""
+        log = self.out / "execute_run.log"
+        awaited(lambda: (log.exists() and text in log.read_text()) or None, deadline_s, f"{text!r} in {log}")
+
+    def assert_failed_cleanly(self, output: str) -> None:
+        """A non-zero exit, an explanation instead of a traceback, no output that looks whole, nothing left running."""
+        assert self.process.returncode != 0
+        assert "Traceback" not in output
+        assert_nothing_written(self.out)
+        assert_nothing_left(self.before)
+
+
+def assert_nothing_written(out: Path) -> None:
+    assert [name for name in OUTPUTS if (out / name).exists()] == []
+
+
+def crayfish_folders() -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob("crayfish-*"))
+
+
+def tagged_processes() -> list[str]:
+    """Every process on this machine that a run has started, whichever run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if stages.TAG in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def assert_nothing_left(folders_before: set[Path], deadline_s: float = 30) -> None:
+    """No process and no temporary folder of a run is left, asked of the system; what the janitor ends takes a moment."""
+    awaited(lambda: not tagged_processes() or None, deadline_s, lambda: f"the end of {tagged_processes()}")
+    awaited(
+        lambda: set(crayfish_folders()) <= folders_before or None,
+        deadline_s,
+        lambda: f"the removal of {set(crayfish_folders()) - folders_before}",
+    )
+
+
+def awaited(probe: Callable, deadline_s: float, what: str | Callable[[], str]):
+    """Poll until the probe returns something; fail after the deadline."""
+    end = time.monotonic() + deadline_s
+    while (found := probe()) is None:
+        if time.monotonic() > end:
+            pytest.fail(f"waited {deadline_s:g} s in vain for {what() if callable(what) else what}")
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def harness(resources: Path) -> Iterator[Callable[..., Harness]]:
+    """Starts harnesses; whatever a test leaves is killed after it."""
+    started: list[Harness] = []
+
+    def start(spec: RunSpec | dict, out: Path, **options: object) -> Harness:
+        spec = spec if isinstance(spec, RunSpec) else RunSpec.from_dict(spec)
+        started.append(Harness(spec, out, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGKILL)
+            one.process.wait()
+
+
+def manifest_of(out: Path) -> dict:
+    return json.loads((out / "manifest.json").read_text())

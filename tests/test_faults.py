@@ -1,0 +1,128 @@
+"""What goes wrong ends with an explanation, a non-zero exit, no output that looks whole, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from conftest import ROOT, assert_nothing_left, assert_nothing_written, awaited, crayfish_folders, tagged_processes
+
+from crayfish import broker, discovery
+
+PROCESSORS = discovery.names("processors")
+LONG = [{"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}]
+
+
+def long_run(processor: str) -> dict:
+    return {"processor": processor, "scorer": "onnx", "segments": LONG}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_a_broken_model_file(harness, tmp_path, processor):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"this is no model")
+    run = harness(long_run(processor), tmp_path / "run", model=broken)
+    output = run.finish()
+    assert "broken.onnx" in output and "processor.log" in output
+    run.assert_failed_cleanly(output)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_a_processor_that_is_killed(harness, tmp_path, processor):
+    run = harness(long_run(processor), tmp_path / "run")
+    run.await_log("sent")
+    run.stage("processor").kill()
+    output = run.finish()
+    assert "processor: was killed by SIGKILL" in output
+    run.assert_failed_cleanly(output)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_a_broker_that_dies(harness, tmp_path, processor):
+    run = harness(long_run(processor), tmp_path / "run")
+    run.await_log("sent")
+    run.stage("broker").kill()
+    output = run.finish()
+    assert "broker: was killed by SIGKILL" in output
+    run.assert_failed_cleanly(output)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_sigterm(harness, tmp_path, processor):
+    run = harness(long_run(processor), tmp_path / "run")
+    run.await_log("sent")
+    run.process.send_signal(signal.SIGTERM)
+    output = run.finish(60)
+    assert "SIGTERM" in output
+    run.assert_failed_cleanly(output)
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_kill_9_of_the_harness_while_a_run_is_loaded(harness, tmp_path, processor):
+    run = harness(long_run(processor), tmp_path / "run")
+    run.await_log("sent")
+    assert len(tagged_processes()) >= 4
+    run.process.kill()
+    run.process.wait()
+    assert_nothing_left(run.before)
+    assert_nothing_written(tmp_path / "run")
+
+
+def test_an_unreachable_broker(harness, tmp_path):
+    (port,) = broker.free_ports(1)
+    run = harness(long_run("kafka_streams"), tmp_path / "run", **{"bootstrap-servers": f"127.0.0.1:{port}"})
+    output = run.finish()
+    assert f"127.0.0.1:{port} did not answer" in output
+    run.assert_failed_cleanly(output)
+
+
+def test_a_second_harness_is_refused_while_one_measures(harness, tmp_path):
+    first = harness(long_run("kafka_streams"), tmp_path / "first")
+    first.stage("broker")
+    second = harness(long_run("kafka_streams"), tmp_path / "second")
+    output = second.finish()
+    assert second.process.returncode != 0
+    assert f"process {first.process.pid}" in output and "Traceback" not in output
+    assert_nothing_written(tmp_path / "second")
+    first.process.send_signal(signal.SIGTERM)
+    first.finish(60)
+    assert_nothing_left(first.before)
+
+
+def test_a_harness_whose_owner_dies_ends_by_itself(harness, tmp_path):
+    owner = subprocess.Popen(["sleep", "600"])
+    run = harness(long_run("kafka_streams"), tmp_path / "run", owner=owner.pid)
+    run.await_log("sent")
+    owner.kill()
+    owner.wait()
+    output = run.finish(60)
+    assert "is gone" in output
+    run.assert_failed_cleanly(output)
+
+
+def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
+    results, before = tmp_path / "results", set(crayfish_folders())
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"results: {results}\nrepetitions: 1\n"
+        "experiments:\n"
+        "  input_rate: {vary: {processor: [kafka_streams]}, load: {rate: [50, 100], warmup_s: 1, measure_s: 4}}\n"
+    )
+    target = f"{results}/tables/input_rate.csv"
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", target, "--configfile", str(config)]
+    environment = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    log = (tmp_path / "snakemake.log").open("w+")
+    first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    awaited(lambda: tagged_processes() or None, 120, "a run's first stage")
+    first.kill()
+    first.wait()
+    assert_nothing_left(before, 60)
+    assert not list(results.rglob("manifest.json"))
+    unlocked = subprocess.run([sys.executable, "workflow/scripts/unlock.py"], cwd=ROOT, env=environment)
+    assert unlocked.returncode == 0
+    second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert second.returncode == 0, second.stderr
+    assert (results / "tables/input_rate.csv").read_text().count("kafka_streams-onnx-ffnn") == 2
+    assert not [each for each in psutil.process_iter(["cmdline"]) if "execute_run.py" in " ".join(each.info["cmdline"] or [])]

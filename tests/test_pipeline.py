@@ -1,0 +1,112 @@
+"""The pipeline as a user runs it, on real parts: plans, figures, report, and what runs again after a change."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, snakemake
+
+CONFIG = """
+results: results/test
+repetitions: 2
+pilot: {rate: 2000, seconds: 5}
+experiments:
+  input_rate:
+    load: {rate: [50, 100], warmup_s: 1, measure_s: 4}
+  scalability:
+    vary: {processor: [kafka_streams]}
+    load: {warmup_s: 1, measure_s: 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(resources, tmp_path_factory) -> Path:
+    """A copy of the checkout with the resources that are there already: what a test changes in it stays in it."""
+    copy = tmp_path_factory.mktemp("checkout") / "crayfish"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / "resources").symlink_to(resources)
+    (copy / "test.yaml").write_text(CONFIG)
+    return copy
+
+
+def planned(output: str) -> dict[str, int]:
+    """Rule -> number of jobs, of a dry run's table."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", output, re.MULTILINE)}
+
+
+def dry_run(checkout: Path, *arguments: str) -> dict[str, int]:
+    done = snakemake("-n", *arguments, "--configfile", "test.yaml", cwd=checkout)
+    assert done.returncode == 0, done.stdout
+    return planned(done.stdout)
+
+
+@pytest.mark.parametrize("arguments", [["-n"], ["-n", "--profile", "slurm", "figures"], ["--rulegraph"]], ids=" ".join)
+def test_it_plans(arguments):
+    done = snakemake(*arguments)
+    assert done.returncode == 0, done.stdout
+    assert "execute_run" in done.stdout and "plot" in done.stdout
+
+
+def test_lint_is_clean():
+    done = snakemake("--lint")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_bad_config_is_refused_before_anything_starts(tmp_path):
+    done = snakemake("figures", "--config", "processors=[flnk]", f"results={tmp_path}")
+    assert done.returncode != 0
+    assert "'flnk' is not known; did you mean 'flink'?" in done.stdout
+    assert "Traceback" not in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def made(checkout) -> Path:
+    """Two figures and the report, once."""
+    done = snakemake(
+        "figures", "--configfile", "test.yaml", "--report", "results/test/report.html", "--report-after-run", cwd=checkout
+    )
+    assert done.returncode == 0, done.stdout
+    assert "[1/" in done.stdout  # which run of how many
+    return checkout / "results/test"
+
+
+def test_figures_tables_and_report_are_there(made):
+    for name in ("latency_ffnn", "scalability_ffnn"):
+        for kind, magic in {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}.items():
+            assert (made / f"figures/{name}.{kind}").read_bytes().startswith(magic)
+        assert "Held fixed" in (made / f"figures/{name}.rst").read_text()
+    report = (made / "report.html").read_text()
+    assert "latency_ffnn" in report and "scalability_ffnn" in report
+    header, *rows = (made / "tables/runs.csv").read_text().splitlines()
+    assert len(rows) == 2 * 2 * 2 + 2 * 2  # systems, segments and repetitions of input_rate; of scalability
+    assert "throughput_events_per_s" in header and "lost_events" in header
+
+
+def test_nothing_runs_twice(made, checkout):
+    assert dry_run(checkout, "figures") == {}
+
+
+def test_an_edit_of_a_plot_never_measures_again(made, checkout):
+    plots = checkout / "workflow/scripts/crayfish/plots.py"
+    plots.write_text(plots.read_text() + "\n# an edit\n")
+    assert set(dry_run(checkout, "figures")) == {"plot", "figures", "total"}
+
+
+def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
+    jobs = dry_run(checkout, "tables", "--config", "experiments={scalability: {load: {measure_s: 4}}}")
+    assert jobs["execute_run"] == 4  # 2 systems, 2 repetitions; their pilots and input_rate stay
+    jobs = dry_run(checkout, "results/test/tables/input_rate.csv", "--config", "run={partitions: 4}")
+    assert jobs["execute_run"] == 4
+
+
+def test_one_figure_needs_only_its_runs(checkout):
+    jobs = dry_run(checkout, "results/test/figures/latency_ffnn.svg", "--config", "seed=2")
+    assert jobs["execute_run"] == 4 and jobs["plot"] == 1

@@ -1,0 +1,118 @@
+"""Config -> runs: what comes out, and that what cannot run is refused with the key, the value and what is allowed."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crayfish import plan
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import RunSpec
+
+CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
+
+
+def changed(**changes: object) -> dict:
+    """The default config with some keys set: experiments__input_rate__load__rate=3."""
+    config = copy.deepcopy(CONFIG)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        block = config
+        for name in parents:
+            block = block.setdefault(name, {})
+        block[last] = value
+    return config
+
+
+def test_the_default_plan_holds_every_combination_once():
+    made = plan.make_plan(CONFIG)
+    block = CONFIG["experiments"]["scalability"]["vary"]
+    expected = len(block["processor"]) * len(block["scorer"]) * len(block["parallelism"])
+    assert len(made.experiments["scalability"].runs) == expected
+    assert len(made.jobs()) == len(set(made.jobs()))
+    assert set(made.figures) == set(CONFIG["figures"])
+
+
+def test_repetitions_are_interleaved_and_pilots_come_first():
+    made = plan.make_plan(changed(repetitions=2))
+    numbers = [number for run, number in made.jobs() if run not in made.pilots.values()]
+    assert numbers == sorted(numbers) and set(numbers) == {1, 2}
+    first_measured = next(index for index, (run, _) in enumerate(made.jobs()) if run not in made.pilots.values())
+    assert all(run in made.pilots.values() for run, _ in made.jobs()[:first_measured])
+
+
+def test_a_list_in_the_load_makes_segments_of_one_run():
+    made = plan.make_plan(changed(experiments__input_rate__load__rate=[10, 20, 30]))
+    (run, *_) = made.experiments["input_rate"].runs
+    assert [load.rate for load in made.runs[run].segments] == [10, 20, 30]
+
+
+def test_narrowing_keeps_only_what_is_named():
+    made = plan.make_plan(changed(processors=["flink"]))
+    assert {spec.processor for spec in made.runs.values()} == {"flink"}
+
+
+def test_a_backlog_with_a_rate_needs_no_pilot():
+    assert plan.make_plan(changed(experiments__scalability__load__rate=1000)).pilots == {}
+
+
+def test_the_identifier_tells_every_field_that_is_not_the_default():
+    load = {"kind": "constant", "rate": 10.0}
+    base = RunSpec.from_dict({"processor": "flink", "scorer": "onnx", "segments": [load]})
+    other = RunSpec.from_dict({**json.loads(base.to_json()), "parallelism": 2, "delivery": "exactly_once"})
+    assert "parallelism-2" in other.identifier and "exactly_once" in other.identifier
+    assert base.identifier == "flink-onnx-ffnn_constant10"
+    assert RunSpec.from_dict(json.loads(other.to_json())) == other
+
+
+def test_equal_runs_of_two_experiments_are_one():
+    config = changed()
+    config["experiments"]["again"] = copy.deepcopy(config["experiments"]["input_rate"])
+    config["experiments"]["again"]["repetitions"] = 5
+    made = plan.make_plan(config)
+    assert made.experiments["again"].runs == made.experiments["input_rate"].runs
+    assert made.repetitions(made.experiments["again"].runs[0]) == 5
+
+
+REFUSED = [
+    ({"procesors": ["flink"]}, ["procesors", "did you mean 'processors'"]),
+    ({"processors": ["flnk"]}, ["processors", "'flnk'", "did you mean 'flink'", "kafka_streams"]),
+    ({"processors": "flink"}, ["processors", "'flink'", "array"]),
+    ({"dataset": "mnist"}, ["dataset", "'mnist'", "fashion_mnist", "synthetic"]),
+    ({"repetitions": 0}, ["repetitions", "0"]),
+    ({"repetitions": "three"}, ["repetitions", "'three'", "integer"]),
+    ({"kafka": "nowhere"}, ["kafka", "nowhere"]),
+    ({"run__partitons": 4}, ["run.partitons", "did you mean 'partitions'"]),
+    ({"run__partitions": 0}, ["run.partitions", "0"]),
+    ({"run__partitions": "8"}, ["run.partitions", "'8'", "whole number"]),
+    ({"run__codec": "xml"}, ["run.codec", "'xml'", "binary"]),
+    ({"run__model": "ffn"}, ["run.model", "'ffn'", "ffnn"]),
+    ({"experiments__input_rate__vary__scorer": ["onyx"]}, ["scorer", "'onyx'", "did you mean 'onnx'"]),
+    ({"experiments__input_rate__load__rates": [1]}, ["load.rates", "did you mean 'rate'"]),
+    ({"experiments__input_rate__load__rate": -5}, ["load.rate", "-5"]),
+    ({"experiments__input_rate__load__kind": "steady"}, ["load.kind", "'steady'", "constant"]),
+    ({"experiments__input_rate__load__batch_size": 0}, ["load.batch_size", "0"]),
+    ({"experiments__scalability__vary__parallelism": [64]}, ["parallelism", "64", "partitions"]),
+    ({"experiments__scalability__vary__parallelism": [1.5]}, ["parallelism", "1.5", "whole number"]),
+    ({"experiments__input_rate__vari": {}}, ["experiments.input_rate.vari", "unknown key"]),
+    ({"figures__latency_ffnn__experiment": "input"}, ["figures.latency_ffnn.experiment", "'input'", "input_rate"]),
+    ({"figures__latency_ffnn__kind": "pie"}, ["figures.latency_ffnn.kind", "'pie'", "latency_by_rate"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), REFUSED, ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
+def test_what_cannot_run_is_refused(changes, told):
+    with pytest.raises(CrayfishError) as refused:
+        plan.make_plan(changed(**changes))
+    for text in told:
+        assert text in str(refused.value)
+
+
+def test_a_scorer_needs_a_format_that_the_model_has(monkeypatch):
+    from crayfish.models import ffnn
+
+    monkeypatch.setattr(ffnn, "FORMATS", ("npz",))
+    with pytest.raises(CrayfishError, match="onnx reads onnx, and ffnn is made in: npz"):
+        plan.make_plan(CONFIG)

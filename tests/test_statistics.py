@@ -1,0 +1,222 @@
+"""The figures of merit, against numpy and scipy and against their definitions on data that hypothesis draws."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from crayfish import statistics
+from crayfish.statistics import Interval
+
+latencies = arrays(float, st.integers(1, 3000), elements=st.floats(0, 1e5), fill=st.floats(0, 1e5))
+values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+
+
+# --- the measured window -------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200).map(sorted), st.integers(-10, 2 * 10**6))
+def test_window_drops_the_warm_up_at_least_a_quarter_and_at_most_half(times, warmup_end):
+    times = np.array(times)
+    window = statistics.measured_window(times, warmup_end)
+    assert window.stop == len(times)
+    assert window.start >= len(times) / 4
+    assert window.start <= max(len(times) // 2, -(-len(times) // 4))
+    if window.start < len(times) // 2:
+        assert (times[window] >= warmup_end).all()
+
+
+# --- rates and latencies -------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 500), st.integers(1, 50), st.randoms())
+def test_throughput_of_even_appends_is_their_rate_in_any_order(count, gap_ms, random):
+    appended = [1_790_000_000_000 + index * gap_ms for index in range(count)]
+    random.shuffle(appended)
+    assert statistics.throughput(np.array(appended)) == pytest.approx(1000 / gap_ms)
+
+
+@pytest.mark.parametrize("appended", [[], [5], [5, 5, 5]])
+def test_throughput_over_no_time_is_none(appended):
+    assert statistics.throughput(np.array(appended, np.int64)) is None
+
+
+@given(latencies, st.sampled_from(sorted(statistics.PER_MILLE.values())))
+def test_percentiles_are_numpys_and_have_ten_events_above(sample, per_mille):
+    ordered = np.sort(sample)
+    found = statistics.percentile(ordered, per_mille)
+    if len(ordered) * (1000 - per_mille) < 10_000:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.quantile(ordered, per_mille / 1000))
+
+
+@pytest.mark.parametrize(("name", "needed"), [("p50", 20), ("p90", 100), ("p95", 200), ("p99", 1000), ("p99_9", 10_000)])
+def test_how_many_events_a_percentile_needs(name, needed):
+    assert statistics.percentile(np.zeros(needed), statistics.PER_MILLE[name]) == 0.0
+    assert statistics.percentile(np.zeros(needed - 1), statistics.PER_MILLE[name]) is None
+
+
+@given(latencies)
+def test_latency_summary_and_curve_span_the_sample(sample):
+    summary, curve = statistics.latency_summary(sample), statistics.quantile_curve(sample)
+    assert (summary["n"], summary["max"]) == (len(sample), sample.max())
+    assert summary["mean"] == pytest.approx(sample.mean())
+    assert len(curve["ms"]) == len(curve["quantile"]) <= 201
+    assert (np.diff(curve["quantile"]) > 0).all()
+    assert (np.diff(curve["ms"]) >= 0).all()
+    assert curve["ms"][0] == pytest.approx(sample.min(), abs=1e-6)
+    assert curve["ms"][-1] == pytest.approx(sample.max(), abs=1e-6)
+
+
+def test_curve_keeps_the_tail():
+    curve = statistics.quantile_curve(np.arange(1_000_000.0))
+    assert sum(quantile > 0.99 for quantile in curve["quantile"]) > 70
+    assert curve["quantile"][-2] == pytest.approx(1 - 1e-6)
+
+
+def test_no_latency_is_none_and_an_empty_curve():
+    assert statistics.latency_summary(np.zeros(0)) is None
+    assert statistics.quantile_curve(np.zeros(0)) == {"quantile": [], "ms": []}
+
+
+def test_late_share_counts_what_exceeds_the_bound():
+    assert statistics.late_share(np.array([0.0, 10.0, 10.1, 50.0]), 10.0) == 0.5
+
+
+# --- accounting and cost -------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 200), st.lists(st.integers(0, 249), max_size=400), st.randoms())
+def test_accounting_adds_up(sent, received, random):
+    correct = [random.random() < 0.9 for _ in received]
+    found = statistics.accounting(np.arange(sent), np.array(received, np.int64), np.array(correct, bool))
+    ours = [sequence for sequence in received if sequence < sent]
+    assert found["sent"] == sent == found["distinct"] + found["lost"]
+    assert found["distinct"] == len(set(ours))
+    assert found["duplicated"] == len(ours) - len(set(ours)) == found["received"] - found["distinct"]
+    assert found["unknown"] == len(received) - len(ours)
+    assert found["wrong"] == sum(not right for s, right in zip(received, correct, strict=True) if s < sent)
+
+
+@given(st.floats(0, 4), st.integers(0, 9_000), st.integers(1, 9_000), st.integers(1, 10**6))
+def test_cost_of_a_steady_stage_is_its_rate(cores, start_ms, length_ms, events):
+    times = 1_790_000_000_000_000_000 + np.arange(0, 20_000_000_000, 500_000_000)
+    used = 7.0 + cores * (times - times[0]) / 1e9
+    start = int(times[0]) + start_ms * 1_000_000
+    cost = statistics.cost_per_event(times, used, start, start + length_ms * 1_000_000, events)
+    assert cost == pytest.approx(cores * length_ms * 1000 / events, abs=1e-6)
+
+
+def test_cost_needs_samples_on_both_sides_and_an_event():
+    times, used = np.array([0, 10, 20]), np.array([0.0, 1.0, 2.0])
+    assert statistics.cost_per_event(times, used, 5, 21, 1) is None
+    assert statistics.cost_per_event(times, used, -1, 15, 1) is None
+    assert statistics.cost_per_event(times, used, 5, 15, 0) is None
+    assert statistics.cost_per_event(times, used, 5, 15, 1) == pytest.approx(1e6)
+
+
+# --- repetitions ---------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 500))
+def test_t_quantile_is_scipys(freedom):
+    assert statistics.t_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+@given(values)
+def test_t_interval_is_scipys(sample):
+    found = statistics.t_interval(sample)
+    assert found.n == len(sample)
+    assert found.mean == pytest.approx(np.mean(sample))
+    error = scipy.stats.sem(sample)
+    if error > 1e-9:
+        low, high = scipy.stats.t.interval(0.95, len(sample) - 1, np.mean(sample), error)
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_one_repetition_has_no_interval_and_no_rank():
+    alone = statistics.t_interval([3.0])
+    assert alone == Interval(3.0, None, None, 1)
+    assert not statistics.intervals_part(alone, Interval(9.0, 8.0, 10.0, 3))
+
+
+@given(values, values)
+def test_ranking_is_symmetric_and_means_a_gap(first, second):
+    one, other = statistics.t_interval(first), statistics.t_interval(second)
+    assert statistics.intervals_part(one, other) == statistics.intervals_part(other, one)
+    assert statistics.intervals_part(one, other) == (max(one.low, other.low) > min(one.high, other.high))
+
+
+# --- change over time ----------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-1000, 1000), st.integers(3, 20), st.integers(0, 2**31))
+def test_slope_of_few_values_is_scipys(steepness, count, seed):
+    times = np.arange(count) * 0.5
+    sample = steepness * times + np.random.default_rng(seed).normal(0, 5, count)
+    found, known = statistics.slope(times, sample), scipy.stats.linregress(times, sample)
+    half = scipy.stats.t.ppf(0.975, count - 2) * known.stderr
+    assert found.mean == pytest.approx(known.slope)
+    assert (found.low, found.high) == (pytest.approx(known.slope - half), pytest.approx(known.slope + half))
+
+
+def test_slope_of_a_growing_and_of_a_calm_backlog():
+    times = np.arange(0, 20, 0.1)
+    noise = np.random.default_rng(1).normal(0, 20, len(times))
+    growing = statistics.slope(times, 100 * times + noise)
+    assert growing.low < 100 < growing.high
+    assert growing.n == statistics.BLOCKS
+    assert statistics.grows(growing)
+    assert not statistics.grows(statistics.slope(times, noise))
+    with pytest.raises(ValueError, match="3 values"):
+        statistics.slope(times[:2], noise[:2])
+
+
+def test_batch_means_do_not_call_a_wandering_queue_a_growing_one():
+    """Neighbours in a queue are alike; least squares on every value would find growth in most of these."""
+    false_alarms = 0
+    for seed in range(100):
+        steps = np.random.default_rng(seed).normal(0, 1, 1000)
+        queue = np.zeros(1000)
+        for index in range(1, 1000):
+            queue[index] = 0.9 * queue[index - 1] + steps[index]
+        false_alarms += statistics.grows(statistics.slope(np.arange(1000) * 0.1, queue))
+    assert false_alarms <= 10
+
+
+def test_backlog_counts_what_is_appended_and_not_answered():
+    appended, answered = np.array([30, 10, 20]), np.array([25, 45])
+    assert statistics.backlog(appended, answered, np.array([5, 10, 20, 25, 30, 50])).tolist() == [0, 1, 2, 1, 2, 1]
+
+
+def burst(recovers_after_s: float, until_s: float = 90.0) -> float | None:
+    """Latency 5 ms, and 500 ms from a burst's start at 40 s to `recovers_after_s` after its end at 60 s."""
+    due = np.arange(0, 100, 0.01)
+    latency = np.where((due >= 40) & (due < 60 + recovers_after_s), 500.0, 5.0)
+    return statistics.recovery_time(due, latency, 40.0, 60.0, until_s)
+
+
+@given(st.integers(0, 25))
+def test_recovery_is_the_first_of_five_calm_seconds(seconds):
+    assert burst(seconds) == seconds
+
+
+def test_recovery_uses_the_windows_median_and_never_goes_past_the_end():
+    assert burst(3.4) == 3.0  # more than half of the fourth second is calm
+    assert burst(3.6) == 4.0
+    assert burst(0, until_s=64.9) is None
+    assert burst(26) is None
+
+
+def test_recovery_needs_something_before_and_an_unbroken_calm():
+    due = np.arange(0, 100, 0.01)
+    assert statistics.recovery_time(due[due > 50], np.ones((due > 50).sum()), 40.0, 60.0, 90.0) is None
+    latency = np.where((due >= 40) & (due < 60), 500.0, 5.0)
+    latency[(due >= 63) & (due < 64)] = 500.0
+    assert statistics.recovery_time(due, latency, 40.0, 60.0, 90.0) == 4.0
+    silent = (due < 60) | (due >= 62)
+    calm = np.full(silent.sum(), 5.0)
+    assert statistics.recovery_time(due[silent], calm, 40.0, 60.0, 90.0) == 2.0

@@ -1,0 +1,145 @@
+"""summarise_run.py on run folders whose figures are known, and its speed at a million events."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from generated_runs import STAGES, spec_of, write_run
+
+import summarise_run
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Load
+
+CONSTANT = Load("constant", rate=1000, warmup_s=5, measure_s=15)
+SCRIPT = Path(summarise_run.__file__)
+
+
+def summary_of(tmp_path, *loads, processor="flink", scorer="onnx", **how):
+    return summarise_run.summarise(write_run(tmp_path / "the-run" / "2", spec_of(processor, scorer, *loads), **how))
+
+
+def test_a_constant_load(tmp_path):
+    summary = summary_of(tmp_path, CONSTANT, median_ms=5.0)
+    assert (summary["run"], summary["repetition"], summary["fixed_cost_s"]) == ("the-run", "2", 21.5)
+    (segment,) = summary["segments"]
+    assert (segment["events"], segment["window_events"], segment["warnings"]) == (20_000, 15_000, [])
+    assert segment["throughput"]["events_per_s"] == pytest.approx(1000, rel=0.01)
+    received, appended, sent = segment["latency_ms"].values()
+    assert received["n"] == 15_000
+    assert received["p50"] == pytest.approx(5.3, rel=0.05)  # the median, and 0.3 ms from append to receipt
+    assert appended["mean"] == pytest.approx(received["mean"] - 0.3 - 0.5, abs=0.05)  # cut off to 1 ms
+    assert sent["mean"] == pytest.approx(appended["mean"], abs=0.05)  # due on a whole ms, so only the append is cut off
+    assert received["p99"] < received["p99_9"] < received["max"]
+    assert segment["latency_curve"]["ms"][-1] == pytest.approx(received["max"])
+    assert 0 < segment["lateness"]["max_ms"] <= 0.1
+    assert segment["cpu_us_per_event"] == {name: pytest.approx(cost, rel=0.01) for name, cost in STAGES.items()}
+    assert not segment["backlog"]["grows"]
+    assert segment["accounting"] == {
+        "sent": 20_000,
+        "received": 20_000,
+        "distinct": 20_000,
+        "lost": 0,
+        "duplicated": 0,
+        "wrong": 0,
+        "unknown": 0,
+    }
+    json.dumps(summary, allow_nan=False)
+
+
+def test_segments_are_apart_and_their_warnings_too(tmp_path):
+    second = Load("constant", rate=200, batch_size=4, warmup_s=4, measure_s=10)
+    summary = summary_of(tmp_path, CONSTANT, second, warnings=("segment 2: others", "flink was killed"))
+    first, other = summary["segments"]
+    assert (first["warnings"], other["warnings"], summary["warnings"]) == ([], ["others"], ["flink was killed"])
+    assert other["events"] == 2800
+    assert other["throughput"]["points_per_s"] == pytest.approx(4 * other["throughput"]["events_per_s"])
+    assert other["latency_ms"]["received_minus_due"]["p99"] is not None
+    assert other["latency_ms"]["received_minus_due"]["p99_9"] is None
+
+
+def test_a_backlog_has_throughput_and_cost_and_no_latency(tmp_path):
+    load = Load("backlog", rate=4000, warmup_s=10, measure_s=20)
+    (segment,) = summary_of(tmp_path, load, capacity=4000)["segments"]
+    assert segment["throughput"]["events_per_s"] == pytest.approx(4000, rel=0.001)
+    assert segment["window_s"] == pytest.approx(20, rel=0.01)
+    assert (segment["latency_ms"], segment["lateness"], segment["backlog"]) == ({}, None, None)
+    assert segment["latency_curve"] == {"quantile": [], "ms": []}
+    assert segment["cpu_us_per_event"]["processor"] == pytest.approx(STAGES["processor"], rel=0.01)
+    assert segment["warnings"] == []
+
+
+def test_a_backlog_drained_too_soon_says_so(tmp_path):
+    load = Load("backlog", rate=4000, warmup_s=10, measure_s=20)
+    (segment,) = summary_of(tmp_path, load, capacity=12_000)["segments"]
+    assert segment["throughput"]["events_per_s"] == pytest.approx(12_000, rel=0.001)
+    assert segment["warnings"] == ["measured for 5.0 s instead of 20 s"]
+
+
+def test_losses_and_duplicates_are_counted_and_first_receipts_measured(tmp_path):
+    summary = summary_of(tmp_path, CONSTANT, lost=10, twice=7)
+    assert (summary["accounting"]["lost"], summary["accounting"]["duplicated"]) == (10, 7)
+    (segment,) = summary["segments"]
+    assert segment["accounting"] == summary["accounting"]
+    assert segment["window_events"] == 15_000
+    assert segment["latency_ms"]["received_minus_due"]["n"] == 14_990
+
+
+def test_a_late_generator_is_a_warning(tmp_path):
+    (segment,) = summary_of(tmp_path, CONSTANT, late_ms=20.0)["segments"]
+    assert segment["lateness"]["late_share"] == pytest.approx(0.5, abs=0.05)
+    assert "of the events were sent more than 10 ms late (at most 20 ms)" in segment["warnings"][0]
+
+
+def test_an_overloaded_system_is_a_warning(tmp_path):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT))
+    table = pq.read_table(folder / "consumer.parquet").to_pydict()
+    start = min(table["output_append_ms"])
+    slowed = np.array(table["output_append_ms"]) * 2 - start  # the answers come at half the rate
+    pq.write_table(pa.table({**table, "output_append_ms": slowed}), folder / "consumer.parquet")
+    (segment,) = summarise_run.summarise(folder)["segments"]
+    assert segment["backlog"]["slope_events_per_s"] == pytest.approx(500, rel=0.01)
+    assert segment["warnings"] == ["overloaded: the backlog grew by 500 events/s"]
+
+
+def test_recovery_after_bursts(tmp_path):
+    load = Load("bursty", rate=100, warmup_s=5, measure_s=80, peak_rate=300, burst_s=10, between_s=30)
+    (segment,) = summary_of(tmp_path, load)["segments"]
+    assert segment["recovery_s"] == [0.0, None]  # after the second burst nothing is due
+
+
+def test_nothing_answered_gives_nulls(tmp_path):
+    (segment,) = summary_of(tmp_path, CONSTANT, lost=20_000)["segments"]
+    assert segment["throughput"] == {"events_per_s": None, "points_per_s": None}
+    assert segment["latency_ms"]["received_minus_due"] is None
+    assert segment["accounting"]["lost"] == 20_000
+
+
+def test_a_broken_table_is_named(tmp_path):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT))
+    table = pq.read_table(folder / "consumer.parquet").drop_columns(["correct"])
+    pq.write_table(table, folder / "consumer.parquet")
+    with pytest.raises(CrayfishError, match=r"consumer\.parquet: .*correct"):
+        summarise_run.summarise(folder)
+    (folder / "consumer.parquet").write_bytes(b"nothing")
+    with pytest.raises(CrayfishError, match="run it again"):
+        summarise_run.summarise(folder)
+
+
+def test_a_million_events_in_10_s_of_cpu_and_2_gb(tmp_path):
+    load = Load("constant", rate=20_000, warmup_s=10, measure_s=40)
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", load))
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, SCRIPT, "--run", folder, "--out", tmp_path / "summary.json"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"a million events: {time.monotonic() - began:.1f} s, {used:.1f} s of CPU, {after.ru_maxrss / 2**20:.2f} GiB")
+    assert used < 10
+    assert after.ru_maxrss < 2e9 / 1024
+    assert json.loads((tmp_path / "summary.json").read_text())["accounting"]["distinct"] == 1_000_000
