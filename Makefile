@@ -4,7 +4,7 @@ PYTHON ?= python3
 RESULTS ?= results
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test lint format lock clean
+.PHONY: figures test benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
@@ -14,6 +14,11 @@ figures: .venv/workflow.txt
 test: .venv/test.txt
 	@python workflow/scripts/unlock.py
 	pytest
+
+benchmark: .venv/workflow.txt
+	@python workflow/scripts/unlock.py
+	snakemake --cores all results/benchmark/tables/{throughput,latency}.csv --show-failed-logs --configfile config/benchmark.yaml
+	PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/speed.py
 
 lint: .venv/test.txt
 	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint

@@ -1,4 +1,4 @@
-"""The binary codec over events that hypothesis draws: round trips, refusals, and that a prediction carries the header."""
+"""The binary codec over events that hypothesis draws: round trips, refusals, a prediction carries the header on."""
 
 import numpy as np
 import pytest

@@ -79,7 +79,9 @@ def test_poisson_gaps_are_exponential(rate, seed):
     gaps = np.diff(due) / 1e9 * rate
     assert abs(gaps.mean() - 1) < 6 / math.sqrt(len(gaps))
     assert abs(gaps.std() - 1) < 12 / math.sqrt(len(gaps))
-    assert not np.array_equal(due, pacing.due_offsets(Load("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed + 1))
+    assert not np.array_equal(
+        due, pacing.due_offsets(Load("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed + 1)
+    )
 
 
 def test_bursts_come_after_a_gap_and_are_cut_by_the_end():

@@ -53,7 +53,9 @@ def test_percentiles_are_numpys_and_have_ten_events_above(sample, per_mille):
         assert found == pytest.approx(np.quantile(ordered, per_mille / 1000))
 
 
-@pytest.mark.parametrize(("name", "needed"), [("p50", 20), ("p90", 100), ("p95", 200), ("p99", 1000), ("p99_9", 10_000)])
+@pytest.mark.parametrize(
+    ("name", "needed"), [("p50", 20), ("p90", 100), ("p95", 200), ("p99", 1000), ("p99_9", 10_000)]
+)
 def test_how_many_events_a_percentile_needs(name, needed):
     assert statistics.percentile(np.zeros(needed), statistics.PER_MILLE[name]) == 0.0
     assert statistics.percentile(np.zeros(needed - 1), statistics.PER_MILLE[name]) is None

@@ -155,12 +155,12 @@ def find(pins: dict[str, str], places: dict[str, Callable[[Path], Path]]) -> tup
     )
 
 
-def synthetic(seed: int) -> dict[str, np.ndarray]:
+def synthetic(seed: int, train: int = TRAIN, test: int = TEST) -> dict[str, np.ndarray]:
     """A seeded set in Fashion-MNIST's shapes: each class is a coarse random picture, each image that and noise."""
     generator = np.random.default_rng(seed)
     prototypes = np.kron(generator.uniform(64, 192, (CLASSES, 7, 7)), np.ones((4, 4))).astype(np.float32)
     arrays = {}
-    for part, count in (("train", TRAIN), ("test", TEST)):
+    for part, count in (("train", train), ("test", test)):
         labels = generator.integers(0, CLASSES, count, dtype=np.uint8)
         images = prototypes[labels] + 128 * generator.standard_normal((count, SIDE, SIDE), dtype=np.float32)
         arrays |= {f"{part}_images": np.clip(images, 0, 255).astype(np.uint8), f"{part}_labels": labels}

@@ -1,0 +1,135 @@
+"""Prints how fast the parts are, from the tables of config/benchmark.yaml and from measurements of its own.
+
+`make benchmark` makes the tables first and calls this after them, on the same machine with nothing else running. Of its
+own: a plain Kafka relay of the same events (the ratio's denominator), the producer's lateness at 5 000 events/s, and
+the summary of a run of 1 000 000 events. Rows are Markdown; intervals are Student's t 95 % over the repetitions.
+"""
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from crayfish import errors, jvm, machine, statistics
+from crayfish.execution import START_DEADLINE_S, Places, Run
+from crayfish.run_spec import Load, RunSpec
+from crayfish.stages import Stage
+
+ROOT = Path(__file__).resolve().parents[1]
+RELAY_EVENTS = 600_000
+REPETITIONS = 3
+
+
+def places(out: Path) -> Places:
+    jars = sorted((ROOT / "resources/jars/kafka").glob("*.jar"))
+    reference = ROOT / "resources/models/fashion_mnist/ffnn/reference.npz"
+    return Places(Path(sys.executable), reference, None, jvm.find(), jars, [], out, title="benchmark")
+
+
+def spec_of(kind: str, rate: float, seconds: float) -> RunSpec:
+    """The RunSpec whose load is wanted; no processor is started, so which one it names has no meaning."""
+    load = {"kind": kind, "rate": rate, "warmup_s": 0.0, "measure_s": seconds}
+    return RunSpec.from_dict({"processor": "kafka_streams", "scorer": "noop", "segments": [load]})
+
+
+def produced(run: Run) -> Stage:
+    """Start the producer and let it send its only segment."""
+    run.open_broker()
+    producer = run.start_client("producer")
+    producer.wait_for("ready", START_DEADLINE_S, run.watch)
+    producer.send(segment=0)
+    producer.wait_for("segment_done", 300, run.watch)
+    return producer
+
+
+def relay(out: Path) -> dict:
+    """events/s and CPU us an event of the plain relay over a backlog."""
+    with Run(spec_of("backlog", RELAY_EVENTS, 1.0), places(out)) as run:
+        run._end_producer(produced(run))
+        command = [sys.executable, str(ROOT / "benchmarks/relay.py"), "--job", str(run.job_file), "--events", str(RELAY_EVENTS)]
+        stage = run.start(Stage("relay", command, run.log_of("relay"), run.tag))
+        done = stage.wait_for("done", 300)
+        stage.stopping = True
+    return {"rate": done["events"] / done["seconds"], "cpu_us": 1e6 * done["cpu_s"] / done["events"]}
+
+
+def lateness(out: Path) -> dict:
+    """How late the producer sent 5 000 events/s of 3 KB to an otherwise idle broker, ms."""
+    with Run(spec_of("constant", 5000.0, 20.0), places(out)) as run:
+        run._end_producer(produced(run))
+        table = pq.read_table(run.folder / "producer.parquet")
+    late = np.sort((table["sent_ns"].to_numpy() - table["due_ns"].to_numpy()) / 1e6)[: len(table)]
+    return {name: statistics.percentile(late, per_mille) for name, per_mille in statistics.PER_MILLE.items()}
+
+
+def summary_of_a_million(out: Path) -> tuple[float, float]:
+    """Seconds and GB (peak) to summarise a run of 1 000 000 events, generated as execute_run writes it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from generated_runs import spec_of as written_spec
+    from generated_runs import write_run
+
+    write_run(out, written_spec("flink", "onnx", Load("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    began = time.monotonic()
+    command = [sys.executable, str(ROOT / "workflow/scripts/summarise_run.py"), "--run", out, "--out", out / "summary.json"]
+    subprocess.run(command, check=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return time.monotonic() - began, max(peak, before) / 1e6
+
+
+def number(row: dict, name: str, digits: int = 0) -> str:
+    """A mean with its interval, as 'mean [low, high]'."""
+    if not row.get(name):
+        return "-"
+    mean, low, high = (f"{float(row[key]):,.{digits}f}" if row[key] else "-" for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def rows_of(results: Path, table: str) -> list[dict]:
+    with (results / "tables" / f"{table}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "results/benchmark")
+    results = parser.parse_args().results
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+        relays = [relay(out / f"relay-{number}") for number in range(REPETITIONS)]
+        late = lateness(out / "lateness")
+        seconds, gigabytes = summary_of_a_million(out / "summary" / "1")
+    base = statistics.t_interval([each["rate"] for each in relays])
+    about = machine.describe()
+    print(f"\n{about['cores']} cores of {about['cpu']}, {about['memory_bytes'] / 2**30:.0f} GiB, Linux {about['kernel']}\n")
+    print("| processor | scorer | scoring | events/s | CPU us an event | of the relay's events/s | warnings |\n|---|---|---|---|---|---|---|")
+    for row in rows_of(results, "throughput"):
+        ratio = float(row["throughput_events_per_s"]) / base.mean
+        print(
+            f"| {row['processor']} | {row['scorer']} | {row['scoring']} | {number(row, 'throughput_events_per_s')}"
+            f" | {number(row, 'cpu_processor_us_per_event', 1)} | {ratio:.2f} | {row['warnings']} |"
+        )
+    cpu = statistics.t_interval([each["cpu_us"] for each in relays])
+    print(
+        f"| plain relay | - | - | {base.mean:,.0f} [{base.low:,.0f}, {base.high:,.0f}]"
+        f" | {cpu.mean:.1f} [{cpu.low:.1f}, {cpu.high:.1f}] | 1 | |\n"
+    )
+    print("At 512 events/s, ms:\n\n| processor | scorer | definition | p50 | p95 | p99 | fixed cost, s | warnings |\n|---|---|---|---|---|---|---|---|")
+    for row in rows_of(results, "latency"):
+        for label, name in (("received - due", "latency"), ("append - sent (the original's)", "append_minus_sent")):
+            values = " | ".join(number(row, f"{name}_{part}_ms", 2) for part in ("p50", "p95", "p99"))
+            print(f"| {row['processor']} | {row['scorer']} | {label} | {values} | {number(row, 'fixed_cost_s', 1)} | {row['warnings']} |")
+    print(f"\nProducer at 5 000 events/s of 3 KB: lateness {json.dumps({k: v and round(v, 3) for k, v in late.items()})} ms")
+    print(f"Summary of a run of 1 000 000 events: {seconds:.1f} s, {gigabytes:.2f} GB")
+
+
+if __name__ == "__main__":
+    errors.main(main)
