@@ -1,7 +1,7 @@
 """A plain Kafka relay: consumes every message of the input topic and produces the same bytes to the output topic.
 
-What any stream processor is compared with. `python relay.py --job FILE --events N`; reports, of the last three quarters of
-the N messages, how many, in how many seconds, for how much user + system CPU of this process.
+What any stream processor is compared with. `python relay.py --job FILE --events N`; reports, of the last three quarters
+of the N messages, how many, in how many seconds, for how much user + system CPU of this process.
 """
 
 import argparse

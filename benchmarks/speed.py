@@ -7,7 +7,6 @@ the summary of a run of 1 000 000 events. Rows are Markdown; intervals are Stude
 
 import argparse
 import csv
-import json
 import resource
 import subprocess
 import sys
@@ -54,7 +53,14 @@ def relay(out: Path) -> dict:
     """events/s and CPU us an event of the plain relay over a backlog."""
     with Run(spec_of("backlog", RELAY_EVENTS, 1.0), places(out)) as run:
         run._end_producer(produced(run))
-        command = [sys.executable, str(ROOT / "benchmarks/relay.py"), "--job", str(run.job_file), "--events", str(RELAY_EVENTS)]
+        command = [
+            sys.executable,
+            str(ROOT / "benchmarks/relay.py"),
+            "--job",
+            str(run.job_file),
+            "--events",
+            str(RELAY_EVENTS),
+        ]
         stage = run.start(Stage("relay", command, run.log_of("relay"), run.tag))
         done = stage.wait_for("done", 300)
         stage.stopping = True
@@ -79,7 +85,14 @@ def summary_of_a_million(out: Path) -> tuple[float, float]:
     write_run(out, written_spec("flink", "onnx", Load("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.monotonic()
-    command = [sys.executable, str(ROOT / "workflow/scripts/summarise_run.py"), "--run", out, "--out", out / "summary.json"]
+    command = [
+        sys.executable,
+        str(ROOT / "workflow/scripts/summarise_run.py"),
+        "--run",
+        out,
+        "--out",
+        out / "summary.json",
+    ]
     subprocess.run(command, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return time.monotonic() - began, max(peak, before) / 1e6
@@ -89,13 +102,41 @@ def number(row: dict, name: str, digits: int = 0) -> str:
     """A mean with its interval, as 'mean [low, high]'."""
     if not row.get(name):
         return "-"
-    mean, low, high = (f"{float(row[key]):,.{digits}f}" if row[key] else "-" for key in (name, f"{name}_low", f"{name}_high"))
+    mean, low, high = (
+        f"{float(row[key]):,.{digits}f}" if row[key] else "-" for key in (name, f"{name}_low", f"{name}_high")
+    )
     return f"{mean} [{low}, {high}]"
 
 
 def rows_of(results: Path, table: str) -> list[dict]:
     with (results / "tables" / f"{table}.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def print_throughput(rows: list[dict], relays: list[dict]) -> None:
+    """Each system's rate and cost, and its rate as a share of the plain relay's."""
+    base, cpu = (statistics.t_interval([each[name] for each in relays]) for name in ("rate", "cpu_us"))
+    print("| processor | scorer | scoring | events/s | CPU us an event | of the relay's events/s | warnings |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        system = " | ".join(row[name] for name in ("processor", "scorer", "scoring"))
+        ratio = float(row["throughput_events_per_s"]) / base.mean
+        figures = f"{number(row, 'throughput_events_per_s')} | {number(row, 'cpu_processor_us_per_event', 1)}"
+        print(f"| {system} | {figures} | {ratio:.2f} | {row['warnings']} |")
+    rate = f"{base.mean:,.0f} [{base.low:,.0f}, {base.high:,.0f}]"
+    print(f"| plain relay | - | - | {rate} | {cpu.mean:.1f} [{cpu.low:.1f}, {cpu.high:.1f}] | 1 | |\n")
+
+
+def print_latency(rows: list[dict]) -> None:
+    """Each system's latency by both definitions, and what a run costs beside its measured seconds."""
+    print("At 512 events/s, ms:\n")
+    print("| processor | scorer | definition | p50 | p95 | p99 | fixed cost, s | warnings |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        for label, name in (("received - due", "latency"), ("append - sent (the original's)", "append_minus_sent")):
+            values = " | ".join(number(row, f"{name}_{part}_ms", 2) for part in ("p50", "p95", "p99"))
+            fixed = number(row, "fixed_cost_s", 1)
+            print(f"| {row['processor']} | {row['scorer']} | {label} | {values} | {fixed} | {row['warnings']} |")
 
 
 def main() -> None:
@@ -107,27 +148,13 @@ def main() -> None:
         relays = [relay(out / f"relay-{number}") for number in range(REPETITIONS)]
         late = lateness(out / "lateness")
         seconds, gigabytes = summary_of_a_million(out / "summary" / "1")
-    base = statistics.t_interval([each["rate"] for each in relays])
     about = machine.describe()
-    print(f"\n{about['cores']} cores of {about['cpu']}, {about['memory_bytes'] / 2**30:.0f} GiB, Linux {about['kernel']}\n")
-    print("| processor | scorer | scoring | events/s | CPU us an event | of the relay's events/s | warnings |\n|---|---|---|---|---|---|---|")
-    for row in rows_of(results, "throughput"):
-        ratio = float(row["throughput_events_per_s"]) / base.mean
-        print(
-            f"| {row['processor']} | {row['scorer']} | {row['scoring']} | {number(row, 'throughput_events_per_s')}"
-            f" | {number(row, 'cpu_processor_us_per_event', 1)} | {ratio:.2f} | {row['warnings']} |"
-        )
-    cpu = statistics.t_interval([each["cpu_us"] for each in relays])
-    print(
-        f"| plain relay | - | - | {base.mean:,.0f} [{base.low:,.0f}, {base.high:,.0f}]"
-        f" | {cpu.mean:.1f} [{cpu.low:.1f}, {cpu.high:.1f}] | 1 | |\n"
-    )
-    print("At 512 events/s, ms:\n\n| processor | scorer | definition | p50 | p95 | p99 | fixed cost, s | warnings |\n|---|---|---|---|---|---|---|---|")
-    for row in rows_of(results, "latency"):
-        for label, name in (("received - due", "latency"), ("append - sent (the original's)", "append_minus_sent")):
-            values = " | ".join(number(row, f"{name}_{part}_ms", 2) for part in ("p50", "p95", "p99"))
-            print(f"| {row['processor']} | {row['scorer']} | {label} | {values} | {number(row, 'fixed_cost_s', 1)} | {row['warnings']} |")
-    print(f"\nProducer at 5 000 events/s of 3 KB: lateness {json.dumps({k: v and round(v, 3) for k, v in late.items()})} ms")
+    size = f"{about['memory_bytes'] / 2**30:.0f} GiB"
+    print(f"\n{about['cores']} cores of {about['cpu']}, {size}, Linux {about['kernel']}\n")
+    print_throughput(rows_of(results, "throughput"), relays)
+    print_latency(rows_of(results, "latency"))
+    percentiles = ", ".join(f"{name} {value:.3f}" for name, value in late.items() if value is not None)
+    print(f"\nProducer at 5 000 events/s of 3 KB, lateness in ms: {percentiles}")
     print(f"Summary of a run of 1 000 000 events: {seconds:.1f} s, {gigabytes:.2f} GB")
 
 

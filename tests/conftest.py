@@ -23,12 +23,20 @@ RUN_DEADLINE_S = 300
 OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
 
 
-def snakemake(*arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S) -> subprocess.CompletedProcess:
+def snakemake(
+    *arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S
+) -> subprocess.CompletedProcess:
     """Snakemake's own command line, with what it printed."""
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--show-failed-logs", *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=deadline_s
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=deadline_s,
     )
 
 
@@ -40,7 +48,9 @@ def resources() -> Path:
     scorers = [name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT]
     targets = [f"resources/environments/{name}/python" for name in ("harness", "analysis", *processors)]
     targets += ["resources/jars/kafka", *(f"resources/jars/{name}" for adapter in adapters for name in adapter.JARS)]
-    targets += [f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)]
+    targets += [
+        f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)
+    ]
     targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in scorers]
     done = snakemake(*dict.fromkeys(targets))
     assert done.returncode == 0, done.stdout
@@ -83,7 +93,9 @@ class Harness:
 
     def stage(self, name: str, deadline_s: float = 120) -> psutil.Process:
         """The process of one of its stages, once it is there."""
-        return awaited(lambda: next(iter(self._stages(name)), None), deadline_s, f"the stage {name} of {self.spec.identifier}")
+        return awaited(
+            lambda: next(iter(self._stages(name)), None), deadline_s, f"the stage {name} of {self.spec.identifier}"
+        )
 
     def _stages(self, name: str) -> Iterator[psutil.Process]:
         for process in psutil.Process(self.process.pid).children():
@@ -127,7 +139,7 @@ def tagged_processes() -> list[str]:
 
 
 def assert_nothing_left(folders_before: set[Path], deadline_s: float = 30) -> None:
-    """No process and no temporary folder of a run is left, asked of the system; what the janitor ends takes a moment."""
+    """No process and no temporary folder of a run is left, asked of the system; the janitor needs a moment."""
     awaited(lambda: not tagged_processes() or None, deadline_s, lambda: f"the end of {tagged_processes()}")
     awaited(
         lambda: set(crayfish_folders()) <= folders_before or None,

@@ -15,7 +15,9 @@ from crayfish.errors import CrayfishError
 from crayfish.run_spec import RunSpec
 
 PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
-SEGMENTS = [{"kind": "constant", "rate": 150.0, "batch_size": size, "warmup_s": 1.0, "measure_s": 3.0} for size in (1, 4)]
+SEGMENTS = [
+    {"kind": "constant", "rate": 150.0, "batch_size": size, "warmup_s": 1.0, "measure_s": 3.0} for size in (1, 4)
+]
 EVENTS = 2 * 4 * 150
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -112,7 +113,7 @@ def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
     )
     target = f"{results}/tables/input_rate.csv"
     command = [sys.executable, "-m", "snakemake", "--cores", "all", target, "--configfile", str(config)]
-    environment = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     log = (tmp_path / "snakemake.log").open("w+")
     first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     awaited(lambda: tagged_processes() or None, 120, "a run's first stage")
@@ -125,4 +126,6 @@ def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert second.returncode == 0, second.stderr
     assert (results / "tables/input_rate.csv").read_text().count("kafka_streams-onnx-ffnn") == 2
-    assert not [each for each in psutil.process_iter(["cmdline"]) if "execute_run.py" in " ".join(each.info["cmdline"] or [])]
+    assert not [
+        each for each in psutil.process_iter(["cmdline"]) if "execute_run.py" in " ".join(each.info["cmdline"] or [])
+    ]

@@ -11,7 +11,7 @@ from crayfish import pacing
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Load
 
-rates = st.floats(1, 5000)
+rates = st.floats(30, 5000)  # so that a Poisson load of 1 s has an event
 warmups = st.floats(0, 5)
 spans = st.floats(1, 20)
 loads = st.builds(

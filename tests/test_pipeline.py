@@ -26,7 +26,11 @@ def checkout(resources, tmp_path_factory) -> Path:
     """A copy of the checkout with the resources that are there already: what a test changes in it stays in it."""
     copy = tmp_path_factory.mktemp("checkout") / "crayfish"
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     for name in listed.stdout.splitlines():
         if (ROOT / name).exists():
@@ -71,7 +75,13 @@ def test_a_bad_config_is_refused_before_anything_starts(tmp_path):
 def made(checkout) -> Path:
     """Two figures and the report, once."""
     done = snakemake(
-        "figures", "--configfile", "test.yaml", "--report", "results/test/report.html", "--report-after-run", cwd=checkout
+        "figures",
+        "--configfile",
+        "test.yaml",
+        "--report",
+        "results/test/report.html",
+        "--report-after-run",
+        cwd=checkout,
     )
     assert done.returncode == 0, done.stdout
     assert "[1/" in done.stdout  # which run of how many

@@ -102,7 +102,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), REFUSED, ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("changes", "told"), REFUSED, ids=lambda value: next(iter(value)) if isinstance(value, dict) else ""
+)
 def test_what_cannot_run_is_refused(changes, told):
     with pytest.raises(CrayfishError) as refused:
         plan.make_plan(changed(**changes))

@@ -7,7 +7,6 @@ is, the environment is whole. It is a script, not a link, because a link would l
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -56,7 +55,7 @@ def make_virtual_environment(requirements: list[str], folder: Path) -> Path:
         install = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", interpreter, "-r", listed]
     else:
         if sys.version_info[:2] != tuple(map(int, PYTHON.split("."))):
-            sys.exit(f"environment: Python {PYTHON} is needed, this is {sys.version.split()[0]}: install uv or Python {PYTHON}")
+            sys.exit(f"environment: Python {PYTHON} is needed, this is {sys.version.split()[0]}: install it, or uv")
         run([sys.executable, "-m", "venv", folder], "python -m venv (on Debian it needs the package python3-venv)")
         install = [interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "-r", listed]
     run(install, f"installing {len(requirements)} packages")
@@ -79,7 +78,9 @@ def main() -> None:
         interpreter = make_virtual_environment(pins(arguments.yaml), out / "venv")
         deployment = "uv" if shutil.which("uv") else "pip"
 
-    listed = json.loads(subprocess.run([interpreter, "-c", LIST_PACKAGES], check=True, capture_output=True, text=True).stdout)
+    listed = json.loads(
+        subprocess.run([interpreter, "-c", LIST_PACKAGES], check=True, capture_output=True, text=True).stdout
+    )
     installed = {normalised(name): version for name, version in listed["packages"].items()}
     wanted = [pin.split("==") for pin in pins(arguments.yaml)]
     missing = [f"{name}=={version}" for name, version in wanted if installed.get(normalised(name)) != version]
@@ -91,7 +92,7 @@ def main() -> None:
     wrapper = out / "python.part"
     wrapper.write_text(f'#!/bin/sh\nexec "{interpreter}" "$@"\n')
     wrapper.chmod(0o755)
-    os.replace(wrapper, out / "python")
+    wrapper.replace(out / "python")
 
 
 if __name__ == "__main__":

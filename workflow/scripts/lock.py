@@ -2,8 +2,8 @@
 
 Environments are resolved in the order of CHAINS, each also constrained by what the earlier ones of its chain chose, so
 that a package that several share has one version. Snakemake's own environment measures nothing and its plugins ask for
-newer packages than PyFlink allows: it is a chain of its own. A version written in an .in file itself wins over the constraints: the exception stands where it
-is made. Needs uv on PATH and the network.
+newer packages than PyFlink allows: it is a chain of its own. A version written in an .in file itself wins over the
+constraints: the exception stands where it is made. Needs uv on PATH and the network.
 """
 
 import argparse

@@ -73,8 +73,8 @@ def measured(events: Columns, saturated: bool, warmup_end_ns: int) -> Columns:
 def latencies(answered: Columns) -> dict[str, np.ndarray]:
     """The three latencies, float ms, of events that were answered and received while they came.
 
-    The broker cuts its append times off to 1 ms: append - due reads up to 1 ms too low (half of it in the mean). append -
-    sent is the original's: both in whole ms, as its producer stamps its events too.
+    The broker cuts its append times off to 1 ms: append - due reads up to 1 ms too low (half of it in the mean).
+    append - sent is the original's: both in whole ms, as its producer stamps its events too.
     """
     appended, due, sent = answered["output_append_ms"], answered["due_ns"], answered["sent_ns"]
     return {
@@ -95,7 +95,7 @@ def lateness(window: Columns, bound_ms: float) -> dict | None:
 
 
 def backlog_growth(events: Columns, window: Columns) -> dict | None:
-    """The slope of the segment's backlog over the window, events/s, sampled ten times a second while events were due."""
+    """The slope of the segment's backlog over the window, events/s, sampled ten times a second."""
     if not len(window["due_ns"]) or (events["input_append_ms"] < 0).any():
         return None
     first, last = statistics.truncated_ms(window["due_ns"][[0, -1]])

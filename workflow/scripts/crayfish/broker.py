@@ -81,10 +81,15 @@ def start(java: str, jars: list[str], workdir: Path, log: Path, tag: str) -> tup
     identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # no option's dash
     format_command = [java, "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", ":".join(jars), "kafka.tools.StorageTool"]
     done = subprocess.run(
-        [*format_command, "format", "-t", identifier, "-c", str(properties)], capture_output=True, text=True, timeout=READY_DEADLINE_S
+        [*format_command, "format", "-t", identifier, "-c", str(properties)],
+        capture_output=True,
+        text=True,
+        timeout=READY_DEADLINE_S,
     )
     if done.returncode:
-        raise CrayfishError(f"broker: its data folder {workdir} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}")
+        raise CrayfishError(
+            f"broker: its data folder {workdir} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}"
+        )
     return Stage("broker", [*command, "kafka.Kafka", str(properties)], log, tag), f"127.0.0.1:{port}"
 
 
@@ -106,7 +111,9 @@ def wait_ready(admin: AdminClient, servers: str, deadline_s: float, check: Calla
 
 def admin_client(servers: str) -> AdminClient:
     """An admin client that keeps librdkafka's connection complaints to itself while the broker starts."""
-    return AdminClient({"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200})
+    return AdminClient(
+        {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
+    )
 
 
 def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:

@@ -1,8 +1,8 @@
 """The sink: a process that receives every prediction, stamps it and checks it against the right answer for its image.
 
-`python -m crayfish.consumer --job FILE --reference NPZ --anchor NS --out PARQUET`. It reports its progress as JSON lines;
-{"until": [offset, ...]} on its standard input says where each partition of the output topic ends: it reads to there, writes the
-table of all predictions and ends. The table, in order of receipt, without probes: sequence, output_append_ms (the
+`python -m crayfish.consumer --job FILE --reference NPZ --anchor NS --out PARQUET`. It reports its progress as JSON
+lines; {"until": [offset, ...]} on its standard input says where each partition of the output topic ends: it reads to
+there, writes the table of all predictions and ends. The table, in order of receipt, without probes: sequence, output_append_ms (the
 broker's LogAppendTime, truncated to 1 ms), received_ns (-1 where --offline: a backlog read after it was drained),
 partition, correct.
 """
@@ -28,7 +28,13 @@ from crayfish.run_spec import Job
 CHUNK = 1000
 TOLERANCE = 1e-4  # of the right answers' range
 PROGRESS_NS = 500_000_000
-COLUMNS = {"sequence": pa.int64(), "output_append_ms": pa.int64(), "received_ns": pa.int64(), "partition": pa.int16(), "correct": pa.bool_()}
+COLUMNS = {
+    "sequence": pa.int64(),
+    "output_append_ms": pa.int64(),
+    "received_ns": pa.int64(),
+    "partition": pa.int16(),
+    "correct": pa.bool_(),
+}
 
 
 def right_answers(job: Job, outputs: np.ndarray) -> np.ndarray:
@@ -137,9 +143,11 @@ class Sink:
 
     def write(self, path: Path) -> None:
         """The table of every prediction, in order of receipt."""
-        columns = {name: np.concatenate([table[name] for table in self._tables]) for name in COLUMNS} if self._tables else {
-            name: np.zeros(0) for name in COLUMNS
-        }
+        columns = (
+            {name: np.concatenate([table[name] for table in self._tables]) for name in COLUMNS}
+            if self._tables
+            else {name: np.zeros(0) for name in COLUMNS}
+        )
         pq.write_table(pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()}), path)
 
 

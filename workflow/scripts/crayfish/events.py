@@ -124,14 +124,19 @@ class Binary:
     def read_prediction(self, message: bytes) -> tuple[Header, np.ndarray]:
         """A prediction's header and its outputs, float32[n, outputs]."""
         header = self.read_header(message)
-        if message[CARRIED:HEADER] != self._output_shape_bytes or len(message) != HEADER + 4 * self.outputs * header.points:
-            raise MalformedEvent(f"a prediction of {len(message)} bytes for {header.points} data points of {self.outputs} outputs")
+        if (
+            message[CARRIED:HEADER] != self._output_shape_bytes
+            or len(message) != HEADER + 4 * self.outputs * header.points
+        ):
+            raise MalformedEvent(
+                f"a prediction of {len(message)} bytes for {header.points} data points of {self.outputs} outputs"
+            )
         return header, np.frombuffer(message, "<f4", offset=HEADER).reshape(header.points, self.outputs)
 
     def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Many predictions at once, grouped by their number of data points, in no particular order.
 
-        Each group: the messages' indices int64[k], their `PREDICTION_HEADER` records [k], outputs float32[k, n, outputs].
+        Each group: the messages' indices int64[k], their PREDICTION_HEADER records [k], outputs float32[k, n, outputs].
         A message that is not a prediction of this run is in no group.
         """
         by_length: dict[int, list[int]] = {}

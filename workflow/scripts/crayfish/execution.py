@@ -59,8 +59,9 @@ class Places:
     title: str = ""
 
 
-def machine_lock(path: Path = Path(tempfile.gettempdir()) / "crayfish.lock", deadline_s: float = LOCK_DEADLINE_S) -> int:
+def machine_lock(path: Path | None = None, deadline_s: float = LOCK_DEADLINE_S) -> int:
     """Hold the machine for one run, so that no two measure at once; returns the lock's file descriptor."""
+    path = path or Path(tempfile.gettempdir()) / "crayfish.lock"
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -74,8 +75,8 @@ def machine_lock(path: Path = Path(tempfile.gettempdir()) / "crayfish.lock", dea
             if time.monotonic() > end:
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 raise CrayfishError(
-                    f"another Crayfish run measures on this machine ({holder}), and two at once would disturb each other:"
-                    " wait for it or stop it, then run the same command again"
+                    f"another Crayfish run measures on this machine ({holder}), and two at once would disturb each"
+                    " other: wait for it or stop it, then run the same command again"
                 ) from None
             time.sleep(0.1)  # flock has no wait with a deadline
     os.ftruncate(descriptor, 0)
@@ -224,7 +225,9 @@ class Run:
 
     def output_ends(self) -> list[int]:
         """The end offset of every partition of the output topic."""
-        wanted = {TopicPartition(self.job.output_topic, number): OffsetSpec.latest() for number in range(self.spec.partitions)}
+        wanted = {
+            TopicPartition(self.job.output_topic, number): OffsetSpec.latest() for number in range(self.spec.partitions)
+        }
         futures = self.admin.list_offsets(wanted, request_timeout=broker.REQUEST_DEADLINE_S)
         ends = {partition.partition: future.result().offset for partition, future in futures.items()}
         return [ends[number] for number in range(self.spec.partitions)]
@@ -272,12 +275,15 @@ class Run:
             for message in consumer.drain():
                 received = message.get("distinct", received)
                 if message.get("wrong"):
-                    raise CrayfishError(f"{message['wrong']} predictions are wrong: {self.spec.scorer} in {self.spec.processor}")
+                    raise CrayfishError(
+                        f"{message['wrong']} predictions are wrong: {self.spec.scorer} in {self.spec.processor}"
+                    )
             now = time.monotonic()
             if now - rate_since >= 1.0:
                 rate, previous, rate_since = (received - previous) / (now - rate_since), received, now
             self.progress(
-                f"segment {index + 1}/{len(self.spec.segments)}: {sent} sent, {rate:.0f} events/s out, backlog {max(0, sent - received)}"
+                f"segment {index + 1}/{len(self.spec.segments)}: {sent} sent, {rate:.0f} events/s out,"
+                f" backlog {max(0, sent - received)}"
             )
             if now > end:
                 if not done:
@@ -346,7 +352,7 @@ class Run:
             select.select([], [], [], 0.02)
 
     def _drain(self, events: int) -> None:
-        """Until the output topic has grown by all events. Stalling for the drain's deadline ends the wait: loss shows."""
+        """Until the output topic has grown by all events; a stall as long as the drain's deadline ends the wait."""
         expected = events + self.spec.partitions
         done, since, rate_from = -1, time.monotonic(), None
         while done < expected:
@@ -408,8 +414,8 @@ def accounting(run: Run) -> None:
         raise CrayfishError(f"{got['wrong']} predictions are wrong and {got['malformed']} are malformed: {where}")
     if got["distinct"] != sent:
         raise CrayfishError(
-            f"{sent - got['distinct']} of {sent} events were not answered, and {run.spec.delivery} excludes loss: {where};"
-            f" if it was only slow, raise run.drain_timeout_s ({run.spec.drain_timeout_s:g} s)"
+            f"{sent - got['distinct']} of {sent} events were not answered, and {run.spec.delivery} excludes loss:"
+            f" {where}; if it was only slow, raise run.drain_timeout_s ({run.spec.drain_timeout_s:g} s)"
         )
     if run.spec.delivery == "exactly_once" and got["received"] != sent:
         raise CrayfishError(f"{got['received'] - sent} predictions came twice under exactly_once: {where}")
@@ -449,7 +455,8 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "marks_s": run.marks,
         **about,
         "java": dataclasses.asdict(places.java),
-        "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_")) or places.bootstrap_servers,
+        "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))
+        or places.bootstrap_servers,
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "model": str(places.model) if places.model else None,
         "bootstrap_servers": places.bootstrap_servers,
@@ -460,5 +467,4 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
         shutil.copyfile(run.folder / name, out / f"{name}.part")
     for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
-        os.replace(out / f"{name}.part", out / name)
-
+        (out / f"{name}.part").replace(out / name)

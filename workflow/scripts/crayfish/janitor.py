@@ -1,4 +1,4 @@
-"""Outlives a harness that is killed: `python -m crayfish.janitor TAG FOLDER`, its standard input held open by the harness.
+"""Outlives a harness that is killed: `python -m crayfish.janitor TAG FOLDER`, its standard input held by the harness.
 
 When that closes, for whatever reason, every process that still carries the tag is killed and the folder is removed.
 """

@@ -89,14 +89,12 @@ def of_environment(python: Path) -> Java:
 def start(job: Job) -> None:
     """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
     import jpype
-    import jpype.config
 
     if jpype.isJVMStarted():
         return
     home = job.java_home or find().home
     parts = (discovery.load("processors", job.spec.processor), discovery.load("scorers", job.spec.scorer))
     options = [option for part in parts for option in getattr(part, "JVM_OPTIONS", ())]
-    jpype.config.destroy_jvm = False  # at exit, never wait for threads of Java's
     try:
         jpype.startJVM(library(home), *COMMON_OPTIONS, *options, classpath=list(job.jars), convertStrings=False)
     except (OSError, RuntimeError) as error:

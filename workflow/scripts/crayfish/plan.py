@@ -47,7 +47,9 @@ class Plan:
         pilots = [(run, 1) for run in dict.fromkeys(self.pilots.values())]
         measured = [run for run in self.runs if run not in self.pilots.values()]
         most = max(map(self.repetitions, measured), default=0)
-        return pilots + [(run, number) for number in range(1, most + 1) for run in measured if number <= self.repetitions(run)]
+        return pilots + [
+            (run, number) for number in range(1, most + 1) for run in measured if number <= self.repetitions(run)
+        ]
 
     def seconds(self) -> float:
         """A rough estimate of how long all of it takes on an idle machine."""
@@ -70,7 +72,10 @@ def _explain(error: jsonschema.ValidationError) -> str:
         allowed = sorted(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in allowed]
         prefix = "" if where == "config" else f"{where}."
-        return "; ".join(f"{prefix}{key}: unknown key{_suggest(str(key), allowed)} (allowed: {', '.join(allowed)})" for key in unknown)
+        return "; ".join(
+            f"{prefix}{key}: unknown key{_suggest(str(key), allowed)} (allowed: {', '.join(allowed)})"
+            for key in unknown
+        )
     if error.validator == "enum":
         return f"{where}: {error.instance!r} is not allowed (allowed: {', '.join(map(str, error.validator_value))})"
     if error.validator == "type":
@@ -94,7 +99,9 @@ def _known(where: str, field_name: str, values: list) -> list:
     allowed = CHOICES.get(field_name)
     for value in values:
         if allowed and value not in allowed:
-            raise CrayfishError(f"{where}: {value!r} is not known{_suggest(str(value), list(allowed))} (allowed: {', '.join(allowed)})")
+            raise CrayfishError(
+                f"{where}: {value!r} is not known{_suggest(str(value), list(allowed))} (allowed: {', '.join(allowed)})"
+            )
     return values
 
 
@@ -117,7 +124,9 @@ def _specs(name: str, block: dict, config: dict) -> list[RunSpec]:
         for key in keys:
             if key not in allowed:
                 place = "run" if part == "run" else f"{where}.{part}"
-                raise CrayfishError(f"{place}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+                raise CrayfishError(
+                    f"{place}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})"
+                )
     for plural, singular in NARROWED.items():
         values = _known(f"{where}.vary.{singular}", singular, vary.get(singular, []))
         if config.get(plural) is not None and values:
@@ -163,7 +172,8 @@ def make_plan(config: dict) -> Plan:
     for name, figure in config["figures"].items():
         if figure["experiment"] not in experiments:
             raise CrayfishError(
-                f"figures.{name}.experiment: {figure['experiment']!r} is not an experiment (allowed: {', '.join(experiments)})"
+                f"figures.{name}.experiment: {figure['experiment']!r} is not an experiment"
+                f" (allowed: {', '.join(experiments)})"
             )
     figures = {name: figure for name, figure in config["figures"].items() if experiments[figure["experiment"]].runs}
     return Plan(runs, pilots, experiments, figures)

@@ -45,11 +45,11 @@ SCORERS = {
     "dl4j": "D",
     "nd4j": "v",
     "torchserve": "P",
-    "tf_serving": "h",
+    "tf_serving": "<",
     "ray_serve": "*",
-    "triton": "<",
+    "triton": "p",
 }
-OTHER_SCORERS = ("p", ">", "d", "H", "8")
+OTHER_SCORERS = (">", "d", "H", "8")
 PROPER_NAMES = {
     "flink": "Flink",
     "kafka_streams": "Kafka Streams",

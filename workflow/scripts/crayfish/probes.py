@@ -1,7 +1,7 @@
 """Proof that the whole path works: one probe event to every partition, until all their predictions have returned.
 
-A probe is a real event with a flag; it counts nowhere. Its sequence is its partition's number, its image the pool's first
-ones like those of an event with that sequence.
+A probe is a real event with a flag; it counts nowhere. Its sequence is its partition's number, and its images are those
+of an event with that sequence.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def send(job: Job, pool: np.ndarray) -> None:
         raise CrayfishError(f"probes: the broker did not take them: {', '.join(failures) or 'no answer'}")
 
 
-def await_answers(job: Job, check: Callable[[list[bytes]], tuple], deadline_s: float, watch: Callable[[], None]) -> None:
+def await_answers(
+    job: Job, check: Callable[[list[bytes]], tuple], deadline_s: float, watch: Callable[[], None]
+) -> None:
     """Wait until every probe is answered, rightly; `check` is a Checker's, `watch` may raise while waiting."""
     consumer = Consumer(
         {

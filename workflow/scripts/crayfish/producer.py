@@ -96,7 +96,9 @@ class Generator:
             raise CrayfishError(f"producer: {left} events were not taken by the broker within {FLUSH_DEADLINE_S:g} s")
         self._segments.append((index, due, sent))
         self._sequence += len(due)
-        self._report(event="segment_done", segment=index, sent=self._sequence, end_ns=time.monotonic_ns() + self._anchor_ns)
+        self._report(
+            event="segment_done", segment=index, sent=self._sequence, end_ns=time.monotonic_ns() + self._anchor_ns
+        )
 
     def _send_paced(self, load: Load, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray) -> None:
         stamp, partitions, points = self._codec.stamp, self._job.spec.partitions, load.batch_size

@@ -1,4 +1,4 @@
-"""RunSpec: one frozen, validated description of one run, the only thing that a run is told. Job: it, and where things are."""
+"""RunSpec: one frozen, validated description of one run, all that it is told. Job: a RunSpec and where things are."""
 
 from __future__ import annotations
 
@@ -78,7 +78,14 @@ class Load:
     def label(self) -> str:
         """A readable name of it: every field that is not the default."""
         parts = [self.kind + (f"{self.rate:g}" if self.rate else "")]
-        short = {"batch_size": "b", "warmup_s": "w", "measure_s": "m", "peak_rate": "peak", "burst_s": "burst", "between_s": "every"}
+        short = {
+            "batch_size": "b",
+            "warmup_s": "w",
+            "measure_s": "m",
+            "peak_rate": "peak",
+            "burst_s": "burst",
+            "between_s": "every",
+        }
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in short and value != field.default:
@@ -111,7 +118,14 @@ class RunSpec:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise CrayfishError(f"run.{name}: {getattr(self, name)!r} is not known; allowed: {', '.join(allowed)}")
-        for name in ("parallelism", "partitions", "scorer_threads", "lateness_bound_ms", "ready_timeout_s", "drain_timeout_s"):
+        for name in (
+            "parallelism",
+            "partitions",
+            "scorer_threads",
+            "lateness_bound_ms",
+            "ready_timeout_s",
+            "drain_timeout_s",
+        ):
             if not getattr(self, name) > 0:
                 raise CrayfishError(f"run.{name}: {getattr(self, name)!r} must be more than 0")
         if not self.segments:
@@ -127,11 +141,13 @@ class RunSpec:
         model = discovery.load("models", self.model)
         if self.delivery not in adapter.DELIVERIES:
             raise CrayfishError(
-                f"run.delivery: {self.processor} does not offer {self.delivery!r}; allowed: {', '.join(adapter.DELIVERIES)}"
+                f"run.delivery: {self.processor} does not offer {self.delivery!r};"
+                f" allowed: {', '.join(adapter.DELIVERIES)}"
             )
         if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
             raise CrayfishError(
-                f"run.scorer: {self.scorer} reads {scorer.FORMAT}, and {self.model} is made in: {', '.join(model.FORMATS)}"
+                f"run.scorer: {self.scorer} reads {scorer.FORMAT}, and {self.model} is made in:"
+                f" {', '.join(model.FORMATS)}"
             )
         if reason := adapter.refuse(self):
             raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")

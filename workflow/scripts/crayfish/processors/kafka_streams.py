@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 JARS = ("kafka_streams",)
 JAVA = "KafkaStreamsBatching.java"
 DELIVERIES = ("at_least_once", "exactly_once")
-JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmn160m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g")
+JVM_OPTIONS = (
+    "-XX:+UseSerialGC",
+    "-Xms256m",
+    "-Xmn160m",
+    "-Xmx1g",
+    "-XX:MaxDirectMemorySize=1g",
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.streams.StreamsConfig=error",  # it warns of Kafka 5.0's defaults
+)
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 COMMIT_MS = 100
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
@@ -79,7 +86,6 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "num.stream.threads": 1,
         "state.dir": Path(job.workdir, f"state-{instance}"),
         "enable.metrics.push": False,
-        "processing.exception.handler.global.enabled": True,
         "task.timeout.ms": BROKER_DEADLINE_MS,
         "request.timeout.ms": BROKER_DEADLINE_MS,
         "reconnect.backoff.ms": 20,
@@ -213,8 +219,10 @@ def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable
         streams, failures = make_streams(job, instance, scorer)
         gc.freeze()  # JPype runs Python's collector after each of Java's: leave it only what is new
         streams.start()
-        await_end(job, streams, failures, stop, ready)
-        closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
+        try:
+            await_end(job, streams, failures, stop, ready)
+        finally:
+            closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
         if scorer.failure is not None:
             traceback.print_exception(scorer.failure)
             raise CrayfishError(f"kafka_streams: scoring failed: {scorer.failure!r}") from scorer.failure
