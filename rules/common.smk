@@ -1,4 +1,6 @@
 # What several rules need: the plan that the config asks for, and functions from a run to the files that it uses.
+import re
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -17,6 +19,9 @@ RESULTS = config["results"]
 JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
 ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
 LIBRARY = "workflow/scripts/crayfish"
+MODEL = "resources/models/{dataset}/{model}"
+SUFFIXES = {"onnx": "onnx", "torchscript": "pt"}
+RUN = f"{RESULTS}/runs/{{run}}/{{repetition}}"
 # A system without Java gets a JDK from PyPI; it is an input of what needs Java.
 try:
     JAVA, JDK = jvm.find(), []
@@ -30,6 +35,9 @@ wildcard_constraints:
     model="|".join(discovery.names("models")),
     dataset="fashion_mnist|synthetic",
     repetition="[0-9]+",
+    run="|".join(map(re.escape, PLAN.runs)),
+    table="|".join([*PLAN.experiments, "runs"]),
+    figure="|".join(PLAN.figures) or "none",
 
 
 def python_of(environment):
@@ -44,6 +52,79 @@ def packages_of(environment):
 
 def spec_of(wildcards):
     return PLAN.runs[wildcards.run]
+
+
+def model_files(dataset, model, scorer, form):
+    """The model in a scorer's format, and the proof that this scorer answers right with it."""
+    folder = MODEL.format(dataset=dataset, model=model)
+    return [f"{folder}/{model}.{SUFFIXES[form]}", f"{folder}/verified_{scorer}.json"]
+
+
+def file_to_verify(wildcards):
+    form = discovery.load("scorers", wildcards.scorer).FORMAT
+    return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
+
+
+def dataset_options(wildcards):
+    """Of the script: the synthetic set's seed, or the pins of the real one and the folder that the config names."""
+    if wildcards.dataset == "synthetic":
+        return f"--synthetic --seed {config['seed']}"
+    folder = f" --folder {shlex.quote(config['dataset_folder'])}" if config["dataset_folder"] else ""
+    return f"--pins envs/data/{wildcards.dataset}.yaml{folder}"
+
+
+def adapter_of(wildcards):
+    """The processor whose Java source this is."""
+    loaded = (discovery.load("processors", name) for name in discovery.names("processors"))
+    return next(adapter for adapter in loaded if getattr(adapter, "JAVA", None) == f"{wildcards.source}.java")
+
+
+def processor_python(wildcards):
+    return python_of(spec_of(wildcards).processor)
+
+
+def run_packages(wildcards):
+    return [packages_of(name) for name in ("harness", spec_of(wildcards).processor, *(["jdk"] if JDK else []))]
+
+
+def model_of(wildcards):
+    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none."""
+    spec = spec_of(wildcards)
+    form = discovery.load("scorers", spec.scorer).FORMAT
+    return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
+
+
+def reference_of(wildcards):
+    spec = spec_of(wildcards)
+    return f"resources/models/{spec.dataset}/{spec.model}/reference.npz"
+
+
+def jars_of(wildcards):
+    """The folders of jars that the processor and the scorer name, and what is compiled beside the adapter."""
+    spec = spec_of(wildcards)
+    compiled = getattr(discovery.load("processors", spec.processor), "JAVA", None)
+    folders = [f"resources/jars/{name}" for name in plan.jar_sets(spec)]
+    return folders + ([f"resources/java/{Path(compiled).stem}.jar"] if compiled else [])
+
+
+def pilot_of(wildcards):
+    pilot = PLAN.pilots.get(wildcards.run)
+    return f"{RESULTS}/runs/{pilot}/1/summary.json" if pilot else []
+
+
+def library_of(wildcards):
+    return plan.library_files(spec_of(wildcards))
+
+
+def summaries_of(wildcards):
+    """The summaries of an experiment, or of all; pilots only size other runs and are in no table."""
+    names = PLAN.experiments if wildcards.table == "runs" else [wildcards.table]
+    runs = dict.fromkeys(run for name in names for run in PLAN.experiments[name].runs)
+    return [
+        f"{RESULTS}/runs/{run}/{repetition}/summary.json"
+        for run in runs
+        for repetition in range(1, PLAN.repetitions(run) + 1)
+    ]
 
 
 onstart:

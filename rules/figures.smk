@@ -16,12 +16,12 @@ rule plot:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         png=f"{RESULTS}/figures/{{figure}}.png",
         caption=f"{RESULTS}/figures/{{figure}}.rst",
-    params:
-        kind=lambda wildcards: PLAN.figures[wildcards.figure]["kind"],
     log:
         "logs/plot/{figure}.log",
     conda:
         "../envs/analysis.yaml"
+    params:
+        kind=lambda wildcards: PLAN.figures[wildcards.figure]["kind"],
     shell:
         "{input.python} {input.script} --kind {params.kind} --table {input.table}"
         " --out {output.svg} {output.pdf} {output.png} --caption {output.caption} 2> {log}"

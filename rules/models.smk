@@ -1,28 +1,6 @@
 # The data set, one training of each model, its formats, and the proof that a scorer answers as torch does.
-import shlex
 
-MODEL = "resources/models/{dataset}/{model}"
-SUFFIXES = {"onnx": "onnx", "torchscript": "pt"}
 VERIFIER = "kafka_streams"  # every processor's environment has the embedded scorers; this is the smallest
-
-
-def model_files(dataset, model, scorer, form):
-    """The model in a scorer's format, and the proof that this scorer answers right with it."""
-    folder = MODEL.format(dataset=dataset, model=model)
-    return [f"{folder}/{model}.{SUFFIXES[form]}", f"{folder}/verified_{scorer}.json"]
-
-
-def file_to_verify(wildcards):
-    form = discovery.load("scorers", wildcards.scorer).FORMAT
-    return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
-
-
-def dataset_options(wildcards):
-    """Of the script: the synthetic set's seed, or the pins of the real one and the folder that the config names."""
-    if wildcards.dataset == "synthetic":
-        return f"--synthetic --seed {config['seed']}"
-    folder = f" --folder {shlex.quote(config['dataset_folder'])}" if config["dataset_folder"] else ""
-    return f"--pins envs/data/{wildcards.dataset}.yaml{folder}"
 
 
 localrules:

@@ -450,6 +450,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "spec": json.loads(spec.to_json()),
         "segments": run.segments,
         "accounting": {name: run.received[name] for name in ("received", "distinct", "wrong", "malformed")},
+        "substitutes": [],
         "warnings": run.warnings,
         "fixed_cost_s": round(total - run.excluded_s, 3),
         "marks_s": run.marks,
