@@ -119,7 +119,7 @@ class Generator:
             while now_ns() + anchor < due_ns:
                 pass
             sequence = first + position
-            value = stamp(bodies[position % len(bodies)], points, sequence, due_ns)
+            value = stamp(bodies[sequence % len(bodies)], points, sequence, due_ns)
             sent[position] = now_ns() + anchor
             self._send(value, sequence % partitions)
 
@@ -128,7 +128,7 @@ class Generator:
         now_ns, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
         for position, due_ns in enumerate(due.tolist()):
             sequence = first + position
-            value = stamp(bodies[position % len(bodies)], points, sequence, due_ns)
+            value = stamp(bodies[sequence % len(bodies)], points, sequence, due_ns)
             sent[position] = now_ns() + anchor
             self._send(value, sequence % partitions)
             if position % 5000 == 0:

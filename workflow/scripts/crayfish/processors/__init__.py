@@ -3,6 +3,8 @@
 An adapter moves bytes from the input topic through a ScoringOperator to the output topic; it knows nothing of scorers.
 Its docstring states its delivery guarantee, what its parallelism N means, and what it buffers. A module holds
     JARS        names of the jar sets (envs/java/NAME.yaml) that it needs
+    JAVA        name of the Java source beside it that a rule compiles into one more jar of the job; optional
+    JVM_OPTIONS what it asks of the JVM that this process starts (crayfish.jvm); optional
     DELIVERIES  the delivery guarantees that it offers: "at_least_once", "exactly_once"
     refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
     run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls

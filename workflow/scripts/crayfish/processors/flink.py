@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import os
 import signal
 import site
@@ -48,21 +47,17 @@ BROKER_DEADLINE_MS = 20_000
 CHECK_S = 0.25
 STOP_DEADLINE_S = 4.0
 JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
-JOBMANAGER_OPTIONS = [*os.environ.get("XJM", "").split(), "-Xmx512m", "-XX:+UseSerialGC"]
-X = os.environ.get("XTM", "").split()
-Y = os.environ.get("XJM", "").split()
-T0 = time.time()
-
-
-def _t(what):
-    u = os.times()
-    print(f"TIME {what} {time.time()-T0:.2f}", file=sys.stderr)
-
-
-TASKMANAGER_OPTIONS = [*X, "-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
+JOBMANAGER_OPTIONS = ["-XX:TieredStopAtLevel=1", "-Xmx512m", "-XX:+UseSerialGC"]
+TASKMANAGER_OPTIONS = ["-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
 LOGGING = """\
 rootLogger.level = WARN
 rootLogger.appenderRef.console.ref = console
+logger.metrics.name = org.apache.flink.metrics
+logger.metrics.level = ERROR
+logger.tokens.name = org.apache.flink.runtime.security.token
+logger.tokens.level = ERROR
+logger.beam.name = org.apache.beam
+logger.beam.level = ERROR
 appender.console.name = console
 appender.console.type = Console
 appender.console.target = SYSTEM_OUT
@@ -100,18 +95,11 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
                     f" {cluster.tasks()}; see the log, or raise run.ready_timeout_s"
                 )
             time.sleep(0.05)
-            s = str(cluster.tasks())
-            if s != globals().get("LAST"):
-                globals()["LAST"] = s
-                _t(s)
-        _t("running")
         if not stop.is_set():
             ready()
         while not stop.wait(CHECK_S):
             cluster.all_running()
-        _t("stop")
         cluster.cancel()
-        _t("cancelled")
 
 
 # --- the job ---------------------------------------------------------------------------------------------------------
@@ -165,22 +153,52 @@ def _sink(job: Job) -> object:
 def _scored_each(events: DataStream, job: Job) -> DataStream:
     """One call of Python an event."""
     from pyflink.common import Types
-    from pyflink.datastream import MapFunction
+    from pyflink.datastream import ProcessFunction
 
-    class Score(MapFunction):
+    class Score(ProcessFunction):
         operator = None
 
         def open(self, context: object) -> None:
             self.operator = ScoringOperator(job).__enter__()
+            self.score = self.operator.score_event
 
-        def map(self, event: bytes) -> bytes:
-            return self.operator.score_event(event)
+        def process_element(self, event: bytes, context: object) -> tuple[bytes]:
+            return (self.score(event),)
 
         def close(self) -> None:
             if self.operator is not None:
                 self.operator.__exit__(None, None, None)
 
-    return events.map(Score(), output_type=Types.PRIMITIVE_ARRAY(Types.BYTE()))
+    return events.process(Score(), output_type=Types.PRIMITIVE_ARRAY(Types.BYTE())).name("score")
+
+
+def _scored_together(events: DataStream, job: Job, environment: StreamExecutionEnvironment) -> DataStream:
+    """One call of Python for an Arrow batch of events, by the Table API: Flink's own way to hand over several."""
+    import pandas
+    from pyflink.datastream import DataStream
+    from pyflink.java_gateway import get_gateway
+    from pyflink.table import DataTypes, StreamTableEnvironment
+    from pyflink.table.expressions import col
+    from pyflink.table.udf import ScalarFunction, udf
+
+    class Score(ScalarFunction):
+        operator = None
+
+        def open(self, context: object) -> None:
+            self.operator = ScoringOperator(job).__enter__()
+
+        def eval(self, events: pandas.Series) -> pandas.Series:
+            return pandas.Series(self.operator.score_events(list(events)))
+
+        def close(self) -> None:
+            if self.operator is not None:
+                self.operator.__exit__(None, None, None)
+
+    tables = StreamTableEnvironment.create(environment)
+    score = udf(Score(), result_type=DataTypes.BYTES(), func_type="pandas")
+    scored = tables.from_data_stream(events).select(score(col("f0")))
+    types = get_gateway().jvm.org.apache.flink.table.api.DataTypes
+    return DataStream(tables._j_tenv.toDataStream(scored._j_table, types.BYTES().notNull()))
 
 
 def _topology(environment: StreamExecutionEnvironment, job: Job) -> None:
@@ -189,7 +207,11 @@ def _topology(environment: StreamExecutionEnvironment, job: Job) -> None:
     events = environment.from_source(
         _source(job), WatermarkStrategy.no_watermarks(), "events", Types.PRIMITIVE_ARRAY(Types.BYTE())
     )
-    _scored_each(events, job).sink_to(_sink(job))
+    if job.spec.scoring == "vectorised":
+        scored = _scored_together(events, job, environment)
+    else:
+        scored = _scored_each(events, job)
+    scored.sink_to(_sink(job))
 
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
@@ -254,15 +276,11 @@ class Cluster:
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
         for _ in range(self.job.spec.parallelism):
             self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
-        _t("tm started")
         self.jvm = get_gateway().jvm
-        _t("gateway")
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)
         entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
         entry.startCluster()
-        _t("jm")
         return self
 
     def _write(self, home: Path, opens: str) -> None:
@@ -286,11 +304,8 @@ class Cluster:
         remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
         environment = StreamExecutionEnvironment(remote(HOST, self.rest_port, self.configuration, jars))
         environment.set_parallelism(self.job.spec.parallelism)
-        _t("env")
         _topology(environment, self.job)
-        _t("topology")
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
-        _t("submitted")
 
     def rest(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager about the job."""
@@ -324,6 +339,9 @@ class Cluster:
         for worker in self.workers:
             worker.kill()
         if self.gateway_pid:
+            from pyflink.java_gateway import get_gateway
+
+            get_gateway().shutdown()
             os.kill(self.gateway_pid, signal.SIGKILL)
             os.waitpid(self.gateway_pid, 0)
         for worker in self.workers:
