@@ -89,6 +89,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         cluster.submit()
         end = time.monotonic() + job.spec.ready_timeout_s
         while not stop.is_set() and not cluster.all_running():
+            cluster.check()
             if time.monotonic() > end:
                 raise CrayfishError(
                     f"flink: not all {job.spec.parallelism} instances ran within {job.spec.ready_timeout_s:g} s:"
@@ -98,7 +99,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         if not stop.is_set():
             ready()
         while not stop.wait(CHECK_S):
-            cluster.all_running()
+            cluster.check()
         cluster.cancel()
 
 
@@ -240,6 +241,50 @@ def root_cause(trace: str) -> str:
     return cause
 
 
+def _settings(job: Job, folder: Path) -> dict[str, object]:
+    """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
+    checkpoints = Path(job.workdir) / "checkpoints" / job.group
+    found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
+    return {
+        **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
+        "execution.checkpointing.dir": checkpoints.as_uri(),
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.interval": f"{CHECKPOINT_MS[job.spec.delivery]} ms",
+        "execution.checkpointing.mode": job.spec.delivery.upper(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.buffer-timeout.interval": "0 ms",
+        "pipeline.object-reuse": "true",
+        "restart-strategy.type": "none",
+        "python.execution-mode": execution(job.spec),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.pythonpath": ":".join([str(LIBRARY), *site.getsitepackages()]),
+        "python.fn-execution.bundle.time": 2,
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.bind-host": HOST,
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "web.submit.enable": "false",
+        "metrics.fetcher.update-interval": 0,
+        "io.tmp.dirs": folder / "tmp",
+        "cluster.registration.initial-timeout": "50 ms",
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.numberOfTaskSlots": 1,
+        "taskmanager.cpu.cores": 1,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.task.heap.size": "640m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.task.off-heap.size": "192m",
+        "taskmanager.memory.network.min": "64m",
+        "taskmanager.memory.network.max": "64m",
+        "taskmanager.memory.managed.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+    }
+
+
 class Cluster:
     """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them."""
 
@@ -288,11 +333,19 @@ class Cluster:
         for name in ("conf", "lib", "tmp"):
             (self.folder / name).mkdir()
         settings = {**_settings(self.job, self.folder), "env.java.opts.all": opens}
-        settings |= {"jobmanager.rpc.port": self.rpc_port, "rest.port": self.rest_port, "rest.bind-port": self.rest_port}
+        settings |= {
+            "jobmanager.rpc.port": self.rpc_port,
+            "rest.port": self.rest_port,
+            "rest.bind-port": self.rest_port,
+        }
         text = "".join(f"{json.dumps(key)}: {json.dumps(str(value))}\n" for key, value in settings.items())
         (self.folder / "conf" / "config.yaml").write_text(text)
         (self.folder / "conf" / "log4j.properties").write_text(LOGGING)
-        for jar in [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python*.jar"), *map(Path, self.job.jars)]:
+        for jar in [
+            *(home / "lib").glob("*.jar"),
+            *(home / "opt").glob("flink-python*.jar"),
+            *map(Path, self.job.jars),
+        ]:
             (self.folder / "lib" / jar.name).symlink_to(jar.resolve())
 
     def submit(self) -> None:
@@ -318,21 +371,28 @@ class Cluster:
         return {part["name"]: {k: v for k, v in part["tasks"].items() if v} for part in self.rest("")["vertices"]}
 
     def all_running(self) -> bool:
-        """Whether all instances run; CrayfishError if the job has failed or a TaskManager is gone."""
+        """Whether all instances of every part run."""
+        return all(set(states) == {"RUNNING"} for states in self.tasks().values())
+
+    def check(self) -> None:
+        """CrayfishError if a TaskManager is gone or the job no longer lives; the job's root cause tells why."""
         for worker in self.workers:
             if worker.poll() is not None:
-                raise CrayfishError(f"flink: a TaskManager (process {worker.pid}) ended, status {worker.returncode}")
-        answer = self.rest("")
-        if answer["state"] in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
-            history = self.rest("/exceptions")["exceptionHistory"]["entries"]
-            raise CrayfishError(f"flink: the job is {answer['state']}: {root_cause(history[0]['stacktrace'])}")
-        return all(part["tasks"]["RUNNING"] == part["parallelism"] for part in answer["vertices"])
+                raise CrayfishError(
+                    f"flink: a TaskManager (process {worker.pid}) ended with status {worker.returncode}"
+                )
+        state = self.rest("/status")["status"]
+        if state in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
+            failures = self.rest("/exceptions")["exceptionHistory"]["entries"]
+            cause = root_cause(failures[0]["stacktrace"]) if failures else "Flink gives no reason"
+            hint = f"; check that the broker {self.job.bootstrap_servers} runs" if ".kafka." in cause else ""
+            raise CrayfishError(f"flink: the job is {state}: {cause}{hint}")
 
     def cancel(self) -> None:
         """Cancel the job and wait until its tasks have closed."""
         self.rest("?mode=cancel", "PATCH")
         end = time.monotonic() + STOP_DEADLINE_S
-        while self.rest("")["state"] not in ("CANCELED", "FAILED") and time.monotonic() < end:
+        while self.rest("/status")["status"] not in ("CANCELED", "FAILED") and time.monotonic() < end:
             time.sleep(0.02)
 
     def __exit__(self, *error: object) -> None:
@@ -346,46 +406,3 @@ class Cluster:
             os.waitpid(self.gateway_pid, 0)
         for worker in self.workers:
             worker.wait()
-
-
-def _settings(job: Job, folder: Path) -> dict[str, object]:
-    """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
-    checkpoints = Path(job.workdir) / "checkpoints" / job.group
-    found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
-    return {
-        **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
-        "execution.checkpointing.dir": checkpoints.as_uri(),
-        "execution.checkpointing.storage": "filesystem",
-        "execution.checkpointing.interval": f"{CHECKPOINT_MS[job.spec.delivery]} ms",
-        "execution.checkpointing.mode": job.spec.delivery.upper(),
-        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "execution.buffer-timeout.interval": "0 ms",
-        "pipeline.object-reuse": "true",
-        "restart-strategy.type": "none",
-        "python.execution-mode": execution(job.spec),
-        "python.executable": sys.executable,
-        "python.client.executable": sys.executable,
-        "python.pythonpath": ":".join([str(LIBRARY), *site.getsitepackages()]),
-        "python.fn-execution.bundle.time": 2,
-        "jobmanager.rpc.address": HOST,
-        "jobmanager.bind-host": HOST,
-        "rest.address": HOST,
-        "rest.bind-address": HOST,
-        "web.submit.enable": "false",
-        "io.tmp.dirs": folder / "tmp",
-        "cluster.registration.initial-timeout": "50 ms",
-        "taskmanager.host": HOST,
-        "taskmanager.bind-host": HOST,
-        "taskmanager.numberOfTaskSlots": 1,
-        "taskmanager.cpu.cores": 1,
-        "taskmanager.memory.framework.heap.size": "128m",
-        "taskmanager.memory.task.heap.size": "640m",
-        "taskmanager.memory.framework.off-heap.size": "128m",
-        "taskmanager.memory.task.off-heap.size": "192m",
-        "taskmanager.memory.network.min": "64m",
-        "taskmanager.memory.network.max": "64m",
-        "taskmanager.memory.managed.size": "64m",
-        "taskmanager.memory.jvm-metaspace.size": "256m",
-        "taskmanager.memory.jvm-overhead.min": "192m",
-        "taskmanager.memory.jvm-overhead.max": "192m",
-    }

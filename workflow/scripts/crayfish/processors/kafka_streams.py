@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import signal
 import struct
@@ -31,7 +32,7 @@ from crayfish.run_spec import Job
 from crayfish.scoring import ScoringOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from crayfish.run_spec import RunSpec
@@ -49,10 +50,12 @@ JVM_OPTIONS = (
 )
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 COMMIT_MS = 100
+POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 BROKER_DEADLINE_MS = 15_000
-CLOSE_DEADLINE_S = 15.0
+ASK_BROKER_S = 5.0
+CLOSE_DEADLINE_S = 10.0
 STARTING_S, WATCH_S = 0.02, 0.2
 PR_SET_PDEATHSIG = 1
 
@@ -77,6 +80,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 
 def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
+    event_bytes = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
     return {
         "application.id": job.group,
         "bootstrap.servers": job.bootstrap_servers,
@@ -94,7 +98,8 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "main.consumer.group.instance.id": instance,
         "main.consumer.interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
         "main.consumer.auto.offset.reset": "earliest",
-        "main.consumer.max.poll.records": 1000,
+        # A poll is worked off before a commit or a stop: no more than one batch of large events.
+        "main.consumer.max.poll.records": max(1, min(POLL_RECORDS, BATCH_BYTES // event_bytes)),
         "main.consumer.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "main.consumer.heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
         "main.consumer.session.timeout.ms": 10_000,
@@ -122,24 +127,58 @@ def reason(error: Any) -> str:
     return "; because of ".join(texts)
 
 
-def check_topics(job: Job, meanwhile: Callable[[], object]) -> None:
-    """CrayfishError unless the broker answers in time and has the job's topics; `meanwhile` runs while it is asked."""
+@contextlib.contextmanager
+def open_admin(job: Job) -> Iterator[Any]:
+    """Kafka's admin client, whose requests fail after BROKER_DEADLINE_MS."""
     import jpype
 
     deadline = {"default.api.timeout.ms": BROKER_DEADLINE_MS, "request.timeout.ms": BROKER_DEADLINE_MS}
     values = {"bootstrap.servers": job.bootstrap_servers, "enable.metrics.push": False, **deadline}
-    with contextlib.ExitStack() as stack:
-        try:
-            admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
-            stack.callback(admin.close)
-            answer = admin.describeTopics([job.input_topic, job.output_topic]).allTopicNames()
-            meanwhile()
-            answer.get()
-        except jpype.JException as error:
-            raise CrayfishError(
-                f"kafka_streams: {job.bootstrap_servers} does not offer the topics {job.input_topic} and"
-                f" {job.output_topic}: {reason(error)}\nCheck its address, that it runs, and that both topics exist."
-            ) from error
+    try:
+        admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
+    except jpype.JException as error:
+        raise CrayfishError(
+            f"kafka_streams: {job.bootstrap_servers} is no broker's address: {reason(error)}"
+        ) from error
+    try:
+        yield admin
+    finally:
+        admin.close(jpype.JClass("java.time.Duration").ZERO)
+
+
+def check_topics(job: Job, admin: Any, meanwhile: Callable[[], object]) -> None:
+    """CrayfishError unless the broker answers in time and has the job's topics; `meanwhile` runs while it is asked."""
+    import jpype
+
+    answer = admin.describeTopics([job.input_topic, job.output_topic]).allTopicNames()
+    meanwhile()
+    try:
+        answer.get()
+    except jpype.JException as error:
+        raise CrayfishError(
+            f"kafka_streams: {job.bootstrap_servers} does not offer the topics {job.input_topic} and"
+            f" {job.output_topic}: {reason(error.getCause())}\nCheck its address, that it runs, and that both topics exist."
+        ) from error
+
+
+class BrokerWatch:
+    """Kafka Streams waits for a lost broker for ever; this asks for the cluster every ASK_BROKER_S."""
+
+    def __init__(self, admin: Any):
+        self._admin = admin
+        self._answer = None
+        self._next = time.monotonic()
+
+    def problem(self) -> str | None:
+        """What an answer failed with, at most BROKER_DEADLINE_MS after its question. Never blocks."""
+        if self._answer is None and time.monotonic() >= self._next:
+            self._answer = self._admin.describeCluster().clusterId()
+        if self._answer is None or not self._answer.isDone():
+            return None
+        if self._answer.isCompletedExceptionally():
+            return f"the broker no longer answers, asked for {BROKER_DEADLINE_MS / 1000:g} s: check that it runs"
+        self._answer, self._next = None, time.monotonic() + ASK_BROKER_S
+        return None
 
 
 def unpack(view: memoryview, count: int) -> list[bytes]:
@@ -181,11 +220,11 @@ def make_scorer(operator: ScoringOperator) -> Any:
     return Scorer()
 
 
-def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list]:
+def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
     """The KafkaStreams object, not started, and the list that receives what its stream thread dies of."""
     import jpype
 
-    failures = []
+    failures: list[str] = []
     response = jpype.JClass(
         "org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler$StreamThreadExceptionResponse"
     )
@@ -194,7 +233,7 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list]:
     class Handler:
         @jpype.JOverride
         def handle(self, error: Any) -> Any:
-            failures.append(error)
+            failures.append(f"its stream thread died: {reason(error)}")
             return response.SHUTDOWN_CLIENT
 
     batching = jpype.JClass("crayfish.KafkaStreamsBatching")(scorer, BATCH_RECORDS, BATCH_BYTES)
@@ -211,30 +250,32 @@ def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable
     """One stream thread in this process, until `stop` is set; CrayfishError if it dies."""
     import jpype
 
+    jvm.start(job)
+    operator = ScoringOperator(job)
     with contextlib.ExitStack() as stack:
-        jvm.start(job)
-        operator = ScoringOperator(job)
-        check_topics(job, meanwhile=lambda: stack.enter_context(operator))
+        admin = stack.enter_context(open_admin(job))
+        check_topics(job, admin, meanwhile=lambda: stack.enter_context(operator))
         scorer = make_scorer(operator)
         streams, failures = make_streams(job, instance, scorer)
         gc.freeze()  # JPype runs Python's collector after each of Java's: leave it only what is new
         streams.start()
-        try:
-            await_end(job, streams, failures, stop, ready)
-        finally:
-            closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
+        await_end(job, streams, failures, BrokerWatch(admin), stop, ready)
+        closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
+        if not closed:
+            failures.append(f"it did not close within {CLOSE_DEADLINE_S:g} s")
         if scorer.failure is not None:
             traceback.print_exception(scorer.failure)
-            raise CrayfishError(f"kafka_streams: scoring failed: {scorer.failure!r}") from scorer.failure
-        if failures:
-            raise CrayfishError(f"kafka_streams: its stream thread died: {reason(failures[0])}")
+            failures.insert(0, f"scoring failed: {scorer.failure!r}")
         if not closed:
-            raise CrayfishError(
-                f"kafka_streams: it did not close within {CLOSE_DEADLINE_S:g} s; its log says where it hangs"
-            )
+            print(f"error: kafka_streams: {'; '.join(failures)}", file=sys.stderr, flush=True)
+            os._exit(1)  # a stream thread that hangs would keep this process alive
+        if failures:
+            raise CrayfishError(f"kafka_streams: {failures[0]}") from scorer.failure
 
 
-def await_end(job: Job, streams: Any, failures: list, stop: threading.Event, ready: Callable[[], None]) -> None:
+def await_end(
+    job: Job, streams: Any, failures: list[str], broker: BrokerWatch, stop: threading.Event, ready: Callable[[], None]
+) -> None:
     """Until `stop` is set or something fails; calls ready() once, when the instance has its share of partitions."""
     import jpype
 
@@ -248,6 +289,8 @@ def await_end(job: Job, streams: Any, failures: list, stop: threading.Event, rea
             if share in shares:
                 ready()
                 starting = False
+        if problem := broker.problem():
+            failures.append(problem)
 
 
 def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
