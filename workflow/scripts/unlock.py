@@ -26,7 +26,7 @@ def main() -> None:
         return
     if found := live_snakemakes(folder):
         sys.exit(f"Snakemake is at work in this folder: wait for it or stop it first.\n  {found[0]}")
-    done = subprocess.run(["snakemake", "--unlock"], capture_output=True, text=True)
+    done = subprocess.run(["snakemake", "--cores", "1", "--unlock"], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the lock that an ended Snakemake left cannot be removed:\n{done.stderr}")
     print("An earlier Snakemake ended without removing its lock; it goes on where it was.", file=sys.stderr)

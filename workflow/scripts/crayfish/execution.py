@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import json
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from crayfish import broker, discovery, machine, probes, stages
@@ -96,6 +95,7 @@ class Run:
         self.warnings: list[str] = []
         self.segments: list[dict] = []
         self.marks: dict[str, float] = {}
+        self.topics: list[str] = []
         self._stages: list[Stage] = []
         self._last_progress = 0.0
 
@@ -130,9 +130,8 @@ class Run:
         deadline = STOP_DEADLINE_S if error[0] is None else 5.0
         for stage in reversed(self._stages):
             stage.stop(deadline)
-        with contextlib.suppress(FileNotFoundError):
-            if self.places.bootstrap_servers and error[0] is not None:
-                self._remove_topics()
+        if self.places.bootstrap_servers and self.topics:
+            self._remove_topics()
         self._janitor.stdin.close()
         self._janitor.wait()
         os.close(self._lock)
@@ -205,7 +204,11 @@ class Run:
         self.mark("broker")
 
     def _remove_topics(self) -> None:
-        broker.remove_topics(self.admin, self.topics)
+        """From a broker that lives on; one that no longer answers keeps them, and the log says which."""
+        try:
+            broker.remove_topics(self.admin, self.topics)
+        except KafkaException as error:
+            log.warning("the topics %s could not be removed: %s", ", ".join(self.topics), error)
 
     def start_processor(self) -> Stage:
         return self.python_stage("processor", self.places.python, "crayfish.processors", "--job", self.job_file)
@@ -384,8 +387,6 @@ class Run:
         consumer.stopping = True
         self.received = consumer.wait_for("written", START_DEADLINE_S + self.spec.drain_timeout_s, self.watch)
         self.mark("consumer")
-        if self.places.bootstrap_servers:
-            self._remove_topics()
 
 
 def others(samples: dict, windows: list[dict]) -> list[str]:

@@ -13,7 +13,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +112,8 @@ class Stage:
                 start_new_session=True,
             )
         self.messages: queue.SimpleQueue[dict] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout:
@@ -164,6 +164,10 @@ class Stage:
             except queue.Empty:
                 self.check()
                 watch()
+                if self.process.poll() is not None:
+                    self._reader.join()
+                    if self.messages.empty():
+                        raise self.failure(f"ended without reporting {event!r}") from None
                 if time.monotonic() > end:
                     raise self.failure(f"did not report {event!r} within {deadline_s:g} s") from None
                 continue
@@ -184,12 +188,3 @@ class Stage:
             return False
         finally:
             self.process.stdin.close()
-
-
-def python_stage(name: str, python: str, module: str, arguments: list[str], log: Path, tag: str) -> Stage:
-    """A stage that is a module of this library, run by an environment's interpreter."""
-    return Stage(name, [python, "-m", module, *arguments], log, tag)
-
-
-def own_interpreter() -> str:
-    return sys.executable

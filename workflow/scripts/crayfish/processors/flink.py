@@ -2,11 +2,13 @@
 
 Delivery     at_least_once: the sink is flushed and the offsets are committed at a checkpoint, every second;
              exactly_once: one Kafka transaction a checkpoint, every 100 ms, so predictions are visible that much later.
-             Started again with the same group, it goes on from its last checkpoint, or else from the group's offsets.
-Parallelism  N TaskManagers of one slot, each a JVM with a Python of its own: source, map and sink are one chain in it.
-Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: events of 2 ms.
+             Started again with the same group, it goes on from the last checkpoint in the stage's folder, or else from
+             the group's committed offsets.
+Parallelism  N TaskManagers of one slot, each a JVM with a Python of its own: source, map and sink are one chain in it
+             (several slots of one TaskManager would share one interpreter's lock).
+Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: 1000 events or 2 ms.
 Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
-             is what vectorised scoring needs. auto is thread for per_event scoring and process for vectorised.
+             vectorised scoring needs, and which loads its model at the first event. auto: thread, if it can.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish import jvm
 from crayfish.errors import CrayfishError
 from crayfish.scoring import ScoringOperator
 
@@ -44,6 +46,7 @@ HOST = "127.0.0.1"
 LIBRARY = Path(__file__).resolve().parents[2]
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 BROKER_DEADLINE_MS = 20_000
+REST_DEADLINE_S = 20.0
 CHECK_S = 0.25
 STOP_DEADLINE_S = 4.0
 JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
@@ -294,6 +297,7 @@ class Cluster:
         self.rpc_port, self.rest_port = _free_ports(2)
         self.workers: list[subprocess.Popen] = []
         self.gateway_pid = None
+        self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback
 
     def __enter__(self) -> Cluster:
         from pyflink.find_flink_home import _find_flink_home
@@ -303,11 +307,11 @@ class Cluster:
         home = Path(_find_flink_home())
         opens = read_from_config("env.java.opts.all", "", str(home / "conf"))
         self._write(home, opens)
-        if self.job.java_home:
-            os.environ["JAVA_HOME"] = self.job.java_home
+        java_home = self.job.java_home or jvm.find().home
         conf, lib, scratch = (str(self.folder / name) for name in ("conf", "lib", "tmp"))
         options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}"]
         os.environ.update(
+            JAVA_HOME=java_home,
             FLINK_CONF_DIR=conf,
             FLINK_LIB_DIR=lib,
             FLINK_LOG_DIR=scratch,
@@ -315,9 +319,16 @@ class Cluster:
             JVM_ARGS=" ".join([*options, *JOBMANAGER_OPTIONS]),
             TMPDIR=scratch,
         )
-        java = str(Path(os.environ["JAVA_HOME"], "bin", "java")) if "JAVA_HOME" in os.environ else "java"
         log = f"-Dlog4j.configurationFile={conf}/log4j.properties"
-        command = [java, *options, *TASKMANAGER_OPTIONS, *opens.split(), log, "-cp", f"{lib}/*"]
+        command = [
+            str(Path(java_home, "bin", "java")),
+            *options,
+            *TASKMANAGER_OPTIONS,
+            *opens.split(),
+            log,
+            "-cp",
+            f"{lib}/*",
+        ]
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
         for _ in range(self.job.spec.parallelism):
             self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
@@ -363,8 +374,13 @@ class Cluster:
     def rest(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager about the job."""
         request = urllib.request.Request(f"http://{HOST}:{self.rest_port}/jobs/{self.job_id}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=BROKER_DEADLINE_MS / 1000) as answer:
-            return json.load(answer)
+        try:
+            with self.direct.open(request, timeout=REST_DEADLINE_S) as answer:
+                return json.load(answer)
+        except OSError as error:
+            raise CrayfishError(
+                f"flink: the JobManager does not answer {method} {request.full_url}: {error}"
+            ) from error
 
     def tasks(self) -> dict[str, dict[str, int]]:
         """How many instances of each part of the job are in which state."""
@@ -379,7 +395,7 @@ class Cluster:
         for worker in self.workers:
             if worker.poll() is not None:
                 raise CrayfishError(
-                    f"flink: a TaskManager (process {worker.pid}) ended with status {worker.returncode}"
+                    f"flink: a TaskManager (process {worker.pid}) ended with status {worker.returncode}; see the log"
                 )
         state = self.rest("/status")["status"]
         if state in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):

@@ -157,7 +157,8 @@ def check_topics(job: Job, admin: Any, meanwhile: Callable[[], object]) -> None:
     except jpype.JException as error:
         raise CrayfishError(
             f"kafka_streams: {job.bootstrap_servers} does not offer the topics {job.input_topic} and"
-            f" {job.output_topic}: {reason(error.getCause())}\nCheck its address, that it runs, and that both topics exist."
+            f" {job.output_topic}: {reason(error.getCause())}\n"
+            "Check its address, that it runs, and that both topics exist."
         ) from error
 
 
