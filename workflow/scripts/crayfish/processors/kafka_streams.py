@@ -4,8 +4,8 @@ Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a 
              100 ms, never before the predictions for all that they cover are acknowledged.
 Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
              watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
-Buffers      what a poll handed over, 1000 records at most. Batches of at most 512 records or 4 MiB cross into Python;
-             one leaves as soon as its partition's part of the poll is done: no timer. The producer sends at once.
+Buffers      what a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
+             Python; one leaves when its partition's part of the poll is done: no timer. The producer sends at once.
 """
 
 from __future__ import annotations
