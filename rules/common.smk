@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from crayfish import discovery, jvm, plan
 from crayfish.errors import CrayfishError
 
+config = plan.parsed(config)
 try:
     PLAN = plan.make_plan(config)
 except CrayfishError as error:

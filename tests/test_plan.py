@@ -76,6 +76,11 @@ def test_equal_runs_of_two_experiments_are_one():
     assert made.repetitions(made.experiments["again"].runs[0]) == 5
 
 
+def test_nested_values_of_the_command_line_are_parsed():
+    given = {"a": {"b": "4", "c": ["1.5", "x", "null", "true"]}, "d": "host:9092"}
+    assert plan.parsed(given) == {"a": {"b": 4, "c": [1.5, "x", None, True]}, "d": "host:9092"}
+
+
 REFUSED = [
     ({"procesors": ["flink"]}, ["procesors", "did you mean 'processors'"]),
     ({"processors": ["flnk"]}, ["processors", "'flnk'", "did you mean 'flink'", "kafka_streams"]),

@@ -91,6 +91,21 @@ def validate(config: dict, schema: Path = SCHEMA) -> None:
         raise CrayfishError("the config is refused:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
+def parsed(value: object) -> object:
+    """The value with texts that are YAML numbers, truths or nulls as such: nested `--config` values come as texts."""
+    if isinstance(value, dict):
+        return {key: parsed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [parsed(each) for each in value]
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+        return plain if plain is None or isinstance(plain, bool | int | float) else value
+    return value
+
+
 def _listed(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
