@@ -52,7 +52,18 @@ def make_virtual_environment(requirements: list[str], folder: Path) -> Path:
     interpreter = folder / "bin" / "python"
     if shutil.which("uv"):
         run(["uv", "venv", "--quiet", "--python", PYTHON, folder], "uv venv")
-        install = ["uv", "pip", "install", "--quiet", "--no-deps", "--python", interpreter, "-r", listed]
+        install = [
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--compile-bytecode",
+            "--python",
+            interpreter,
+            "-r",
+            listed,
+        ]
     else:
         if sys.version_info[:2] != tuple(map(int, PYTHON.split("."))):
             sys.exit(f"environment: Python {PYTHON} is needed, this is {sys.version.split()[0]}: install it, or uv")

@@ -98,7 +98,6 @@ class Stage:
             TAG: tag,
             STAGE: name,
             "PYTHONPATH": str(LIBRARY),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
         }
         with log.open("w") as errors:
