@@ -41,7 +41,12 @@ rule train:
     output:
         weights=f"{MODEL}/weights.npz",
         reference=f"{MODEL}/reference.npz",
-        training=f"{MODEL}/training.json",
+        training=report(
+            f"{MODEL}/training.json",
+            caption="../workflow/report/training.rst",
+            category="Models",
+            labels={"model": "{model}", "dataset": "{dataset}"},
+        ),
     log:
         "logs/train/{dataset}/{model}.log",
     conda:
