@@ -17,7 +17,6 @@ from crayfish import errors, pacing, statistics
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Load
 
-LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
 SHORT = 0.9  # of the wanted window
 GROWTH = 0.01  # of the rate
 MS = 1e6
@@ -140,12 +139,7 @@ def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
 
 def warnings_of(summary: dict, load: Load) -> list[str]:
     """What makes a segment's figures doubtful, as sentences for the tables and figures."""
-    found, late, growth = [], summary["lateness"], summary["backlog"]
-    if late and late["late_share"] > LATE_SHARE:
-        found.append(
-            f"{late['late_share']:.1%} of the events were sent more than {late['bound_ms']:g} ms late"
-            f" (at most {late['max_ms']:.0f} ms)"
-        )
+    found, growth = [], summary["backlog"]
     if summary["window_s"] < SHORT * load.measure_s:
         found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
     if load.kind != "bursty" and growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -33,6 +34,7 @@ LOCK_DEADLINE_S = 30.0
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 PROGRESS_S = 5.0
+LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
 OTHERS_CORES = 0.25  # cores that other processes may use in a window before the run says so
 log = logging.getLogger("crayfish")
 
@@ -407,8 +409,26 @@ def others(samples: dict, windows: list[dict]) -> list[str]:
     return found
 
 
-def accounting(run: Run) -> None:
-    """Refuse a run whose answers are wrong, or lost or duplicated against its guarantee."""
+def late(spec: RunSpec, producer: Path, windows: list[dict]) -> tuple[int, list[str]]:
+    """How many paced events were sent later than the bound, and a warning for each segment where they are too many."""
+    if spec.saturated:
+        return 0, []
+    table = pq.read_table(producer, columns=["segment", "due_ns", "sent_ns"])
+    segment, due, sent = (table[name].to_numpy() for name in table.column_names)
+    late_ms, found = (sent - due) / 1e6, []
+    for number, window in enumerate(windows):
+        inside = late_ms[(segment == number) & (due >= window["load_start_ns"])]
+        share = float((inside > spec.lateness_bound_ms).mean())
+        if share > LATE_SHARE:
+            found.append(
+                f"segment {number + 1}: {share:.1%} of the events were sent more than"
+                f" {spec.lateness_bound_ms:g} ms late (at most {inside.max():.0f} ms)"
+            )
+    return int((late_ms > spec.lateness_bound_ms).sum()), found
+
+
+def accounting(run: Run) -> dict[str, int]:
+    """The run's accounting; refuses a run whose answers are wrong, or lost or duplicated against its guarantee."""
     sent = sum(segment["events"] for segment in run.segments)
     got, where = run.received, f"{run.spec.scorer} in {run.spec.processor}"
     if got["wrong"] or got["malformed"]:
@@ -420,6 +440,8 @@ def accounting(run: Run) -> None:
         )
     if run.spec.delivery == "exactly_once" and got["received"] != sent:
         raise CrayfishError(f"{got['received'] - sent} predictions came twice under exactly_once: {where}")
+    duplicated = got["received"] - got["distinct"]
+    return {"sent": sent, "received_once": got["distinct"], "lost": 0, "duplicated": duplicated, "wrong": 0}
 
 
 def execute(spec: RunSpec, places: Places) -> None:
@@ -433,15 +455,16 @@ def execute(spec: RunSpec, places: Places) -> None:
     with Run(spec, places) as run:
         run.open_broker()
         run.drained_load() if spec.saturated else run.paced_load()
-        accounting(run)
+        counts = accounting(run)
         for stage in reversed(run._stages):
             stage.stop(STOP_DEADLINE_S)
         samples = run.sampler.finish()
         if left := stages.sweep(run.tag):
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(left)}")
         run.mark("stopped")
-        run.warnings += others(samples, run.segments)
-        _write(run, about, samples)
+        counts["late"], found = late(spec, run.folder / "producer.parquet", run.segments)
+        run.warnings += [*found, *others(samples, run.segments)]
+        _write(run, about | {"accounting": counts}, samples)
 
 
 def _write(run: Run, about: dict, samples: dict) -> None:
@@ -450,9 +473,12 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     manifest = {
         "spec": json.loads(spec.to_json()),
         "segments": run.segments,
-        "accounting": {name: run.received[name] for name in ("received", "distinct", "wrong", "malformed")},
         "substitutes": [],
         "warnings": run.warnings,
+        "stages": {
+            name: {"cpu_s": round(stage["cpu_s"][-1], 2), "pss_bytes_peak": stage["pss_bytes_peak"]}
+            for name, stage in samples["stages"].items()
+        },
         "fixed_cost_s": round(total - run.excluded_s, 3),
         "marks_s": run.marks,
         **about,
