@@ -29,7 +29,8 @@ SHAPE, OUTPUTS = (1,), 1  # small events: the backlog outlasts the kills
 FLUSH = "flush.run();"
 COMMIT_OFTEN = (
     "import sys; from crayfish import errors; from crayfish.processors import __main__, kafka_streams;"
-    " kafka_streams.COMMIT_MS = int(sys.argv.pop(1)); errors.main(__main__.main)"
+    " often = int(sys.argv.pop(1));"
+    " kafka_streams.COMMIT_MS = dict.fromkeys(kafka_streams.COMMIT_MS, often); errors.main(__main__.main)"
 )
 
 

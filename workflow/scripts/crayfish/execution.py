@@ -262,6 +262,7 @@ class Run:
             before = sent
             sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
             self.excluded_s += load.warmup_s + load.measure_s
+            self.sampler.measure_memory()
             self._note_segment(index, started, sent - before)
         self._finish(processor, producer, consumer)
 
@@ -328,6 +329,7 @@ class Run:
         began, start_ns = time.monotonic(), time.monotonic_ns() + self.anchor_ns
         self._drain(events)
         self.excluded_s += time.monotonic() - began
+        self.sampler.measure_memory()
         self.mark("drain")
         self._note_segment(0, {"start_ns": start_ns}, events)
         self.segments[0]["end_ns"] = time.monotonic_ns() + self.anchor_ns

@@ -14,7 +14,6 @@ import psutil
 from crayfish.stages import STAGE, TAG
 
 SAMPLE_S = 0.5
-MEMORY_EVERY = 4  # samples: reading the proportional set size of a large process takes milliseconds
 SETTLED_S = 5.0  # a process this young may not have executed its own program yet: its tag can still come
 HARNESS = "harness"
 
@@ -49,7 +48,7 @@ def git_state(folder: Path) -> dict:
 
 
 class Sampler(threading.Thread):
-    """Samples the CPU seconds of every stage's process tree, and its memory as the sum of PSS.
+    """Samples the CPU seconds of every stage's process tree; and, when told to, its memory as the sum of PSS.
 
     A stage's processes are found by their tag, so that workers which daemonise count too; what a process that has ended
     had used stays counted as last seen.
@@ -59,6 +58,7 @@ class Sampler(threading.Thread):
         super().__init__(daemon=True)
         self._tag = tag
         self._ended = threading.Event()
+        self._lock = threading.Lock()
         self._stage_of: dict[psutil.Process, str | None] = {}
         self._cpu: dict[psutil.Process, float] = {}
         self._peak: dict[str, int] = {}
@@ -78,8 +78,12 @@ class Sampler(threading.Thread):
                 self._stage_of[process] = stage
         return self._stage_of[process]
 
-    def sample(self, memory: bool) -> None:
+    def sample(self, memory: bool = False) -> None:
         """One point of every series."""
+        with self._lock:
+            self._sample(memory)
+
+    def _sample(self, memory: bool) -> None:
         resident: dict[str, int] = {}
         for process in psutil.process_iter():
             try:
@@ -105,16 +109,18 @@ class Sampler(threading.Thread):
             self._peak[stage] = max(self._peak.get(stage, 0), size)
 
     def run(self) -> None:
-        count = 0
         while not self._ended.wait(SAMPLE_S):
-            self.sample(memory=count % MEMORY_EVERY == 0)
-            count += 1
+            self.sample()
+
+    def measure_memory(self) -> None:
+        """Note the memory of every stage. It stalls a large process for 100 ms: never call it in a measured window."""
+        self.sample(memory=True)
 
     def finish(self) -> dict:
         """Stop, and the series: {"stages": {name: {time_ns, cpu_s (cumulative), pss_bytes_peak}}, "machine": {...}}."""
         self._ended.set()
         self.join()
-        self.sample(memory=False)
+        self.sample()
         stages = {
             name: {"time_ns": self._times, "cpu_s": series, "pss_bytes_peak": self._peak.get(name)}
             for name, series in self._series.items()
