@@ -46,7 +46,7 @@ def resources() -> Path:
     processors = discovery.names("processors")
     adapters = [discovery.load("processors", name) for name in processors]
     scorers = [name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT]
-    targets = [f"resources/environments/{name}/python" for name in ("harness", "analysis", *processors)]
+    targets = [f"resources/environments/{name}/python" for name in ("harness", "analysis", "train", *processors)]
     targets += ["resources/jars/kafka", *(f"resources/jars/{name}" for adapter in adapters for name in adapter.JARS)]
     targets += [
         f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)

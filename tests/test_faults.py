@@ -30,23 +30,14 @@ def test_a_broken_model_file(harness, tmp_path, processor):
     run.assert_failed_cleanly(output)
 
 
+@pytest.mark.parametrize("stage", ["processor", "broker"])
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_a_processor_that_is_killed(harness, tmp_path, processor):
+def test_a_stage_that_is_killed(harness, tmp_path, processor, stage):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
-    run.stage("processor").kill()
+    run.stage(stage).kill()
     output = run.finish()
-    assert "processor: was killed by SIGKILL" in output
-    run.assert_failed_cleanly(output)
-
-
-@pytest.mark.parametrize("processor", PROCESSORS)
-def test_a_broker_that_dies(harness, tmp_path, processor):
-    run = harness(long_run(processor), tmp_path / "run")
-    run.await_log("sent")
-    run.stage("broker").kill()
-    output = run.finish()
-    assert "broker: was killed by SIGKILL" in output
+    assert f"{stage}: was killed by SIGKILL" in output
     run.assert_failed_cleanly(output)
 
 
