@@ -84,8 +84,19 @@ def processor_python(wildcards):
     return python_of(spec_of(wildcards).processor)
 
 
+def server_environment(wildcards):
+    """The environment of an external scorer's server; none for an embedded scorer."""
+    scorer = spec_of(wildcards).scorer
+    return [scorer] if discovery.load("scorers", scorer).EXTERNAL else []
+
+
+def server_python(wildcards):
+    return [python_of(name) for name in server_environment(wildcards)]
+
+
 def run_packages(wildcards):
-    return [packages_of(name) for name in ("harness", spec_of(wildcards).processor, *(["jdk"] if JDK else []))]
+    used = ["harness", spec_of(wildcards).processor, *server_environment(wildcards), *(["jdk"] if JDK else [])]
+    return [packages_of(name) for name in used]
 
 
 def model_of(wildcards):
@@ -101,11 +112,15 @@ def reference_of(wildcards):
 
 
 def jars_of(wildcards):
-    """The folders of jars that the processor and the scorer name, and what is compiled beside the adapter."""
+    """The folders of jars that the processor names, and what is compiled beside it."""
     spec = spec_of(wildcards)
     compiled = getattr(discovery.load("processors", spec.processor), "JAVA", None)
-    folders = [f"resources/jars/{name}" for name in plan.jar_sets(spec)]
+    folders = [f"resources/jars/{name}" for name in plan.jar_sets(spec, "processors")]
     return folders + ([f"resources/java/{Path(compiled).stem}.jar"] if compiled else [])
+
+
+def scorer_jars_of(wildcards):
+    return [f"resources/jars/{name}" for name in plan.jar_sets(spec_of(wildcards), "scorers")]
 
 
 def pilot_of(wildcards):

@@ -11,6 +11,8 @@ rule execute_run:
         jdk=JDK,
         broker_jars=[] if config["kafka"] else "resources/jars/kafka",
         jars=jars_of,
+        scorer_jars=scorer_jars_of,
+        server_python=server_python,
         reference=reference_of,
         model=model_of,
         pilot=pilot_of,
@@ -33,13 +35,14 @@ rule execute_run:
         spec=lambda wildcards: spec_of(wildcards).to_json(),
         folder=lambda wildcards, output: str(Path(output.run).parent),
         model=lambda wildcards, input: f"--model {input.model[0]}" if input.model else "",
+        server=lambda wildcards, input: f"--server-python {input.server_python}" if input.server_python else "",
         pilot=lambda wildcards, input: f"--pilot {input.pilot}" if input.pilot else "",
         jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
         kafka=f"--bootstrap-servers {config['kafka']}" if config["kafka"] else "",
     shell:
         "{input.python} {input.script} --spec {params.spec:q} --out {params.folder} --python {input.processor_python}"
-        " --reference {input.reference} {params.model} {params.pilot} {params.jdk} {params.kafka}"
-        " --broker-jars {input.broker_jars} --jars {input.jars} --packages {input.packages} --owner $PPID"
+        " --reference {input.reference} {params.model} {params.server} {params.pilot} {params.jdk} {params.kafka}"
+        " --broker-jars {input.broker_jars} --jars {input.jars} --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 

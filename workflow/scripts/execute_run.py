@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="the model in the scorer's format, if it reads one")
     parser.add_argument("--broker-jars", type=Path, nargs="*", default=[])
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="jars, or folders of jars, of the processor")
+    parser.add_argument("--scorer-jars", type=Path, nargs="*", default=[], help="the same, of the scorer")
+    parser.add_argument("--server-python", type=Path, help="interpreter of the environment of an external scorer's server")
     parser.add_argument("--packages", type=Path, nargs="*", default=[], help="packages.json of every environment used")
     parser.add_argument("--pilot", type=Path, help="summary of the pilot run whose rate sizes the backlog")
     parser.add_argument(
@@ -60,6 +62,8 @@ def main() -> None:
         java=jvm.of_environment(arguments.jdk) if arguments.jdk else jvm.find(),
         broker_jars=jar_files(arguments.broker_jars),
         jars=jar_files(arguments.jars),
+        scorer_jars=jar_files(arguments.scorer_jars),
+        server_python=arguments.server_python.absolute() if arguments.server_python else None,
         out=arguments.out.resolve(),
         packages=arguments.packages,
         bootstrap_servers=arguments.bootstrap_servers,

@@ -16,6 +16,8 @@ binary (little-endian), 48 bytes and then the float32 values, C order:
 json: the original's object, in both directions (see Json).
 """
 
+from __future__ import annotations
+
 import struct
 from dataclasses import dataclass
 
@@ -121,18 +123,6 @@ class Binary:
         _, _, flags, _, points, _, sequence, due_ns = _CARRIED.unpack_from(message)
         return Header(sequence, due_ns, points, bool(flags & PROBE))
 
-    def read_prediction(self, message: bytes) -> tuple[Header, np.ndarray]:
-        """A prediction's header and its outputs, float32[n, outputs]."""
-        header = self.read_header(message)
-        if (
-            message[CARRIED:HEADER] != self._output_shape_bytes
-            or len(message) != HEADER + 4 * self.outputs * header.points
-        ):
-            raise MalformedEvent(
-                f"a prediction of {len(message)} bytes for {header.points} data points of {self.outputs} outputs"
-            )
-        return header, np.frombuffer(message, "<f4", offset=HEADER).reshape(header.points, self.outputs)
-
     def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Many predictions at once, grouped by their number of data points, in no particular order.
 
@@ -156,4 +146,108 @@ class Binary:
         return groups
 
 
-CODECS = {codec.name: codec for codec in (Binary,)}
+class Json:
+    """The original's JSON, in both directions, for one model; plus sequence, due_ns and probe, which accounting needs.
+
+    An event: {"sequence": ..., "due_ns": ..., "probe": false, "creationTimestamp": ms, "dataPointSz1": points,
+    "dataPointSz2": values of a point, "dataPoint": "0.93,0.39,...", "prediction": null}; its prediction is the same text
+    with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give the same float32 again.
+    """
+
+    name = "json"
+    _END = b'"prediction":null}'
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int):
+        import orjson  # every environment that speaks JSON has it; the others need not
+
+        self._loads, self._dumps = orjson.loads, orjson.dumps
+        self._numpy = orjson.OPT_SERIALIZE_NUMPY
+        self._error = orjson.JSONDecodeError
+        self.input_shape = tuple(input_shape)
+        self.outputs = outputs
+        self._values = int(np.prod(self.input_shape))
+
+    def encode_body(self, values: np.ndarray) -> bytes:
+        """The part of an event that does not change with its sequence and due time: float32[n, *input_shape]."""
+        if values.shape[1:] != self.input_shape:
+            raise ValueError(f"data points of shape {values.shape[1:]}, expected {self.input_shape}")
+        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+        text = self._dumps(flat, option=self._numpy)[1:-1]
+        sizes = b'"dataPointSz1":%d,"dataPointSz2":%d' % (len(values), self._values)
+        return sizes + b',"dataPoint":"' + text + b'",' + self._END
+
+    def stamp(self, body: bytes, points: int, sequence: int, due_ns: int, probe: bool = False) -> bytes:
+        """A whole event from a body: the only work that the producer does for each event."""
+        probed = b"true" if probe else b"false"
+        head = b'{"sequence":%d,"due_ns":%d,"probe":%s,"creationTimestamp":%d,'
+        return head % (sequence, due_ns, probed, due_ns // 1_000_000) + body
+
+    def _read(self, message: bytes) -> dict:
+        try:
+            found = self._loads(message)
+        except self._error as error:
+            raise MalformedEvent(f"not JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise MalformedEvent("not a JSON object")
+        return found
+
+    def decode(self, event: bytes) -> np.ndarray:
+        """The data points of one event, float32[n, *input_shape]."""
+        found = self._read(event)
+        try:
+            values = np.array(self._loads(f"[{found['dataPoint']}]"), np.float32)
+            points = found["dataPointSz1"]
+            return values.reshape(points, *self.input_shape)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedEvent(
+                f"not an event for data points of shape {self.input_shape}: {type(error).__name__}: {error}"
+            ) from error
+
+    def decode_many(self, events: list[bytes]) -> tuple[np.ndarray, list[int]]:
+        """The data points of all events as one batch, and how many each event has."""
+        decoded = [self.decode(event) for event in events]
+        return np.concatenate(decoded), [len(points) for points in decoded]
+
+    def encode_prediction(self, event: bytes, outputs: np.ndarray) -> bytes:
+        """The prediction that answers an event: its text, with float32[n, outputs] in the place of null."""
+        if not event.endswith(self._END):
+            raise MalformedEvent("an event does not end with its empty prediction")
+        return event[: -len(b"null}")] + self._dumps(np.ascontiguousarray(outputs), option=self._numpy) + b"}"
+
+    def read_header(self, message: bytes) -> Header:
+        """The header of an event or a prediction."""
+        found = self._read(message)
+        try:
+            return Header(found["sequence"], found["due_ns"], found["dataPointSz1"], found["probe"])
+        except KeyError as error:
+            raise MalformedEvent(f"not a message of this run: no {error}") from error
+
+    def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Many predictions at once, grouped by their number of data points; see Binary.read_predictions."""
+        by_points: dict[int, list[tuple[int, tuple, list]]] = {}
+        for index, message in enumerate(messages):
+            try:
+                found = self._read(message)
+                header = (b"", PROBE * found["probe"], found["dataPointSz1"], found["sequence"], found["due_ns"], b"")
+                by_points.setdefault(header[2], []).append((index, header, found["prediction"]))
+            except (MalformedEvent, KeyError, TypeError):
+                continue
+        groups = []
+        for points, rows in by_points.items():
+            whole = [row for row in rows if self._is_whole(row[2], points)]
+            if whole:
+                outputs = np.array([row[2] for row in whole], np.float32)
+                headers = np.array([row[1] for row in whole], PREDICTION_HEADER)
+                groups.append((np.array([row[0] for row in whole]), headers, outputs))
+        return groups
+
+    def _is_whole(self, outputs: object, points: int) -> bool:
+        """Whether it is a list of `points` lists of numbers, one a model's output."""
+        return (
+            isinstance(outputs, list)
+            and len(outputs) == points
+            and all(isinstance(row, list) and len(row) == self.outputs for row in outputs)
+        )
+
+
+CODECS = {codec.name: codec for codec in (Binary, Json)}

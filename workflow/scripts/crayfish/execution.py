@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -52,8 +53,10 @@ class Places:
     model: Path | None  # in the scorer's format
     java: Java
     broker_jars: list[Path]
-    jars: list[Path]  # the processor's and the scorer's
+    jars: list[Path]  # the processor's
     out: Path  # the run's folder
+    scorer_jars: list[Path] = field(default_factory=list)
+    server_python: Path | None = None  # the environment of an external scorer's server
     packages: list[Path] = field(default_factory=list)  # packages.json of every environment used
     bootstrap_servers: str | None = None  # an existing Kafka; None: a broker of the run's own
     owner: int | None = None  # the process whose end ends the run
@@ -98,6 +101,7 @@ class Run:
         self.segments: list[dict] = []
         self.marks: dict[str, float] = {}
         self.topics: list[str] = []
+        self.server: dict | None = None  # what an external scorer's server says of itself, and how often it failed
         self._stages: list[Stage] = []
         self._last_progress = 0.0
 
@@ -157,6 +161,8 @@ class Run:
         if self._owner is not None and select.select([self._owner], [], [], 0)[0]:
             raise Interrupted("who had started this run is gone: it is stopped; the same command starts it again")
         for stage in self._stages:
+            if stage.name == "server" and self.spec.on_server_failure == "retry" and self._revived(stage):
+                return
             stage.check()
 
     def mark(self, name: str) -> None:
@@ -195,6 +201,7 @@ class Run:
             model_path=str(self.places.model.resolve()) if self.places.model else None,
             server_address=None,
             jars=tuple(str(jar.resolve()) for jar in self.places.jars),
+            scorer_jars=tuple(str(jar.resolve()) for jar in self.places.scorer_jars),
             java_home=self.places.java.home,
             workdir=str(self.folder / "processor"),
         )
@@ -212,8 +219,40 @@ class Run:
         except KafkaException as error:
             log.warning("the topics %s could not be removed: %s", ", ".join(self.topics), error)
 
+    def start_server(self) -> None:
+        """The server of an external scorer, until all its workers answer; nothing for an embedded one."""
+        if not discovery.load("scorers", self.spec.scorer).EXTERNAL:
+            return
+        about = self._serve()
+        self.job = dataclasses.replace(self.job, server_address=about["address"])
+        self.job.write(self.job_file)
+        self.server = {**about, "failures": 0, "down_s": 0.0}
+        self.mark("server")
+
+    def _serve(self) -> dict:
+        """Start the server and wait until it is ready; what it says of itself."""
+        workdir = Path(tempfile.mkdtemp(prefix="server-", dir=self.folder))
+        job_file = dataclasses.replace(self.job, workdir=str(workdir)).write(workdir / "job.json")
+        arguments = ("crayfish.worker", "servers", "--job", job_file)
+        stage = self.python_stage("server", self.places.server_python, *arguments)
+        about = stage.wait_for("ready", self.spec.ready_timeout_s)
+        return {name: value for name, value in about.items() if name != "event"}
+
+    def _revived(self, stage: Stage) -> bool:
+        """Whether the server had died and has been started again at its address; what that cost is counted."""
+        if stage.stopping or stage.process.poll() is None or self.server is None:
+            return False
+        began = time.monotonic()
+        log.warning("%s  %s", self.places.title, stage.failure("died; it is started again").args[0].splitlines()[0])
+        self._stages.remove(stage)
+        stage.stop()
+        self._serve()
+        self.server["failures"] += 1
+        self.server["down_s"] = round(self.server["down_s"] + time.monotonic() - began, 3)
+        return True
+
     def start_processor(self) -> Stage:
-        return self.python_stage("processor", self.places.python, "crayfish.processors", "--job", self.job_file)
+        return self.python_stage("processor", self.places.python, "crayfish.worker", "processors", "--job", self.job_file)
 
     def start_client(self, name: str, *options: str) -> Stage:
         """The producer or the consumer."""
@@ -446,6 +485,18 @@ def accounting(run: Run) -> dict[str, int]:
     return {"sent": sent, "received_once": got["distinct"], "lost": 0, "duplicated": duplicated, "wrong": 0}
 
 
+def check_memory(spec: RunSpec) -> None:
+    """CrayfishError unless the machine has the memory that the run's model asks for."""
+    need = spec.memory_bytes
+    free = psutil.virtual_memory().available
+    if free < need:
+        raise CrayfishError(
+            f"{spec.processor} with {spec.scorer} on {spec.model} at parallelism {spec.parallelism} needs about"
+            f" {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: stop other programs, lower run.parallelism,"
+            " or use a machine with more"
+        )
+
+
 def execute(spec: RunSpec, places: Places) -> None:
     """Execute one run and write its outputs into places.out: all of them, or none.
 
@@ -455,7 +506,9 @@ def execute(spec: RunSpec, places: Places) -> None:
     places.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine.describe(), "git": machine.git_state(LIBRARY)}
     with Run(spec, places) as run:
+        check_memory(spec)
         run.open_broker()
+        run.start_server()
         run.drained_load() if spec.saturated else run.paced_load()
         counts = accounting(run)
         for stage in reversed(run._stages):
@@ -466,6 +519,11 @@ def execute(spec: RunSpec, places: Places) -> None:
         run.mark("stopped")
         counts["late"], found = late(spec, run.folder / "producer.parquet", run.segments)
         run.warnings += [*found, *others(samples, run.segments)]
+        if run.server and run.server["failures"]:
+            run.warnings.append(
+                f"the server of {spec.scorer} failed {run.server['failures']} times and was down for"
+                f" {run.server['down_s']:.1f} s"
+            )
         _write(run, about | {"accounting": counts}, samples)
 
 
@@ -475,7 +533,8 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     manifest = {
         "spec": json.loads(spec.to_json()),
         "segments": run.segments,
-        "substitutes": [],
+        "substitutes": [run.server["substitute"]] if run.server and "substitute" in run.server else [],
+        "server": run.server,
         "warnings": run.warnings,
         "stages": {
             name: {"cpu_s": round(stage["cpu_s"][-1], 2), "pss_bytes_peak": stage["pss_bytes_peak"]}

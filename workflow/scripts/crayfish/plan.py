@@ -198,12 +198,14 @@ def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
     library = "workflow/scripts/crayfish"
     harness = ["broker", "consumer", "discovery", "errors", "events", "execution", "janitor", "jvm", "machine"]
-    harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages"]
-    chosen = [f"processors/{spec.processor}", "processors/__main__", f"scorers/{spec.scorer}", f"models/{spec.model}"]
+    harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
+    chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
+    if discovery.load("scorers", spec.scorer).EXTERNAL:
+        chosen += [f"servers/{spec.scorer}", "remote", "protocols"]
     return [f"{library}/{name}.py" for name in harness + chosen]
 
 
-def jar_sets(spec: RunSpec) -> list[str]:
-    """The jar sets of a run's processor and scorer."""
-    parts = [discovery.load("processors", spec.processor), discovery.load("scorers", spec.scorer)]
-    return sorted({name for part in parts for name in getattr(part, "JARS", ())})
+def jar_sets(spec: RunSpec, room: str) -> list[str]:
+    """The jar sets of a run's processor or of its scorer: room is "processors" or "scorers"."""
+    part = discovery.load(room, spec.processor if room == "processors" else spec.scorer)
+    return sorted(getattr(part, "JARS", ()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from crayfish import discovery
 from crayfish.errors import CrayfishError
 
-CODECS = ("binary",)
+CODECS = ("binary", "json")
 CHOICES = {
     "processor": discovery.names("processors"),
     "scorer": discovery.names("scorers"),
@@ -17,9 +17,13 @@ CHOICES = {
     "dataset": ("fashion_mnist", "synthetic"),
     "codec": CODECS,
     "scoring": ("per_event", "vectorised"),
-    "execution": ("auto", "thread", "process"),
+    "execution": ("auto", "thread", "process", "micro_batch", "real_time", "fused", "pipeline"),
+    "parallelism_model": ("data", "task"),
     "delivery": ("at_least_once", "exactly_once"),
+    "protocol": ("grpc", "http"),
+    "on_server_failure": ("fail", "retry"),
 }
+BASE_MEMORY = 3 * 2**30  # broker, engine, clients
 LOADS = ("constant", "poisson", "bursty", "backlog")
 
 
@@ -106,7 +110,11 @@ class RunSpec:
     scoring: str = "per_event"
     parallelism: int = 1
     execution: str = "auto"
+    parallelism_model: str = "data"
     delivery: str = "at_least_once"
+    protocol: str = "grpc"
+    async_calls: int = 0
+    on_server_failure: str = "fail"
     partitions: int = 8
     scorer_threads: int = 1
     seed: int = 1
@@ -137,12 +145,34 @@ class RunSpec:
             )
         if self.saturated and len(self.segments) > 1:
             raise CrayfishError("run.segments: a backlog is a run of its own")
+        if self.async_calls < 0:
+            raise CrayfishError(f"run.async_calls: {self.async_calls!r} must not be negative")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse what the chosen processor, scorer or model does not offer."""
         adapter, scorer = discovery.load("processors", self.processor), discovery.load("scorers", self.scorer)
         model = discovery.load("models", self.model)
-        if self.delivery not in adapter.DELIVERIES:
+        offered = {
+            "delivery": (self.processor, adapter.DELIVERIES),
+            "execution": (self.processor, ("auto", *adapter.EXECUTIONS)),
+            "parallelism_model": (self.processor, getattr(adapter, "PARALLELISM_MODELS", ("data",))),
+            "protocol": (self.scorer, getattr(scorer, "PROTOCOLS", ("grpc",))),
+        }
+        for name, (part, allowed) in offered.items():
+            if getattr(self, name) not in allowed:
+                raise CrayfishError(
+                    f"run.{name}: {part} does not offer {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
+                )
+        if self.on_server_failure != "fail" and not scorer.EXTERNAL:
             raise CrayfishError(
-                f"run.delivery: {self.processor} does not offer {self.delivery!r};"
-                f" allowed: {', '.join(adapter.DELIVERIES)}"
+                f"run.on_server_failure: {self.scorer} calls no server, so there is no failure to survive:"
+                " leave it at fail"
+            )
+        if self.async_calls and not (scorer.EXTERNAL and getattr(adapter, "ASYNCHRONOUS", False)):
+            raise CrayfishError(
+                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine with"
+                " asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
             )
         if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
             raise CrayfishError(
@@ -156,6 +186,11 @@ class RunSpec:
     def saturated(self) -> bool:
         """Whether the run drains a backlog."""
         return any(load.kind == "backlog" for load in self.segments)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what the whole run needs: the engine and broker, and the model in each instance (or server worker)."""
+        return BASE_MEMORY + self.parallelism * getattr(discovery.load("models", self.model), "MEMORY", 0)
 
     @property
     def identifier(self) -> str:
@@ -195,9 +230,10 @@ class Job:
     group: str  # consumer group or application id: the same one continues where it was
     input_shape: tuple[int, ...]  # of one data point
     outputs: int  # of one data point
-    model_path: str | None  # in the scorer's format
-    server_address: str | None  # host:port of an external scorer
-    jars: tuple[str, ...]  # all that the processor and the scorer need
+    model_path: str | None  # in the format of the scorer, or of its server
+    server_address: str | None  # host:port of an external scorer's server; None: it has not been started
+    jars: tuple[str, ...]  # the processor's
+    scorer_jars: tuple[str, ...]  # those that the scorer adds
     java_home: str | None
     workdir: str  # scratch folder of this stage, removed after the run
 
@@ -208,5 +244,5 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Job:
         values = json.loads(path.read_text())
-        lists = {name: tuple(values[name]) for name in ("input_shape", "jars")}
+        lists = {name: tuple(values[name]) for name in ("input_shape", "jars", "scorer_jars")}
         return cls(**{**values, **lists, "spec": RunSpec.from_dict(values["spec"])})

@@ -35,6 +35,10 @@ class ScoringOperator:
         """One event to its prediction, by one call of the scorer."""
         return self.codec.encode_prediction(event, self.scorer.score(self.codec.decode(event)))
 
+    async def score_event_async(self, event: bytes) -> bytes:
+        """The same, while other events wait for their answers too; for scorers that call a server."""
+        return self.codec.encode_prediction(event, await self.scorer.score_async(self.codec.decode(event)))
+
     def _score_each(self, events: list[bytes]) -> list[bytes]:
         return [self.score_event(event) for event in events]
 

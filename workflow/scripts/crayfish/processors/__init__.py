@@ -6,10 +6,13 @@ Its docstring states its delivery guarantee, what its parallelism N means, and w
     JAVA        name of the Java source beside it that a rule compiles into one more jar of the job; optional
     JVM_OPTIONS what it asks of the JVM that this process starts (crayfish.jvm); optional
     DELIVERIES  the delivery guarantees that it offers: "at_least_once", "exactly_once"
+    EXECUTIONS  its ways to execute, beside "auto": Flink's "thread" and "process", ...; empty if there is one only
+    PARALLELISM_MODELS  ("data",) if missing; Flink adds "task"
+    ASYNCHRONOUS        whether it offers run.async_calls; False if missing
     refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
     run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls
                                     ready() once, when all N parallel instances are up; raises CrayfishError for what
                                     a user could have caused
 The module itself imports the engine inside run(), so that it can be read in any environment. It is started as
-`python -m crayfish.processors --job FILE` by the engine's own environment, see __main__.py.
+`python -m crayfish.worker processors --job FILE` by the engine's own environment.
 """

@@ -4,17 +4,21 @@ Delivery     at_least_once: the sink is flushed and the offsets are committed at
              exactly_once: one Kafka transaction a checkpoint, every 100 ms, so predictions are visible that much later.
              Started again with the same group, it goes on from the last checkpoint in the stage's folder, or else from
              the group's committed offsets.
-Parallelism  N TaskManagers of one slot, each a JVM with a Python of its own: source, map and sink are one chain in it
-             (several slots of one TaskManager would share one interpreter's lock).
-Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: 1000 events or 2 ms.
+Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python of its own; source, scoring and sink are one
+             chain in it (several slots of one TaskManager would share one interpreter's lock).
+             task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P slots.
+Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: 1000 events (fewer
+             large ones) or 2 ms; the task model also has Flink's network buffers between its tasks.
 Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
-             vectorised scoring needs, and which loads its model at the first event. auto: thread, if it can.
+             loads its model at the first event. auto: thread, if it can. `async_calls` events at once may wait for an
+             external server (Flink's asynchronous operator, unordered).
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import signal
 import site
@@ -27,7 +31,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import jvm
+from crayfish import discovery, jvm
 from crayfish.errors import CrayfishError
 from crayfish.scoring import ScoringOperator
 
@@ -41,13 +45,20 @@ if TYPE_CHECKING:
 
 JARS = ("flink",)
 DELIVERIES = ("at_least_once", "exactly_once")
+EXECUTIONS = ("thread", "process")
+PARALLELISM_MODELS = ("data", "task")
+ASYNCHRONOUS = True
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
 HOST = "127.0.0.1"
 LIBRARY = Path(__file__).resolve().parents[2]
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+GATHERED_BYTES = 16 * 1024 * 1024
+CALL_DEADLINE_S = 150
+NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
 BROKER_DEADLINE_MS = 20_000
 REST_DEADLINE_S = 20.0
 CHECK_S = 0.25
+FAILURE_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 4.0
 JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
 JOBMANAGER_OPTIONS = ["-XX:TieredStopAtLevel=1", "-Xmx512m", "-XX:+UseSerialGC"]
@@ -69,21 +80,45 @@ appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n
 """
 
 
+def _needs_process(spec: RunSpec) -> str | None:
+    """Why this spec cannot run in thread execution, or None."""
+    if spec.scoring == "vectorised":
+        return "in thread execution Flink hands one event at a time to Python, so there is nothing to score together"
+    if spec.async_calls:
+        return "Flink's asynchronous operator runs in process execution only"
+    if spec.parallelism_model == "task":
+        return "in thread execution all instances of the task model would share one interpreter's lock"
+    if getattr(discovery.load("scorers", spec.scorer), "OWN_PROCESS", False):
+        return f"{spec.scorer} cannot live in the Python that Flink's JVM embeds in thread execution"
+    return None
+
+
 def refuse(spec: RunSpec) -> str | None:
     """Why this engine cannot run this RunSpec, or None."""
-    if spec.scoring == "vectorised" and spec.execution == "thread":
-        return (
-            "in thread execution Flink hands one event at a time to Python, so there is nothing to score together:"
-            " use scoring 'per_event', or execution 'process' or 'auto'"
-        )
+    if spec.execution == "thread" and (reason := _needs_process(spec)):
+        return f"{reason}: use execution 'process' or 'auto'"
+    if spec.scoring == "vectorised" and (spec.async_calls or spec.parallelism_model == "task"):
+        other = "async_calls" if spec.async_calls else "parallelism_model 'task'"
+        return f"vectorised scoring goes through the Table API, which does not offer {other}: use scoring 'per_event'"
     return None
 
 
 def execution(spec: RunSpec) -> str:
     """thread or process: what `auto` stands for."""
     if spec.execution == "auto":
-        return "process" if spec.scoring == "vectorised" else "thread"
+        return "process" if _needs_process(spec) else "thread"
     return spec.execution
+
+
+def slots(spec: RunSpec) -> tuple[int, int]:
+    """How many TaskManagers, and how many slots each has."""
+    return (1, spec.partitions) if spec.parallelism_model == "task" else (spec.parallelism, 1)
+
+
+def _events_at_once(job: Job) -> int:
+    """How many events a poll or a bundle may hold: fewer of large ones."""
+    largest = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
+    return max(1, min(1000, GATHERED_BYTES // largest))
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -118,7 +153,8 @@ def _source(job: Job) -> object:
         "partition.discovery.interval.ms": 10_000,  # also how the engine notices that the broker is gone
         "default.api.timeout.ms": BROKER_DEADLINE_MS,
         "request.timeout.ms": BROKER_DEADLINE_MS // 2,
-        "max.poll.records": 1000,
+        "max.poll.records": _events_at_once(job),
+        "fetch.max.bytes": MAX_MESSAGE_BYTES,
         "enable.metrics.push": "false",
     }
     builder = KafkaSource.builder().set_bootstrap_servers(job.bootstrap_servers).set_topics(job.input_topic)
@@ -176,6 +212,28 @@ def _scored_each(events: DataStream, job: Job) -> DataStream:
     return events.process(Score(), output_type=Types.PRIMITIVE_ARRAY(Types.BYTE())).name("score")
 
 
+def _scored_asynchronously(events: DataStream, job: Job) -> DataStream:
+    """`async_calls` events at once wait for the server's answers."""
+    from pyflink.common import Time, Types
+    from pyflink.datastream import AsyncDataStream, AsyncFunction
+
+    class Score(AsyncFunction):
+        operator = None
+
+        def open(self, context: object) -> None:
+            self.operator = ScoringOperator(job).__enter__()
+
+        async def async_invoke(self, event: bytes) -> list[bytes]:
+            return [await self.operator.score_event_async(event)]
+
+        def close(self) -> None:
+            if self.operator is not None:
+                self.operator.__exit__(None, None, None)
+
+    deadline, output = Time.seconds(CALL_DEADLINE_S), Types.PRIMITIVE_ARRAY(Types.BYTE())
+    return AsyncDataStream.unordered_wait(events, Score(), deadline, job.spec.async_calls, output)
+
+
 def _scored_together(events: DataStream, job: Job, environment: StreamExecutionEnvironment) -> DataStream:
     """One call of Python for an Arrow batch of events, by the Table API: Flink's own way to hand over several."""
     import pandas
@@ -213,9 +271,14 @@ def _topology(environment: StreamExecutionEnvironment, job: Job) -> None:
     )
     if job.spec.scoring == "vectorised":
         scored = _scored_together(events, job, environment)
+    elif job.spec.async_calls:
+        scored = _scored_asynchronously(events, job)
     else:
         scored = _scored_each(events, job)
-    scored.sink_to(_sink(job))
+    sink = scored.sink_to(_sink(job))
+    if job.spec.parallelism_model == "task":
+        events.set_parallelism(job.spec.partitions)
+        sink.set_parallelism(job.spec.partitions)
 
 
 # --- the cluster -----------------------------------------------------------------------------------------------------
@@ -247,6 +310,7 @@ def root_cause(trace: str) -> str:
 def _settings(job: Job, folder: Path) -> dict[str, object]:
     """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
     checkpoints = Path(job.workdir) / "checkpoints" / job.group
+    _, slots_each = slots(job.spec)
     found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
     return {
         **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
@@ -263,25 +327,28 @@ def _settings(job: Job, folder: Path) -> dict[str, object]:
         "python.client.executable": sys.executable,
         "python.pythonpath": ":".join([str(LIBRARY), *site.getsitepackages()]),
         "python.fn-execution.bundle.time": 2,
+        "python.fn-execution.bundle.size": _events_at_once(job),
+        "python.fn-execution.arrow.batch.size": _events_at_once(job),
         "jobmanager.rpc.address": HOST,
         "jobmanager.bind-host": HOST,
         "rest.address": HOST,
         "rest.bind-address": HOST,
         "web.submit.enable": "false",
+        "web.refresh-interval": 50,  # ms; what the JobManager says of tasks and failures may be this old
         "metrics.fetcher.update-interval": 0,
         "io.tmp.dirs": folder / "tmp",
         "cluster.registration.initial-timeout": "50 ms",
         "taskmanager.host": HOST,
         "taskmanager.bind-host": HOST,
-        "taskmanager.numberOfTaskSlots": 1,
-        "taskmanager.cpu.cores": 1,
+        "taskmanager.numberOfTaskSlots": slots_each,
+        "taskmanager.cpu.cores": slots_each,
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.task.heap.size": "640m",
         "taskmanager.memory.framework.off-heap.size": "128m",
         "taskmanager.memory.task.off-heap.size": "192m",
-        "taskmanager.memory.network.min": "64m",
-        "taskmanager.memory.network.max": "64m",
-        "taskmanager.memory.managed.size": "64m",
+        "taskmanager.memory.network.min": NETWORK_MEMORY[job.spec.parallelism_model],
+        "taskmanager.memory.network.max": NETWORK_MEMORY[job.spec.parallelism_model],
+        "taskmanager.memory.managed.size": f"{64 * slots_each}m",
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
@@ -330,7 +397,7 @@ class Cluster:
             f"{lib}/*",
         ]
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
-        for _ in range(self.job.spec.parallelism):
+        for _ in range(slots(self.job.spec)[0]):
             self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
@@ -399,10 +466,19 @@ class Cluster:
                 )
         state = self.rest("/status")["status"]
         if state in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
-            failures = self.rest("/exceptions")["exceptionHistory"]["entries"]
-            cause = root_cause(failures[0]["stacktrace"]) if failures else "Flink gives no reason"
+            trace = self._failure()
+            cause = root_cause(trace) if trace else "Flink gives no reason"
             hint = f"; check that the broker {self.job.bootstrap_servers} runs" if ".kafka." in cause else ""
             raise CrayfishError(f"flink: the job is {state}: {cause}{hint}")
+
+    def _failure(self) -> str | None:
+        """The job's newest failure as a stack trace; the JobManager tells it a moment after the job's state."""
+        end = time.monotonic() + FAILURE_DEADLINE_S
+        while not (entries := self.rest("/exceptions")["exceptionHistory"]["entries"]):
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.05)
+        return entries[0]["stacktrace"]
 
     def cancel(self) -> None:
         """Cancel the job and wait until its tasks have closed."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 JARS = ("kafka_streams",)
 JAVA = "KafkaStreamsBatching.java"
 DELIVERIES = ("at_least_once", "exactly_once")
+EXECUTIONS = ()
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xms256m",
@@ -62,11 +63,6 @@ PR_SET_PDEATHSIG = 1
 
 def refuse(spec: RunSpec) -> str | None:
     """Why this engine cannot run this spec, or None."""
-    if spec.execution != "auto":
-        return (
-            f"execution {spec.execution!r} is a choice of Flink's; here the JVM and Python always share one process:"
-            " leave run.execution at auto"
-        )
     return None
 
 

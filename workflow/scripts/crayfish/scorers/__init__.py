@@ -1,10 +1,15 @@
 """The scorers: one module a serving tool, discovered from the files here; only the chosen one is imported.
 
 A module holds
-    FORMAT      the model format that it reads ("onnx", ...), or None if it reads no model
-    EXTERNAL    True if it calls a server (crayfish.servers has a module of the same name)
+    FORMAT      the model format that it (or its server) reads ("onnx", ...), or None if it reads no model
+    EXTERNAL    True if it calls a server: crayfish.servers has a module of the same name that runs it
+    PROTOCOLS   of an external one: "grpc", "http"; optional, ("grpc",) if missing
+    OWN_PROCESS True if it cannot live in a Python that an engine's JVM embeds (Flink's thread execution); optional
+    JARS        names of the jar sets (envs/java/NAME.yaml) that it needs; optional
+    JVM_OPTIONS what it asks of the one JVM of its process (crayfish.jvm.start(job)); optional
     ANSWER      only where every output is this constant, whatever the event (noop)
     Scorer      a context manager made from a Job; __enter__ loads (heavy libraries are imported there, so that the
                 module itself can be read anywhere);
-                score(batch: float32[n, *input_shape]) -> float32[n, outputs], C order
+                score(batch: float32[n, *input_shape]) -> float32[n, outputs], C order;
+                an external one may add `async score_async(batch)`, the same for an event loop
 """

@@ -1,0 +1,52 @@
+"""TensorFlow SavedModel, in process, on the CPU: its signature "serving_default" by a session's prepared call.
+
+The session of TensorFlow 1, which loads every SavedModel, calls a graph in less than half of the time of the signature
+as a Python function (195 against 460 us for one data point of the FFNN). `scorer_threads` threads a process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from crayfish.errors import CrayfishError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crayfish.run_spec import Job
+
+FORMAT = "savedmodel"
+EXTERNAL = False
+
+
+class Scorer:
+    """One session on the job's SavedModel folder."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> Scorer:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+        import tensorflow as tf
+
+        threads = self._job.spec.scorer_threads
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], self._job.model_path)
+        except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+            self._session.close()
+            raise CrayfishError(f"savedmodel: the model {self._job.model_path} cannot be loaded: {error}") from error
+        signature = loaded.signature_def["serving_default"]
+        (given,), (answer,) = signature.inputs.values(), signature.outputs.values()
+        self._call = self._session.make_callable(answer.name, [given.name])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._session.close()
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        """float32[n, *input_shape] -> float32[n, outputs]"""
+        return self._call(batch)

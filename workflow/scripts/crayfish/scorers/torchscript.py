@@ -1,0 +1,42 @@
+"""TorchScript, in process, on the CPU; `scorer_threads` threads a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crayfish.errors import CrayfishError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crayfish.run_spec import Job
+
+FORMAT = "torchscript"
+EXTERNAL = False
+
+
+class Scorer:
+    """The job's model file as a scripted module, optimised for inference."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> Scorer:
+        import torch
+
+        torch.set_num_threads(self._job.spec.scorer_threads)
+        try:
+            module = torch.jit.load(self._job.model_path, map_location="cpu").eval()
+        except (RuntimeError, OSError, ValueError) as error:
+            raise CrayfishError(f"torchscript: the model {self._job.model_path} cannot be loaded: {error}") from error
+        self._module = torch.jit.optimize_for_inference(module)
+        self._from_numpy, self._inference_mode = torch.from_numpy, torch.inference_mode
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._module = None
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        """float32[n, *input_shape] -> float32[n, outputs]"""
+        with self._inference_mode():
+            return self._module(self._from_numpy(batch)).numpy()
