@@ -171,8 +171,8 @@ class RunSpec:
             )
         if self.async_calls and not (scorer.EXTERNAL and getattr(adapter, "ASYNCHRONOUS", False)):
             raise CrayfishError(
-                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine with"
-                " asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
+                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine"
+                " with asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
             )
         if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
             raise CrayfishError(
