@@ -8,7 +8,8 @@ Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python 
              one chain in it (several slots of one TaskManager would share one interpreter's lock).
              task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P
              slots.
-Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: 1000 events (fewer
+Buffers      what the consumer has fetched; the sink sends after linger_ms, and what comes while a request is on its
+             way goes with the next one. Only process execution gathers: 1000 events (fewer
              large ones) or 2 ms; the task model also has Flink's network buffers between its tasks.
 Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
              loads its model at the first event. auto: thread, if it can. `async_calls` events at once may wait for an
@@ -172,7 +173,7 @@ def _sink(job: Job) -> object:
     from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
 
     properties = {
-        "linger.ms": 0,
+        "linger.ms": job.spec.linger_ms,
         "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is on its way
         "batch.size": 128 * 1024,
         "max.request.size": MAX_MESSAGE_BYTES,
