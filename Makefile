@@ -4,7 +4,7 @@ PYTHON ?= python3
 RESULTS ?= results
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test benchmark lint format lock clean
+.PHONY: figures test test-all matrix benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
@@ -14,6 +14,13 @@ figures: .venv/workflow.txt
 test: .venv/test.txt
 	@python workflow/scripts/unlock.py
 	pytest
+
+test-all: .venv/test.txt
+	@python workflow/scripts/unlock.py
+	pytest --all
+
+matrix: .venv/test.txt
+	python workflow/scripts/matrix.py --readme README.md
 
 benchmark: .venv/workflow.txt
 	@python workflow/scripts/unlock.py

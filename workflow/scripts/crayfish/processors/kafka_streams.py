@@ -103,7 +103,7 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "producer.linger.ms": job.spec.linger_ms,
         "producer.max.request.size": MAX_MESSAGE_BYTES,
         "producer.buffer.memory": 2 * MAX_MESSAGE_BYTES,
-        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS,
+        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS + job.spec.linger_ms,
     }
 
 
