@@ -24,7 +24,8 @@ matrix: .venv/test.txt
 
 benchmark: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
-	snakemake --cores all results/benchmark/tables/{throughput,latency}.csv --show-failed-logs --configfile config/benchmark.yaml
+	snakemake --cores all results/benchmark/tables/{throughput,vectorised,latency}.csv --show-failed-logs \
+	  --configfile config/benchmark.yaml $(ARGS)
 	PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/speed.py
 
 lint: .venv/test.txt

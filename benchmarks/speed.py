@@ -153,7 +153,7 @@ def main() -> None:
     about = machine.describe()
     size = f"{about['memory_bytes'] / 2**30:.0f} GiB"
     print(f"\n{about['cores']} cores of {about['cpu']}, {size}, Linux {about['kernel']}\n")
-    print_throughput(rows_of(results, "throughput"), relays)
+    print_throughput([*rows_of(results, "throughput"), *rows_of(results, "vectorised")], relays)
     print_latency(rows_of(results, "latency"))
     percentiles = ", ".join(f"{name} {value:.3f}" for name, value in late.items() if value is not None)
     print(f"\nProducer at 5 000 events/s of 3 KB, lateness in ms: {percentiles}")
