@@ -6,6 +6,9 @@ A module holds
     FORMATS         the formats that it is made in: "npz", "torchscript", "onnx", ...
     ACCURACY        {dataset: the test accuracy that a training must reach}
     build()         the torch module (torch is imported inside), float32[n, *INPUT_SHAPE] -> float32[n, OUTPUTS]
+    build_keras(weights)    the same as a tf_keras model, float32[n, *INPUT_SHAPE] -> float32[n, OUTPUTS], functional and
+                    NHWC, with these weights (dict of ndarrays, by the names of the torch module's state); its layers'
+                    names begin with a letter, as DL4J asks
     train(module, data, seed) -> dict     trains it in place; returns what the report tells (accuracy, epochs, ...)
 """
 
@@ -22,3 +25,11 @@ def restore(name: str, weights: Path):
     with np.load(weights) as arrays:
         module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
     return module.eval()
+
+
+def restore_keras(name: str, weights: Path):
+    """A model as tf_keras model with the weights of an npz: what TensorFlow's and Keras's formats are made from."""
+    import numpy as np
+
+    with np.load(weights) as arrays:
+        return import_module(f"crayfish.models.{name}").build_keras(dict(arrays))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
-FORMATS = ("npz", "torchscript", "onnx")
+FORMATS = ("npz", "torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {"fashion_mnist": 0.86}
 
 LAYERS = (784, 32, 32, 32, 32, OUTPUTS)
@@ -24,6 +24,21 @@ def build():
     for inputs, outputs in pairwise(LAYERS):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def build_keras(weights):
+    """The same as a tf_keras model, with these weights."""
+    from tf_keras import Input, Model, layers
+
+    inputs = Input(INPUT_SHAPE, name="input")
+    outputs = layers.Flatten(name="flatten")(inputs)
+    last = len(LAYERS) - 2
+    dense = [layers.Dense(n, None if i == last else "relu", name=f"fc{i}") for i, n in enumerate(LAYERS[1:])]
+    for layer in dense:
+        outputs = layer(outputs)
+    for index, layer in enumerate(dense):
+        layer.set_weights([weights[f"{2 * index + 1}.weight"].T, weights[f"{2 * index + 1}.bias"]])
+    return Model(inputs, outputs, name="ffnn")
 
 
 def train(module, data, seed: int) -> dict:
