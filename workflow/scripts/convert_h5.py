@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from crayfish import discovery, models
+from crayfish import discovery, errors, memory, models
 
 
 def main() -> None:
@@ -12,9 +12,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    memory.require_making(arguments.model, "a conversion")
     model = models.restore_keras(arguments.model, arguments.weights)
     model.save(arguments.out, include_optimizer=False, save_format="h5")
 
 
 if __name__ == "__main__":
-    main()
+    errors.main(main)

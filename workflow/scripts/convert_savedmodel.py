@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from crayfish import discovery, models
+from crayfish import discovery, errors, memory, models
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder")
     arguments = parser.parse_args()
+    memory.require_making(arguments.model, "a conversion")
     model = models.restore_keras(arguments.model, arguments.weights)
     shape = discovery.load("models", arguments.model).INPUT_SHAPE
     archive = tf.Module()  # with the variables and the one signature alone, not with Keras's own functions
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    errors.main(main)
