@@ -7,6 +7,8 @@ localrules:
     dataset,
     convert_torchscript,
     convert_onnx,
+    convert_savedmodel,
+    convert_h5,
     verify_format,
 
 
@@ -89,6 +91,40 @@ rule convert_onnx:
         "logs/convert_onnx/{dataset}/{model}.log",
     conda:
         "../envs/train.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_savedmodel:
+    input:
+        python=python_of("convert"),
+        packages=packages_of("convert"),
+        script="workflow/scripts/convert_savedmodel.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        weights=rules.train.output.weights,
+    output:
+        directory(f"{MODEL}/{{model}}.savedmodel"),
+    log:
+        "logs/convert_savedmodel/{dataset}/{model}.log",
+    conda:
+        "../envs/convert.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_h5:
+    input:
+        python=python_of("convert"),
+        packages=packages_of("convert"),
+        script="workflow/scripts/convert_h5.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        weights=rules.train.output.weights,
+    output:
+        f"{MODEL}/{{model}}.h5",
+    log:
+        "logs/convert_h5/{dataset}/{model}.log",
+    conda:
+        "../envs/convert.yaml"
     shell:
         "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
 

@@ -192,7 +192,7 @@ class RunSpec:
     @property
     def memory_bytes(self) -> int:
         """About what the whole run needs: the engine and broker, and the model in each instance (or server worker)."""
-        return BASE_MEMORY + self.parallelism * getattr(discovery.load("models", self.model), "MEMORY", 0)
+        return BASE_MEMORY + self.parallelism * discovery.load("models", self.model).MEMORY
 
     @property
     def identifier(self) -> str:
