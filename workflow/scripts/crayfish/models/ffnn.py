@@ -7,7 +7,7 @@ from itertools import pairwise
 
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
-FORMATS = ("npz", "torchscript", "onnx")
+FORMATS = ("npz", "torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {"fashion_mnist": 0.86}
 
 LAYERS = (784, 32, 32, 32, 32, OUTPUTS)
