@@ -107,10 +107,14 @@ def run_packages(wildcards):
 
 
 def model_of(wildcards):
-    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none."""
+    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none.
+
+    What a server answers is verified by the run itself.
+    """
     spec = spec_of(wildcards)
-    form = discovery.load("scorers", spec.scorer).FORMAT
-    return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
+    scorer = discovery.load("scorers", spec.scorer)
+    files = model_files(spec.dataset, spec.model, spec.scorer, scorer.FORMAT) if scorer.FORMAT else []
+    return files[:1] if scorer.EXTERNAL else files
 
 
 def reference_of(wildcards):

@@ -9,6 +9,7 @@ localrules:
     convert_onnx,
     convert_savedmodel,
     convert_h5,
+    convert_mar,
     verify_format,
 
 
@@ -127,6 +128,26 @@ rule convert_h5:
         "../envs/convert.yaml"
     shell:
         "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_mar:
+    input:
+        python=python_of("torchserve"),
+        packages=packages_of("torchserve"),
+        script="workflow/scripts/convert_mar.py",
+        library=[
+            f"{LIBRARY}/{name}.py"
+            for name in ("discovery", "models/__init__", "models/{model}", "servers/_torchserve_handler")
+        ],
+        torchscript=rules.convert_torchscript.output,
+    output:
+        f"{MODEL}/{{model}}.mar",
+    log:
+        "logs/convert_mar/{dataset}/{model}.log",
+    conda:
+        "../envs/torchserve.yaml"
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --torchscript {input.torchscript} --out {output} 2> {log}"
 
 
 rule verify_format:

@@ -18,6 +18,14 @@ from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "resources/models/fashion_mnist/ffnn"
+FILES = {  # by format
+    "npz": "weights.npz",
+    "torchscript": "ffnn.pt",
+    "mar": "ffnn.mar",
+    "onnx": "ffnn.onnx",
+    "savedmodel": "ffnn.savedmodel",
+    "h5": "ffnn.h5",
+}
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
@@ -45,13 +53,19 @@ def resources() -> Path:
     """Every environment, jar, compiled class and model that a run can need, made by the pipeline's own rules."""
     processors = discovery.names("processors")
     adapters = [discovery.load("processors", name) for name in processors]
-    scorers = [name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT]
-    targets = [f"resources/environments/{name}/python" for name in ("harness", "analysis", "train", *processors)]
-    targets += ["resources/jars/kafka", *(f"resources/jars/{name}" for adapter in adapters for name in adapter.JARS)]
+    scorers = {name: discovery.load("scorers", name) for name in discovery.names("scorers")}
+    servers = [name for name, scorer in scorers.items() if scorer.EXTERNAL]
+    environments = ("harness", "analysis", "train", *processors, *servers)
+    targets = [f"resources/environments/{name}/python" for name in environments]
+    jars = [name for user in (*adapters, *scorers.values()) for name in getattr(user, "JARS", ())]
+    targets += [f"resources/jars/{name}" for name in ("kafka", *jars)]
     targets += [
         f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)
     ]
-    targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in scorers]
+    for name, scorer in scorers.items():
+        if scorer.FORMAT:
+            file = FILES[scorer.FORMAT] if scorer.EXTERNAL else f"verified_{name}.json"
+            targets.append(f"resources/models/fashion_mnist/ffnn/{file}")
     done = snakemake(*dict.fromkeys(targets))
     assert done.returncode == 0, done.stdout
     return ROOT / "resources"
@@ -62,7 +76,7 @@ class Harness:
 
     def __init__(self, spec: RunSpec, out: Path, **options: object):
         self.spec, self.out = spec, out
-        adapter = discovery.load("processors", spec.processor)
+        adapter, scorer = discovery.load("processors", spec.processor), discovery.load("scorers", spec.scorer)
         resources = ROOT / "resources"
         jars = [resources / "jars" / name for name in adapter.JARS]
         if java := getattr(adapter, "JAVA", None):
@@ -76,13 +90,16 @@ class Harness:
             "packages": resources / "environments" / spec.processor / "packages.json",
             "log": out / "execute_run.log",
         }
-        if discovery.load("scorers", spec.scorer).FORMAT:
-            settings["model"] = MODEL / "ffnn.onnx"
+        if scorer.FORMAT:
+            settings["model"] = MODEL / FILES[scorer.FORMAT]
+        if scorer.EXTERNAL:
+            settings["server-python"] = resources / "environments" / spec.scorer / "python"
         settings |= options
         command = [str(resources / "environments/harness/python"), str(ROOT / "workflow/scripts/execute_run.py")]
         for name, value in settings.items():
             command += [f"--{name}", str(value)]
         command += ["--jars", *map(str, jars)]
+        command += ["--scorer-jars", *(str(resources / "jars" / name) for name in getattr(scorer, "JARS", ()))]
         out.mkdir(parents=True, exist_ok=True)
         self.before = set(crayfish_folders())
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

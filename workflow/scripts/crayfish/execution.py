@@ -145,12 +145,14 @@ class Run:
         self._stages.append(stage)
         return stage
 
-    def python_stage(self, name: str, python: Path | str, module: str, *arguments: object) -> Stage:
-        """Start a module of this library as a stage."""
+    def python_stage(
+        self, name: str, python: Path | str, module: str, *arguments: object, log_name: str | None = None
+    ) -> Stage:
+        """Start a module of this library as a stage; its log is named as itself if nothing else is told."""
         command = [str(python), "-m", module, *map(str, arguments)]
         threads = str(self.spec.scorer_threads)
         environment = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-        return self.start(Stage(name, command, self.log_of(name), self.tag, environment))
+        return self.start(Stage(name, command, self.log_of(log_name or name), self.tag, environment))
 
     def log_of(self, name: str) -> Path:
         return self.places.out / "logs" / f"{name}.log"
@@ -228,13 +230,14 @@ class Run:
         self.server = {**about, "failures": 0, "down_s": 0.0}
         self.mark("server")
 
-    def _serve(self) -> dict:
+    def _serve(self, log_name: str = "server") -> dict:
         """Start the server and wait until it is ready; what it says of itself."""
         workdir = Path(tempfile.mkdtemp(prefix="server-", dir=self.folder))
         job_file = dataclasses.replace(self.job, workdir=str(workdir)).write(workdir / "job.json")
+        others = list(self._stages)
         arguments = ("crayfish.worker", "servers", "--job", job_file)
-        stage = self.python_stage("server", self.places.server_python, *arguments)
-        about = stage.wait_for("ready", self.spec.ready_timeout_s)
+        stage = self.python_stage("server", self.places.server_python, *arguments, log_name=log_name)
+        about = stage.wait_for("ready", self.spec.ready_timeout_s, lambda: [other.check() for other in others])
         return {name: value for name, value in about.items() if name != "event"}
 
     def _revived(self, stage: Stage) -> bool:
@@ -243,10 +246,13 @@ class Run:
             return False
         began = time.monotonic()
         log.warning("%s  %s", self.places.title, stage.failure("died; it is started again").args[0].splitlines()[0])
+        place = self._stages.index(stage)
         self._stages.remove(stage)
         stage.stop()
-        self._serve()
+        stages.sweep(self.tag, "server")  # whatever it leaves would hold its address
         self.server["failures"] += 1
+        self._serve(f"server-{self.server['failures'] + 1}")
+        self._stages.insert(place, self._stages.pop())  # stages are stopped in reverse order
         self.server["down_s"] = round(self.server["down_s"] + time.monotonic() - began, 3)
         return True
 

@@ -202,6 +202,7 @@ def library_files(spec: RunSpec) -> list[str]:
     chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
     if discovery.load("scorers", spec.scorer).EXTERNAL:
         chosen += [f"servers/{spec.scorer}", "remote", "protocols"]
+        chosen += getattr(discovery.load("servers", spec.scorer), "LIBRARY", ())
     return [f"{library}/{name}.py" for name in harness + chosen]
 
 

@@ -1,9 +1,9 @@
-"""The messages of the servers' public gRPC protocols, as far as the clients use them, wire-compatible with the originals.
+"""The messages of the servers' public gRPC protocols, as far as they are used here, wire-compatible with the originals.
 
-Made at import from the field numbers below, so that a processor's environment needs protobuf alone: the official stubs of
-TensorFlow Serving would bring TensorFlow with them. Sources: tensorflow_serving/apis/{model,predict}.proto and
-tensorflow/core/framework/{tensor,tensor_shape}.proto; pytorch/serve inference.proto; Triton's grpc_service.proto (the KServe
-v2 protocol); google/protobuf/wrappers.proto.
+Made at import from the field numbers below, so that a processor's environment needs protobuf alone: the official stubs
+of TensorFlow Serving would bring TensorFlow with them. Sources: model, predict and get_model_status.proto in
+tensorflow_serving/apis; tensorflow/core/framework/{tensor,tensor_shape}.proto; pytorch/serve inference.proto; Triton's
+grpc_service.proto (the KServe v2 protocol); google/protobuf/wrappers.proto.
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -24,6 +24,14 @@ MESSAGES = {
         "inputs": (2, "tensorflow.TensorProto{}"),
     },
     "tensorflow.serving.PredictResponse": {"outputs": (1, "tensorflow.TensorProto{}")},
+    "tensorflow.serving.GetModelStatusRequest": {"model_spec": (1, "tensorflow.serving.ModelSpec")},
+    "tensorflow.serving.ModelVersionStatus": {
+        "version": (1, "int64"),
+        "state": (2, "int32"),
+    },  # an enum: AVAILABLE is 30
+    "tensorflow.serving.GetModelStatusResponse": {
+        "model_version_status": (1, "tensorflow.serving.ModelVersionStatus[]")
+    },
     "torchserve.PredictionsRequest": {"model_name": (1, "string"), "input": (3, "bytes{}")},
     "torchserve.PredictionResponse": {"prediction": (1, "bytes")},
     "inference.InferInputTensor": {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "int64[]")},

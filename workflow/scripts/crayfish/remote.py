@@ -1,8 +1,9 @@
 """What the clients of the external scorers share: a persistent gRPC channel, deadlines, and what a dead server means.
 
-A client gives METHOD (the full gRPC method), encode(batch) -> bytes and decode(response: bytes, points) -> float32[points,
-outputs]. A call that fails raises a CrayfishError that names the server; under on_server_failure: retry a call to a server
-that is gone is repeated until it is back, at most RETRY_DEADLINE_S: the harness starts it again and counts what it cost.
+A client gives METHOD (the full gRPC method), prepare(types), encode(batch) -> bytes and decode(response: bytes, points)
+-> float32[points, outputs]. A call that fails raises a CrayfishError that names the server; under on_server_failure:
+retry a call to a server that is gone is repeated until it is back, at most RETRY_DEADLINE_S: the harness starts it
+again and counts what it cost.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class GrpcScorer:
         self._channel = self._call = None
         self._async_loop = self._async_channel = self._async_call = None
 
+    def prepare(self, types: dict[str, type]) -> None:
+        """Take what it needs of crayfish.protocols.TYPES; called once, before any call."""
+
     def encode(self, batch: np.ndarray) -> bytes:
         """The request for float32[n, *input_shape]."""
         raise NotImplementedError
@@ -55,7 +59,10 @@ class GrpcScorer:
     def __enter__(self) -> GrpcScorer:
         import grpc
 
+        from crayfish import protocols
+
         self._grpc = grpc
+        self.prepare(protocols.TYPES)
         self._channel = grpc.insecure_channel(self._job.server_address, OPTIONS)
         self._call = self._channel.unary_unary(self.METHOD)
         return self

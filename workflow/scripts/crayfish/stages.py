@@ -43,25 +43,30 @@ def reporter() -> Callable[..., None]:
     return report
 
 
-def tagged(tag: str) -> Iterator[psutil.Process]:
-    """Every live process that carries this run's tag."""
+def tagged(tag: str, stage: str | None = None) -> Iterator[psutil.Process]:
+    """Every live process that carries this run's tag, or only those of one stage."""
     import psutil  # which the processors' environments lack: they only report
 
     for process in psutil.process_iter():
         try:
-            if process.environ().get(TAG) == tag and process.status() != psutil.STATUS_ZOMBIE:
+            environment = process.environ()
+            wanted = environment.get(TAG) == tag and stage in (None, environment.get(STAGE))
+            if wanted and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
 
-def sweep(tag: str, deadline_s: float = 10.0) -> list[str]:
-    """Kill every process that carries the tag, until none is left; returns what was found, as 'pid command line'."""
+def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0) -> list[str]:
+    """Kill every process that carries the tag, or only those of one stage, until none is left.
+
+    Returns what was found, as 'pid command line'.
+    """
     import psutil
 
     found: dict[int, str] = {}
     end = time.monotonic() + deadline_s
-    while left := list(tagged(tag)):
+    while left := list(tagged(tag, stage)):
         for process in left:
             try:
                 found.setdefault(process.pid, f"{process.pid} {' '.join(process.cmdline())[:160]}")

@@ -1,0 +1,155 @@
+"""The servers of the external scorers: what happens when one is killed in a run, and what they are started with.
+
+External scorers are discovered, never listed.
+"""
+
+import dataclasses
+import stat
+from pathlib import Path
+
+import pytest
+from conftest import awaited, manifest_of
+
+from crayfish import discovery, remote, stages
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.servers import tf_serving, torchserve, triton
+
+EXTERNAL = [name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL]
+
+
+def run_of(scorer: str, measure_s: float, **fields: object) -> dict:
+    load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": measure_s}
+    return {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "segments": [load], **fields}
+
+
+@pytest.mark.parametrize("scorer", EXTERNAL)
+def test_a_server_that_is_killed_fails_the_run(harness, tmp_path, scorer):
+    run = harness(run_of(scorer, 120.0), tmp_path)
+    run.await_log("sent")
+    run.stage("server").kill()
+    output = run.finish()
+    assert "server: was killed by SIGKILL" in output and "server.log" in output
+    run.assert_failed_cleanly(output)
+    assert not [path for path in Path("/dev/shm").iterdir() if path.name.startswith("crayfish-")]
+
+
+@pytest.mark.parametrize("scorer", EXTERNAL)
+def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, tmp_path, scorer):
+    run = harness(run_of(scorer, 12.0, on_server_failure="retry"), tmp_path)
+    run.await_log("sent")
+    run.stage("server").kill()
+    output = run.finish()
+    assert run.process.returncode == 0, output
+    manifest = manifest_of(tmp_path)
+    assert manifest["accounting"]["sent"] == manifest["accounting"]["received_once"] == 1300
+    assert manifest["accounting"]["lost"] == 0
+    assert manifest["server"]["failures"] == 1 and 0 < manifest["server"]["down_s"] < 60
+    assert [text for text in manifest["warnings"] if "failed 1 times" in text]
+    assert (tmp_path / "logs" / "server-2.log").exists()
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    """What a server is told."""
+    spec = RunSpec("kafka_streams", "tf_serving", (Load("constant", rate=1.0),), parallelism=3, scorer_threads=2)
+    (tmp_path / "work").mkdir()
+    return Job(
+        spec=spec,
+        bootstrap_servers="",
+        input_topic="",
+        output_topic="",
+        group="",
+        input_shape=(28, 28),
+        outputs=10,
+        model_path="/models/the.model",
+        server_address=None,
+        jars=(),
+        scorer_jars=(),
+        java_home=None,
+        workdir=str(tmp_path / "work"),
+    )
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    """A shell program."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    return file
+
+
+def test_the_official_program_is_found_by_its_variable_first(tmp_path, monkeypatch):
+    on_path = program(tmp_path / "bin", tf_serving.PROGRAM, "exit 0")
+    named = program(tmp_path, "mine", "exit 0")
+    monkeypatch.delenv(tf_serving.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert tf_serving.find_program() is None
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert tf_serving.find_program() == str(on_path)
+    monkeypatch.setenv(tf_serving.VARIABLE, str(named))
+    assert tf_serving.find_program() == str(named)
+    monkeypatch.setenv(tf_serving.VARIABLE, str(tmp_path / "missing"))
+    with pytest.raises(CrayfishError, match=tf_serving.VARIABLE):
+        tf_serving.find_program()
+
+
+def test_the_official_program_reads_the_model_as_version_1_and_listens_on_a_socket(job):
+    command = tf_serving.program_command("/bin/tms", job, "/run/x.socket")
+    assert command[0] == "/bin/tms"
+    assert {*command} > {"--port=0", "--grpc_socket_path=/run/x.socket", "--rest_api_port=0", "--model_name=ffnn"}
+    assert f"--model_base_path={job.workdir}/models/ffnn" in command
+    assert {"--tensorflow_intra_op_parallelism=2", "--tensorflow_inter_op_parallelism=3"} < {*command}
+    assert str(Path(job.workdir, "models/ffnn/1").readlink()) == job.model_path
+
+
+@pytest.mark.parametrize("runtime", tf_serving.RUNTIMES)
+def test_the_container_has_no_network_and_shares_the_model_and_the_folder_of_the_socket(job, runtime):
+    command = tf_serving.container_command(runtime, job, "/run/here/x.socket", "crayfish-1")
+    assert command[:3] == [runtime, "run", "--rm"] and tf_serving.IMAGE in command
+    text = " ".join(command)
+    assert "--network none" in text and "--name crayfish-1" in text
+    assert "--volume /models/the.model:/models/ffnn/1:ro" in text and "--volume /run/here:/run/here" in text
+    assert ("--user" in command) == (runtime == "docker")
+    assert command.index("--entrypoint") < command.index(tf_serving.IMAGE) < command.index("--model_name=ffnn")
+    assert {"--model_base_path=/models/ffnn", "--grpc_socket_path=/run/here/x.socket"} < {*command}
+
+
+def test_a_runtime_without_the_image_that_cannot_pull_it_is_no_runtime(tmp_path, monkeypatch):
+    docker = program(tmp_path / "bin", "docker", 'echo "no daemon" >&2; exit 1')
+    monkeypatch.setenv("PATH", str(docker.parent))
+    assert tf_serving.find_runtime() is None
+    program(tmp_path / "bin", "podman", f'test "$1" = pull -a "$2" = {tf_serving.IMAGE}')
+    assert tf_serving.find_runtime() == "podman"
+
+
+def test_torchserve_s_settings_are_of_the_loopback_and_of_this_run(job):
+    settings = torchserve.settings(job, 1, 2, 3, 4)
+    assert {value for key, value in settings.items() if key.startswith("grpc_") and key.endswith("_address")} == {
+        "127.0.0.1"
+    }
+    assert settings["inference_address"] == "http://127.0.0.1:3" and settings["grpc_inference_port"] == 1
+    assert '"minWorkers": 3, "maxWorkers": 3, "batchSize": 1' in settings["models"]
+    assert int(settings["max_request_size"]) == int(settings["max_response_size"]) == remote.MAX_MESSAGE_BYTES
+
+
+def test_triton_s_model_has_as_many_instances_as_the_run(job):
+    text = triton.model_config(job)
+    assert "count: 3" in text and "dims: [ -1, 28, 28 ]" in text and "dims: [ -1, 10 ]" in text
+    assert "max_batch_size: 0" in text and 'key: "threads" value { string_value: "2" }' in text
+
+
+def test_a_server_that_is_started_again_keeps_its_port(job):
+    given = dataclasses.replace(job, server_address="127.0.0.1:4711")
+    for server in (torchserve, triton, tf_serving):
+        ports = server._child.ports(given, 3)
+        assert ports[0] == 4711 and len(set(ports)) == 3
+
+
+def test_a_stage_s_processes_are_swept_alone(tmp_path):
+    made = [stages.Stage(name, ["sleep", "60"], tmp_path / name, "tag-of-a-test") for name in ("one", "two")]
+    assert len(stages.sweep("tag-of-a-test", "one")) == 1
+    assert made[0].process.wait(5) == -9 and made[1].process.poll() is None
+    assert len(stages.sweep("tag-of-a-test")) == 1
+    awaited(made[1].process.poll, 5, "its end")

@@ -1,0 +1,33 @@
+"""TensorFlow Serving by gRPC: PredictionService.Predict, raw float32. The server is crayfish.servers.tf_serving."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crayfish.remote import GrpcScorer
+
+FORMAT = "savedmodel"
+EXTERNAL = True
+DT_FLOAT = 1
+
+
+class Scorer(GrpcScorer):
+    """The signature serving_default; its input is named "input", as the project converts it."""
+
+    METHOD = "/tensorflow.serving.PredictionService/Predict"
+
+    def prepare(self, types: dict[str, type]) -> None:
+        self._request = types["tensorflow.serving.PredictRequest"]
+        self._parse = types["tensorflow.serving.PredictResponse"].FromString
+
+    def encode(self, batch: np.ndarray) -> bytes:
+        shape = {"dim": [{"size": size} for size in batch.shape]}
+        tensor = {"dtype": DT_FLOAT, "tensor_shape": shape, "tensor_content": batch.tobytes()}
+        model = {"name": self._job.spec.model, "signature_name": "serving_default"}
+        return self._request(model_spec=model, inputs={"input": tensor}).SerializeToString()
+
+    def decode(self, response: bytes, points: int) -> np.ndarray:
+        (output,) = self._parse(response).outputs.values()
+        content = output.tensor_content  # the official server answers with float_val, unless told otherwise
+        values = np.frombuffer(content, np.float32) if content else np.array(output.float_val, np.float32)
+        return values.reshape(points, -1)

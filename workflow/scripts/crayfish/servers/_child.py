@@ -1,0 +1,104 @@
+"""What the servers that are programs of their own share: start one, ask it until it is ready, watch it, stop it.
+
+The program dies with this process, however that ends. It is stopped by SIGTERM, and killed if it does not end in time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crayfish.errors import CrayfishError
+
+if TYPE_CHECKING:
+    from crayfish.run_spec import Job
+
+HOST = "127.0.0.1"
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+ASK_DEADLINE_S = 2.0
+ASK_EVERY_S, WATCH_EVERY_S = 0.05, 0.2
+STOP_DEADLINE_S = 10.0
+PR_SET_PDEATHSIG = 1
+
+
+def ports(job: Job, count: int) -> list[int]:
+    """Free ports of the loopback, all different; the first is the job's, where it tells one."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    try:
+        found = [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+    return [int(job.server_address.rpartition(":")[2]), *found[1:]] if job.server_address else found
+
+
+def get(port: int, path: str) -> bytes | None:
+    """What the loopback's HTTP port answers, None if it does not (yet) or not with status 200. No proxy is asked."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=ASK_DEADLINE_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read() if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def serve(
+    name: str,
+    command: list[str],
+    is_ready: Callable[[], bool],
+    ready: Callable[[], None],
+    stop: threading.Event,
+    cwd: str,
+    environment: dict[str, str] | None = None,
+) -> None:
+    """Run the program in the folder `cwd` until `stop` is set; CrayfishError if it ends by itself."""
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    try:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,  # never written: it ends when this process does
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise CrayfishError(f"{name}: {command[0]} cannot be started: {error}") from error
+    try:
+        starting = True
+        while not stop.wait(ASK_EVERY_S if starting else WATCH_EVERY_S):
+            if child.poll() is not None:
+                how = "did not start" if starting else "died"
+                raise CrayfishError(
+                    f"{name}: the server {how}: {command[0]} ended with exit status {child.returncode};"
+                    " what it said stands above in this log"
+                )
+            if starting and is_ready():
+                ready()
+                starting = False
+    finally:
+        _end(child)
+
+
+def _end(child: subprocess.Popen) -> None:
+    child.terminate()
+    try:
+        child.wait(STOP_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

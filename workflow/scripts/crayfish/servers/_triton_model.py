@@ -1,0 +1,33 @@
+"""The model inside Triton's Python backend: onnxruntime on one CPU, one session an instance.
+
+It lives in the backend's own processes and imports nothing of this library; the parameters of config.pbtxt tell it the
+model's file and the number of threads.
+"""
+
+import json
+
+import onnxruntime
+import triton_python_backend_utils as backend
+
+
+class TritonPythonModel:
+    """One instance; Triton calls initialize() once and execute() for every batch of requests."""
+
+    def initialize(self, arguments: dict[str, str]) -> None:
+        given = json.loads(arguments["model_config"])["parameters"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(given["threads"]["string_value"])
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        file = given["file"]["string_value"]
+        self.run = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]).run
+
+    def execute(self, requests: list) -> list:
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        """float32[n, *input_shape] to float32[n, outputs]."""
+        batch = backend.get_input_tensor_by_name(request, "input").as_numpy()
+        (outputs,) = self.run(["logits"], {"input": batch})
+        return backend.InferenceResponse([backend.Tensor("logits", outputs)])

@@ -1,0 +1,260 @@
+"""TensorFlow Serving: the official server where the machine has it, else the project's own over the official protocol.
+
+In this order: the program tensorflow_model_server (on PATH, or named by the environment variable VARIABLE); its image
+IMAGE by docker or podman; a gRPC server in this process, over the official stubs and the real SavedModel, which says of
+itself that it is a substitute. The official one is reached by a socket in the scratch folder, as its TCP port would be
+open to all of the network. N, the run's parallelism, is how many requests are computed at once; one operation uses
+scorer_threads threads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import stages
+from crayfish.errors import CrayfishError
+from crayfish.servers import _child
+
+if TYPE_CHECKING:
+    from crayfish.run_spec import Job
+
+LIBRARY = ("servers/_child", "scorers/savedmodel")
+PROGRAM, VARIABLE = "tensorflow_model_server", "TENSORFLOW_MODEL_SERVER"
+IMAGE = "tensorflow/serving:2.19.1"
+RUNTIMES = ("docker", "podman")
+SUBSTITUTE = "tf_serving (in-repo server)"
+ASK_DEADLINE_S, PULL_DEADLINE_S = 20.0, 120.0
+STOP_GRACE_S = 2.0
+AVAILABLE = 30  # the state of a model version in get_model_status.proto
+STATUS_METHOD = "/tensorflow.serving.ModelService/GetModelStatus"
+# A container lives on when its client is killed, but its standard input ends: so it ends with that.
+IN_CONTAINER = f"""exec 3<&0
+{PROGRAM} "$@" & server=$!
+trap "kill $server" TERM
+(cat <&3 >/dev/null; kill $server) &
+wait $server"""
+
+
+def server_options(job: Job, models: str, socket: str) -> list[str]:
+    """The official server's options, with the folder of its models and the socket that it listens on."""
+    options = {
+        "port": 0,
+        "grpc_socket_path": socket,
+        "rest_api_port": 0,
+        "model_name": job.spec.model,
+        "model_base_path": f"{models}/{job.spec.model}",
+        "file_system_poll_wait_seconds": 0,  # the model is read once
+        "tensorflow_intra_op_parallelism": job.spec.scorer_threads,
+        "tensorflow_inter_op_parallelism": job.spec.parallelism,
+    }
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def program_command(program: str, job: Job, socket: str) -> list[str]:
+    """The command line of the official program; the model stands in its scratch folder as models/NAME/1."""
+    version = Path(job.workdir, "models", job.spec.model, "1")
+    version.parent.mkdir(parents=True, exist_ok=True)
+    version.symlink_to(job.model_path)
+    return [program, *server_options(job, f"{job.workdir}/models", socket)]
+
+
+def container_command(runtime: str, job: Job, socket: str, name: str) -> list[str]:
+    """The command line that runs the official image, without any network, as this user."""
+    folder = str(Path(socket).parent)
+    user = ["--user", f"{os.getuid()}:{os.getgid()}"] if runtime == "docker" else []  # podman's root is this user
+    return [
+        *(
+            runtime,
+            "run",
+            "--rm",
+            "--interactive",
+            "--name",
+            name,
+            "--network",
+            "none",
+            "--security-opt",
+            "label=disable",
+        ),
+        *user,
+        *("--volume", f"{job.model_path}:/models/{job.spec.model}/1:ro", "--volume", f"{folder}:{folder}"),
+        *("--entrypoint", "/bin/sh", IMAGE, "-c", IN_CONTAINER, PROGRAM),
+        *server_options(job, "/models", socket),
+    ]
+
+
+def find_program() -> str | None:
+    """The official program: what VARIABLE names (CrayfishError if that is no program), else PATH's, else None."""
+    named = os.environ.get(VARIABLE)
+    found = shutil.which(named or PROGRAM)
+    if named and not found:
+        raise CrayfishError(f"tf_serving: {VARIABLE} names {named}, which is no program: correct it, or unset it")
+    return found
+
+
+def find_runtime() -> str | None:
+    """A container runtime that has the image, or can fetch it in time; else None, and why on the log."""
+    for runtime in filter(shutil.which, RUNTIMES):
+        for command, deadline_s in ((("image", "inspect"), ASK_DEADLINE_S), (("pull",), PULL_DEADLINE_S)):
+            try:
+                done = subprocess.run(
+                    [runtime, *command, IMAGE],
+                    capture_output=True,
+                    text=True,
+                    stdin=subprocess.DEVNULL,
+                    timeout=deadline_s,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                print(f"tf_serving: {error}", flush=True)
+                continue
+            if done.returncode == 0:
+                return runtime
+            print(f"tf_serving: {runtime} {' '.join(command)} {IMAGE}: {done.stderr.strip()[-300:]}", flush=True)
+    return None
+
+
+def available(address: str, model: str) -> bool:
+    """Whether the server at this gRPC address says that the model is there."""
+    import grpc
+
+    from crayfish.protocols import TYPES
+
+    request = TYPES["tensorflow.serving.GetModelStatusRequest"](model_spec={"name": model})
+    parse = TYPES["tensorflow.serving.GetModelStatusResponse"].FromString
+    with grpc.insecure_channel(
+        address, [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    ) as channel:
+        try:
+            answer = channel.unary_unary(STATUS_METHOD, response_deserializer=parse)(
+                request.SerializeToString(), timeout=_child.ASK_DEADLINE_S
+            )
+        except grpc.RpcError:
+            return False
+    return [version.state for version in answer.model_version_status] == [AVAILABLE]
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
+    """Serves until `stop` is set; the contract is in crayfish.servers."""
+    program = find_program()
+    runtime = None if program else find_runtime()
+    if not program and not runtime:
+        return serve_here(job, stop, ready)
+    address = job.server_address or f"unix:{job.workdir}/grpc.socket"
+    socket = address.removeprefix("unix:")
+    name = f"crayfish-{os.environ.get(stages.TAG, os.getpid())}"
+    if program:
+        command, about = program_command(program, job, socket), {"version": program_version(program)}
+    else:
+        command, about = container_command(runtime, job, socket, name), {"version": f"{IMAGE} ({runtime})"}
+        remove_container(runtime, name)
+    try:
+        _child.serve(
+            "tf_serving",
+            command,
+            is_ready=lambda: available(address, job.spec.model),
+            ready=lambda: ready(address=address, **about),
+            stop=stop,
+            cwd=job.workdir,
+        )
+    finally:
+        if runtime:
+            remove_container(runtime, name)
+
+
+def remove_container(runtime: str, name: str) -> None:
+    """Remove the container, if there is one."""
+    subprocess.run(
+        [runtime, "rm", "--force", name], capture_output=True, stdin=subprocess.DEVNULL, timeout=ASK_DEADLINE_S
+    )
+
+
+def program_version(program: str) -> str:
+    """What the official program says of itself, without spaces at its ends."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=ASK_DEADLINE_S).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CrayfishError(f"tf_serving: {program} cannot be run: {error}") from error
+    found = re.search(r"ModelServer: (\S+)", told)
+    return f"TensorFlow ModelServer {found[1] if found else 'of an unknown version'}"
+
+
+def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
+    """The project's own server: as many threads as the run's parallelism, each in one request at a time."""
+    from crayfish.scorers.savedmodel import Scorer  # first: it tells TensorFlow what to print
+
+    with Scorer(job) as scorer:
+        import grpc
+        import tensorflow
+
+        (port,) = _child.ports(job, 1)
+        address = f"{_child.HOST}:{port}"
+        size = _child.MAX_MESSAGE_BYTES
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_send_message_length", size),
+            ("grpc.max_receive_message_length", size),
+        ]
+        server = grpc.server(futures.ThreadPoolExecutor(job.spec.parallelism), options=options)
+        add_services(server, scorer.score, job.spec.model)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise CrayfishError(f"tf_serving: the address {address} is taken: {error}") from error
+        server.start()
+        while not available(address, job.spec.model) and not stop.wait(_child.ASK_EVERY_S):
+            pass
+        version = f"TensorFlow {tensorflow.__version__}, grpcio {grpc.__version__}"
+        ready(address=address, substitute=SUBSTITUTE, version=version)
+        stop.wait()
+        server.stop(STOP_GRACE_S).wait()
+
+
+def add_services(server, score: Callable, name: str) -> None:
+    """Predict and GetModelStatus of the official protocol, for one model."""
+    import grpc
+    import numpy as np
+    from tensorflow.core.framework import types_pb2
+    from tensorflow_serving.apis import (
+        get_model_status_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+
+    def refuse(context: grpc.ServicerContext, given: str) -> None:
+        if given != name:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {given!r} here; there is {name!r}")
+
+    class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            refuse(context, request.model_spec.name)
+            given = request.inputs["input"]
+            shape = [each.size for each in given.tensor_shape.dim]
+            if given.dtype != types_pb2.DT_FLOAT or 4 * int(np.prod(shape)) != len(given.tensor_content):
+                context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "the input is to be DT_FLOAT with all of its tensor_content"
+                )
+            logits = score(np.frombuffer(given.tensor_content, np.float32).reshape(shape))
+            response = predict_pb2.PredictResponse()
+            output = response.outputs["logits"]
+            output.dtype, output.tensor_content = types_pb2.DT_FLOAT, logits.tobytes()
+            for size in logits.shape:
+                output.tensor_shape.dim.add(size=size)
+            return response
+
+    class Status(model_service_pb2_grpc.ModelServiceServicer):
+        def GetModelStatus(self, request, context):
+            refuse(context, request.model_spec.name)
+            state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+            status = get_model_status_pb2.ModelVersionStatus(version=1, state=state)
+            return get_model_status_pb2.GetModelStatusResponse(model_version_status=[status])
+
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(), server)

@@ -1,0 +1,109 @@
+"""TorchServe: its Java frontend and N Python workers, one request a batch; the model is a .mar archive.
+
+The frontend is started without its Python launcher, which would leave it behind. All its ports are on the loopback,
+all its files in the scratch folder.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import jvm
+from crayfish.servers import _child
+
+if TYPE_CHECKING:
+    from crayfish.run_spec import Job
+
+LIBRARY = ("servers/_child",)
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
+RESPONSE_TIMEOUT_S = 120
+QUEUE = 10_000  # requests that may wait; the default of 100 refuses more
+# A worker's words (MODEL_LOG) are its failures; the default log writes several lines a request.
+LOG = """<Configuration>
+<Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d %-5p %c{1} %m%n"/></Console></Appenders>
+<Loggers>
+<Logger name="MODEL_LOG" level="info"/>
+<Logger name="MODEL_METRICS" level="off"/><Logger name="TS_METRICS" level="off"/><Logger name="ACCESS_LOG" level="off"/>
+<Root level="warn"><AppenderRef ref="out"/></Root>
+</Loggers>
+</Configuration>
+"""
+METRICS = "dimensions: []\nts_metrics: {}\nmodel_metrics: {}\n"
+
+
+def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
+    """TorchServe's config.properties; what is not here is its default."""
+    workers, host = job.spec.parallelism, _child.HOST
+    archive = Path(job.model_path)
+    model = {
+        "defaultVersion": True,
+        "marName": archive.name,
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": 1,
+        "maxBatchDelay": 1,
+        "responseTimeout": RESPONSE_TIMEOUT_S,
+    }
+    return {
+        "inference_address": f"http://{host}:{inference}",
+        "management_address": f"http://{host}:{management}",
+        "metrics_address": f"http://{host}:{management}",
+        "grpc_inference_address": host,
+        "grpc_inference_port": grpc,
+        "grpc_management_address": host,
+        "grpc_management_port": grpc_management,
+        "model_store": archive.parent,
+        "load_models": archive.name,
+        "models": json.dumps({job.spec.model: {"1.0": model}}),
+        "job_queue_size": QUEUE,
+        "max_request_size": _child.MAX_MESSAGE_BYTES,
+        "max_response_size": _child.MAX_MESSAGE_BYTES,
+        "disable_token_authorization": "true",
+        "disable_system_metrics": "true",
+        "enable_metrics_api": "false",
+        "metrics_config": Path(job.workdir, "metrics.yaml"),
+    }
+
+
+def command(job: Job) -> list[str]:
+    """The command line of the frontend, run in the job's scratch folder."""
+    (package,) = (importlib.metadata.distribution("torchserve").locate_file("ts"),)
+    options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={Path(package).parent}"]
+    options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
+    java = jvm.ask(str(Path(job.java_home, "bin", "java"))) if job.java_home else jvm.find()
+    main = ["-cp", f"{package}/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
+    return [java.executable, *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
+
+
+def workers_ready(job: Job, management: int) -> bool:
+    """Whether the management API says that all the model's workers are ready."""
+    answer = _child.get(management, f"/models/{job.spec.model}")
+    workers = json.loads(answer)[0]["workers"] if answer else []
+    return [worker["status"] for worker in workers] == ["READY"] * job.spec.parallelism
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
+    """Serves until `stop` is set; the contract is in crayfish.servers."""
+    grpc, grpc_management, inference, management = _child.ports(job, 4)
+    properties = settings(job, grpc, grpc_management, inference, management)
+    folder = Path(job.workdir)
+    (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    (folder / "log4j2.xml").write_text(LOG)
+    (folder / "metrics.yaml").write_text(METRICS)
+    version = f"TorchServe {importlib.metadata.version('torchserve')}"
+    _child.serve(
+        "torchserve",
+        command(job),
+        is_ready=lambda: workers_ready(job, management),
+        ready=lambda: ready(address=f"{_child.HOST}:{grpc}", version=version),
+        stop=stop,
+        cwd=job.workdir,
+        environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )

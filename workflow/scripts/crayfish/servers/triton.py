@@ -1,0 +1,128 @@
+"""Triton Inference Server as nvidia-pytriton brings it: the server and its Python backend, with onnxruntime behind.
+
+N instances are N processes of the backend. Without dynamic batching: a request is a call. All its ports are on the
+loopback; its shared memory bears the run's tag and is removed at the end, by this process or by the harness.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import stages
+from crayfish.errors import CrayfishError
+from crayfish.servers import _child
+
+if TYPE_CHECKING:
+    from crayfish.run_spec import Job
+
+LIBRARY = ("servers/_child", "servers/_triton_model")
+SHARED = Path("/dev/shm")
+MODEL = Path(__file__).with_name("_triton_model.py")
+REGION_BYTES, GROWTH_BYTES = 4 * 1024 * 1024, 1024 * 1024  # of an instance's shared memory, which grows as needed
+
+
+def model_config(job: Job) -> str:
+    """The model's config.pbtxt."""
+    shape = ", ".join(map(str, (-1, *job.input_shape)))
+    values = {"file": job.model_path, "threads": str(job.spec.scorer_threads)}
+    parameters = "".join(
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in values.items()
+    )
+    return (
+        f'name: "{job.spec.model}"\nbackend: "python"\nmax_batch_size: 0\n'
+        f'input [ {{ name: "input" data_type: TYPE_FP32 dims: [ {shape} ] }} ]\n'
+        f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ -1, {job.outputs} ] }} ]\n'
+        f"instance_group [ {{ kind: KIND_CPU count: {job.spec.parallelism} }} ]\n{parameters}"
+    )
+
+
+def layout(job: Job, package: Path) -> None:
+    """The model repository, and the Python backend with the stub of this Python's version, in the scratch folder."""
+    model, backend = Path(job.workdir, "models", job.spec.model), Path(job.workdir, "backends", "python")
+    Path(model, "1").mkdir(parents=True)
+    shutil.copy(MODEL, model / "1" / "model.py")
+    (model / "config.pbtxt").write_text(model_config(job))
+    backend.mkdir(parents=True)
+    for file in Path(package, "tritonserver", "backends", "python").iterdir():
+        if file.is_file():
+            shutil.copy(file, backend)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = Path(package, "tritonserver", "python_backend_stubs", version, "triton_python_backend_stub")
+    if not stub.exists():
+        raise CrayfishError(f"triton: nvidia-pytriton has no Python backend for Python {version}: pin another in envs/")
+    shutil.copy(stub, backend)
+
+
+def command(job: Job, package: Path, grpc: int, http: int, region: str) -> list[str]:
+    """The server's command line."""
+    options = {
+        "model-repository": f"{job.workdir}/models",
+        "backend-directory": f"{job.workdir}/backends",
+        "grpc-address": _child.HOST,
+        "grpc-port": grpc,
+        "http-address": _child.HOST,
+        "http-port": http,
+        "http-thread-count": 1,
+        "allow-metrics": "false",
+        "log-info": "false",
+        "exit-timeout-secs": 5,
+    }
+    backend = {
+        "shm-region-prefix-name": region,
+        "shm-default-byte-size": REGION_BYTES,
+        "shm-growth-byte-size": GROWTH_BYTES,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [f"--backend-config=python,{name}={value}" for name, value in backend.items()]
+    return [str(package / "tritonserver" / "bin" / "tritonserver"), *arguments]
+
+
+def environment(package: Path) -> dict[str, str]:
+    """Where the server finds its libraries, and the backend this environment's Python."""
+    folders = [
+        package.parent / "nvidia_pytriton.libs",
+        sysconfig.get_config_var("LIBDIR"),
+        os.environ.get("LD_LIBRARY_PATH"),
+    ]
+    return {
+        "LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders if folder),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+def version(http: int) -> str:
+    """What it is: the server's own version, and where it came from."""
+    server = json.loads(_child.get(http, "/v2") or b"{}").get("version", "")
+    pytriton = importlib.metadata.version("nvidia-pytriton")
+    return f"Triton {server} (Python backend of nvidia-pytriton {pytriton})"
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
+    """Serves until `stop` is set; the contract is in crayfish.servers."""
+    package = Path(importlib.metadata.distribution("nvidia-pytriton").locate_file("pytriton"))
+    layout(job, package)
+    grpc, http = _child.ports(job, 2)
+    region = f"crayfish-{os.environ.get(stages.TAG, '')}-{os.getpid()}-"
+    address = f"{_child.HOST}:{grpc}"
+    try:
+        _child.serve(
+            "triton",
+            command(job, package, grpc, http, region),
+            is_ready=lambda: _child.get(http, f"/v2/models/{job.spec.model}/ready") is not None,
+            ready=lambda: ready(address=address, version=version(http)),
+            stop=stop,
+            cwd=job.workdir,
+            environment=environment(package),
+        )
+    finally:
+        for left in SHARED.glob(f"{region}*"):
+            left.unlink(missing_ok=True)
