@@ -1,7 +1,7 @@
 """A Ray of this process's own: one node on the loopback, its files in the stage's folder, ended with the process.
 
-Shared by the processor and the server that are built on Ray. Its workers inherit this process's environment (PYTHONPATH,
-the run's tag, OMP_NUM_THREADS). Ray's daemons die with this process (they ask the kernel for it), workers with those.
+Shared by the processor and the server that are built on Ray. Workers inherit this process's environment: PYTHONPATH,
+the run's tag, OMP_NUM_THREADS. Ray's daemons die with this process (they ask the kernel for it), workers with those.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Parallelism  each of N instances owns every Nth partition (assigned: no rebalanc
              actor; pipeline: three, source -> scoring -> sink, as the original is built, but with one call a batch.
              Ready: all actors have loaded and know their offsets.
 Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB;
-             nothing waits for it to fill. pipeline: at most 4 batches an instance under way. The producer sends at once.
+             nothing waits for it to fill. pipeline: an instance has at most 4 batches under way. Predictions are sent
+             at once.
 """
 
 from __future__ import annotations
