@@ -1,4 +1,4 @@
-"""Which runs the contract suite makes: all of them, or a sample in which every processor and scorer runs at least twice.
+"""Which runs the contract suite makes: all, or a sample in which every processor and scorer is at least twice.
 
 Nothing is listed by hand: processors and scorers are discovered, and what they offer is asked of them.
 """
@@ -18,7 +18,7 @@ STYLES = (
 
 
 def pairs(everything: bool) -> list[dict]:
-    """The fields of one run each: every scorer in two processors, in changing styles; or in each, plain and in a style."""
+    """The fields of one run each: every scorer in two processors, in changing styles, or in each twice."""
     runs: list[dict] = []
     for number, scorer in enumerate(SCORERS):
         for step in range(len(PROCESSORS) if everything else 2):

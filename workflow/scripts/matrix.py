@@ -62,7 +62,9 @@ def main() -> None:
         raise CrayfishError(f"{arguments.readme}: the marker comments {BEGIN} and {END} are missing")
     current = pattern.sub(lambda _: f"{BEGIN}\n{markdown()}\n{END}", text)
     if arguments.check and current != text:
-        raise CrayfishError(f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme README.md")
+        raise CrayfishError(
+            f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme README.md"
+        )
     if not arguments.check:
         arguments.readme.write_text(current)
 

@@ -44,7 +44,9 @@ def checked(path: Path, wanted: str) -> Path:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CrayfishError(f"weights: {path} cannot be read ({error.strerror}): correct `weights` in the config") from error
+        raise CrayfishError(
+            f"weights: {path} cannot be read ({error.strerror}): correct `weights` in the config"
+        ) from error
     if found != wanted.lower():
         raise CrayfishError(
             f"weights: {path} has the sha256 {found}, and the config asks for {wanted}: it is another file, or damaged;"

@@ -197,7 +197,18 @@ def make_plan(config: dict) -> Plan:
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
     library = "workflow/scripts/crayfish"
-    harness = ["broker", "consumer", "discovery", "errors", "events", "execution", "janitor", "jvm", "machine", "memory"]
+    harness = [
+        "broker",
+        "consumer",
+        "discovery",
+        "errors",
+        "events",
+        "execution",
+        "janitor",
+        "jvm",
+        "machine",
+        "memory",
+    ]
     harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
     chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
     if discovery.load("scorers", spec.scorer).EXTERNAL:

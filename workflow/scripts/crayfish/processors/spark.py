@@ -5,7 +5,8 @@ Delivery     at_least_once: progress is written every second beside the stream (
 Parallelism  N: local[N]. A micro-batch is N tasks at most, each with a Python worker of its own, which loads the model
              once and keeps it over the micro-batches.
 Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
-             Arrow batches of at most 1000 events or 4 MiB; the sink sends as they come back.
+             Arrow batches of at most 1000 events or 4 MiB; the sink sends
+             them after linger_ms as they come back.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
         **kafka,
         "kafka.request.timeout.ms": BROKER_DEADLINE_MS // 3,
         "topic": job.output_topic,
-        "kafka.linger.ms": 0,
+        "kafka.linger.ms": job.spec.linger_ms,
         "kafka.max.request.size": MAX_MESSAGE_BYTES,
         "kafka.buffer.memory": 2 * MAX_MESSAGE_BYTES,
         "kafka.max.block.ms": BROKER_DEADLINE_MS,
