@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import awaited, manifest_of
+from conftest import manifest_of
 
 from crayfish import discovery, remote, stages
 from crayfish.errors import CrayfishError
@@ -47,6 +47,16 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, t
     assert manifest["server"]["failures"] == 1 and 0 < manifest["server"]["down_s"] < 60
     assert [text for text in manifest["warnings"] if "failed 1 times" in text]
     assert (tmp_path / "logs" / "server-2.log").exists()
+
+
+@pytest.mark.parametrize("scorer", [name for name in EXTERNAL if discovery.load("scorers", name).FORMAT])
+def test_a_model_file_that_a_server_cannot_read(harness, tmp_path, scorer):
+    broken = tmp_path / "broken.model"
+    broken.write_bytes(b"this is no model")
+    run = harness(run_of(scorer, 120.0), tmp_path / "run", model=broken)
+    output = run.finish()
+    assert "broken.model" in output and "server.log" in output
+    run.assert_failed_cleanly(output)
 
 
 @pytest.fixture
@@ -148,8 +158,9 @@ def test_a_server_that_is_started_again_keeps_its_port(job):
 
 
 def test_a_stage_s_processes_are_swept_alone(tmp_path):
-    made = [stages.Stage(name, ["sleep", "60"], tmp_path / name, "tag-of-a-test") for name in ("one", "two")]
-    assert len(stages.sweep("tag-of-a-test", "one")) == 1
-    assert made[0].process.wait(5) == -9 and made[1].process.poll() is None
-    assert len(stages.sweep("tag-of-a-test")) == 1
-    awaited(made[1].process.poll, 5, "its end")
+    tag = str(tmp_path)
+    made = [stages.Stage(name, ["sleep", "60"], tmp_path / name, tag) for name in ("one", "two")]
+    assert len(stages.sweep(tag, "one")) == 1
+    assert made[0].process.poll() is not None and made[1].process.poll() is None
+    assert len(stages.sweep(tag)) == 1
+    assert made[1].process.poll() is not None

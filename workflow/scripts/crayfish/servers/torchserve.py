@@ -11,11 +11,13 @@ import json
 import os
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish import jvm
+from crayfish.errors import CrayfishError
 from crayfish.servers import _child
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ LOG = """<Configuration>
 </Loggers>
 </Configuration>
 """
-METRICS = "dimensions: []\nts_metrics: {}\nmodel_metrics: {}\n"
 
 
 def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
@@ -68,13 +69,12 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "disable_token_authorization": "true",
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
-        "metrics_config": Path(job.workdir, "metrics.yaml"),
     }
 
 
 def command(job: Job) -> list[str]:
     """The command line of the frontend, run in the job's scratch folder."""
-    (package,) = (importlib.metadata.distribution("torchserve").locate_file("ts"),)
+    package = importlib.metadata.distribution("torchserve").locate_file("ts")
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={Path(package).parent}"]
     options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
     java = jvm.ask(str(Path(job.java_home, "bin", "java"))) if job.java_home else jvm.find()
@@ -91,12 +91,13 @@ def workers_ready(job: Job, management: int) -> bool:
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     """Serves until `stop` is set; the contract is in crayfish.servers."""
+    if not zipfile.is_zipfile(job.model_path):  # TorchServe would try it again and again
+        raise CrayfishError(f"torchserve: {job.model_path} is no model archive: remove it, and it is made again")
     grpc, grpc_management, inference, management = _child.ports(job, 4)
     properties = settings(job, grpc, grpc_management, inference, management)
     folder = Path(job.workdir)
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     (folder / "log4j2.xml").write_text(LOG)
-    (folder / "metrics.yaml").write_text(METRICS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     _child.serve(
         "torchserve",
