@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
 LIBRARY = ("servers/_child",)
-JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
 RESPONSE_TIMEOUT_S = 120
 QUEUE = 10_000  # requests that may wait; the default of 100 refuses more
 # A worker's words (MODEL_LOG) are its failures; the default log writes several lines a request.
@@ -77,9 +77,9 @@ def command(job: Job) -> list[str]:
     package = importlib.metadata.distribution("torchserve").locate_file("ts")
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={Path(package).parent}"]
     options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
-    java = jvm.ask(str(Path(job.java_home, "bin", "java"))) if job.java_home else jvm.find()
+    java = Path(job.java_home or jvm.find().home, "bin", "java")
     main = ["-cp", f"{package}/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
-    return [java.executable, *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
+    return [str(java), *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
 
 
 def workers_ready(job: Job, management: int) -> bool:
@@ -100,11 +100,10 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     (folder / "log4j2.xml").write_text(LOG)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     _child.serve(
-        "torchserve",
+        job,
         command(job),
         is_ready=lambda: workers_ready(job, management),
         ready=lambda: ready(address=f"{_child.HOST}:{grpc}", version=version),
         stop=stop,
-        cwd=job.workdir,
         environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
