@@ -4,11 +4,14 @@ External scorers are discovered, never listed.
 """
 
 import dataclasses
+import os
 import stat
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import manifest_of
+from conftest import awaited, manifest_of
 
 from crayfish import discovery, remote, stages
 from crayfish.errors import CrayfishError
@@ -124,6 +127,19 @@ def test_the_container_has_no_network_and_shares_the_model_and_the_folder_of_the
     assert ("--user" in command) == (runtime == "docker")
     assert command.index("--entrypoint") < command.index(tf_serving.IMAGE) < command.index("--model_name=ffnn")
     assert {"--model_base_path=/models/ffnn", "--grpc_socket_path=/run/here/x.socket"} < {*command}
+
+
+@pytest.mark.parametrize("how", ["its client is gone", "SIGTERM"])
+def test_what_runs_in_the_container_ends_with_its_client_and_on_sigterm(tmp_path, monkeypatch, how):
+    folder = program(tmp_path / "bin", tf_serving.PROGRAM, 'echo "$@"; exec sleep 600').parent
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    command = ["/bin/sh", "-c", tf_serving.IN_CONTAINER, tf_serving.PROGRAM, "--port=0", "--model_name=a b"]
+    container = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert container.stdout.readline() == "--port=0 --model_name=a b\n"
+    (server,) = [each for each in psutil.Process(container.pid).children() if "600" in each.cmdline()]
+    container.terminate() if how == "SIGTERM" else container.stdin.close()
+    container.wait(10)
+    awaited(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE or None, 10, "its end")
 
 
 def test_a_runtime_without_the_image_that_cannot_pull_it_is_no_runtime(tmp_path, monkeypatch):
