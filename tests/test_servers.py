@@ -4,9 +4,12 @@ External scorers are discovered, never listed.
 """
 
 import dataclasses
+import os
 import stat
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import awaited, manifest_of
 
@@ -47,6 +50,16 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, t
     assert manifest["server"]["failures"] == 1 and 0 < manifest["server"]["down_s"] < 60
     assert [text for text in manifest["warnings"] if "failed 1 times" in text]
     assert (tmp_path / "logs" / "server-2.log").exists()
+
+
+@pytest.mark.parametrize("scorer", [name for name in EXTERNAL if discovery.load("scorers", name).FORMAT])
+def test_a_model_file_that_a_server_cannot_read(harness, tmp_path, scorer):
+    broken = tmp_path / "broken.model"
+    broken.write_bytes(b"this is no model")
+    run = harness(run_of(scorer, 120.0), tmp_path / "run", model=broken)
+    output = run.finish()
+    assert "broken.model" in output and "server.log" in output
+    run.assert_failed_cleanly(output)
 
 
 @pytest.fixture
@@ -116,6 +129,19 @@ def test_the_container_has_no_network_and_shares_the_model_and_the_folder_of_the
     assert {"--model_base_path=/models/ffnn", "--grpc_socket_path=/run/here/x.socket"} < {*command}
 
 
+@pytest.mark.parametrize("how", ["its client is gone", "SIGTERM"])
+def test_what_runs_in_the_container_ends_with_its_client_and_on_sigterm(tmp_path, monkeypatch, how):
+    folder = program(tmp_path / "bin", tf_serving.PROGRAM, 'echo "$@"; exec sleep 600').parent
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    command = ["/bin/sh", "-c", tf_serving.IN_CONTAINER, tf_serving.PROGRAM, "--port=0", "--model_name=a b"]
+    container = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert container.stdout.readline() == "--port=0 --model_name=a b\n"
+    (server,) = [each for each in psutil.Process(container.pid).children() if "600" in each.cmdline()]
+    container.terminate() if how == "SIGTERM" else container.stdin.close()
+    container.wait(10)
+    awaited(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE or None, 10, "its end")
+
+
 def test_a_runtime_without_the_image_that_cannot_pull_it_is_no_runtime(tmp_path, monkeypatch):
     docker = program(tmp_path / "bin", "docker", 'echo "no daemon" >&2; exit 1')
     monkeypatch.setenv("PATH", str(docker.parent))
@@ -148,8 +174,9 @@ def test_a_server_that_is_started_again_keeps_its_port(job):
 
 
 def test_a_stage_s_processes_are_swept_alone(tmp_path):
-    made = [stages.Stage(name, ["sleep", "60"], tmp_path / name, "tag-of-a-test") for name in ("one", "two")]
-    assert len(stages.sweep("tag-of-a-test", "one")) == 1
-    assert made[0].process.wait(5) == -9 and made[1].process.poll() is None
-    assert len(stages.sweep("tag-of-a-test")) == 1
-    awaited(made[1].process.poll, 5, "its end")
+    tag = str(tmp_path)
+    made = [stages.Stage(name, ["sleep", "60"], tmp_path / name, tag) for name in ("one", "two")]
+    assert len(stages.sweep(tag, "one")) == 1
+    assert made[0].process.poll() is not None and made[1].process.poll() is None
+    assert len(stages.sweep(tag)) == 1
+    assert made[1].process.poll() is not None

@@ -17,12 +17,13 @@ class Scorer(GrpcScorer):
     METHOD = "/tensorflow.serving.PredictionService/Predict"
 
     def prepare(self, types: dict[str, type]) -> None:
+        self._tensor = types["tensorflow.TensorProto"]
         self._request = types["tensorflow.serving.PredictRequest"]
         self._parse = types["tensorflow.serving.PredictResponse"].FromString
 
     def encode(self, batch: np.ndarray) -> bytes:
         shape = {"dim": [{"size": size} for size in batch.shape]}
-        tensor = {"dtype": DT_FLOAT, "tensor_shape": shape, "tensor_content": batch.tobytes()}
+        tensor = self._tensor(dtype=DT_FLOAT, tensor_shape=shape, tensor_content=batch.tobytes())
         model = {"name": self._job.spec.model, "signature_name": "serving_default"}
         return self._request(model_spec=model, inputs={"input": tensor}).SerializeToString()
 

@@ -53,15 +53,14 @@ def get(port: int, path: str) -> bytes | None:
 
 
 def serve(
-    name: str,
+    job: Job,
     command: list[str],
     is_ready: Callable[[], bool],
     ready: Callable[[], None],
     stop: threading.Event,
-    cwd: str,
     environment: dict[str, str] | None = None,
 ) -> None:
-    """Run the program in the folder `cwd` until `stop` is set; CrayfishError if it ends by itself."""
+    """Run the program in the job's scratch folder until `stop` is set; CrayfishError if it ends by itself."""
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -72,20 +71,20 @@ def serve(
     try:
         child = subprocess.Popen(
             command,
-            cwd=cwd,
+            cwd=job.workdir,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,  # never written: it ends when this process does
             preexec_fn=die_with_parent,
         )
     except OSError as error:
-        raise CrayfishError(f"{name}: {command[0]} cannot be started: {error}") from error
+        raise CrayfishError(f"{job.spec.scorer}: {command[0]} cannot be started: {error}") from error
     try:
         starting = True
         while not stop.wait(ASK_EVERY_S if starting else WATCH_EVERY_S):
             if child.poll() is not None:
-                how = "did not start" if starting else "died"
+                how = f"did not start with the model {job.model_path}" if starting else "died"
                 raise CrayfishError(
-                    f"{name}: the server {how}: {command[0]} ended with exit status {child.returncode};"
+                    f"{job.spec.scorer}: the server {how}: {command[0]} ended with exit status {child.returncode};"
                     " what it said stands above in this log"
                 )
             if starting and is_ready():

@@ -4,6 +4,7 @@ It lives in TorchServe's worker processes and imports nothing of this library. T
 input's shape; OMP_NUM_THREADS, which the run sets to scorer_threads, tells the threads.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ class Handler:
     """One a worker; TorchServe calls initialize() once and handle() for every batch of requests."""
 
     def initialize(self, context) -> None:
+        logging.getLogger("ts.metrics").setLevel(logging.WARNING)  # else a line a request
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         folder = Path(context.system_properties["model_dir"])
         module = torch.jit.load(folder / context.manifest["model"]["serializedFile"], map_location="cpu").eval()

@@ -156,12 +156,11 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
         remove_container(runtime, name)
     try:
         _child.serve(
-            "tf_serving",
+            job,
             command,
             is_ready=lambda: available(address, job.spec.model),
             ready=lambda: ready(address=address, **about),
             stop=stop,
-            cwd=job.workdir,
         )
     finally:
         if runtime:

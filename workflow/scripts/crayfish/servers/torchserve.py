@@ -11,18 +11,20 @@ import json
 import os
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish import jvm
+from crayfish.errors import CrayfishError
 from crayfish.servers import _child
 
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
 LIBRARY = ("servers/_child",)
-JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx1g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
 RESPONSE_TIMEOUT_S = 120
 QUEUE = 10_000  # requests that may wait; the default of 100 refuses more
 # A worker's words (MODEL_LOG) are its failures; the default log writes several lines a request.
@@ -35,7 +37,6 @@ LOG = """<Configuration>
 </Loggers>
 </Configuration>
 """
-METRICS = "dimensions: []\nts_metrics: {}\nmodel_metrics: {}\n"
 
 
 def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
@@ -68,18 +69,17 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "disable_token_authorization": "true",
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
-        "metrics_config": Path(job.workdir, "metrics.yaml"),
     }
 
 
 def command(job: Job) -> list[str]:
     """The command line of the frontend, run in the job's scratch folder."""
-    (package,) = (importlib.metadata.distribution("torchserve").locate_file("ts"),)
+    package = importlib.metadata.distribution("torchserve").locate_file("ts")
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={Path(package).parent}"]
     options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
-    java = jvm.ask(str(Path(job.java_home, "bin", "java"))) if job.java_home else jvm.find()
+    java = Path(job.java_home or jvm.find().home, "bin", "java")
     main = ["-cp", f"{package}/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
-    return [java.executable, *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
+    return [str(java), *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
 
 
 def workers_ready(job: Job, management: int) -> bool:
@@ -91,19 +91,19 @@ def workers_ready(job: Job, management: int) -> bool:
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     """Serves until `stop` is set; the contract is in crayfish.servers."""
+    if not zipfile.is_zipfile(job.model_path):  # TorchServe would try it again and again
+        raise CrayfishError(f"torchserve: {job.model_path} is no model archive: remove it, and it is made again")
     grpc, grpc_management, inference, management = _child.ports(job, 4)
     properties = settings(job, grpc, grpc_management, inference, management)
     folder = Path(job.workdir)
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     (folder / "log4j2.xml").write_text(LOG)
-    (folder / "metrics.yaml").write_text(METRICS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     _child.serve(
-        "torchserve",
+        job,
         command(job),
         is_ready=lambda: workers_ready(job, management),
         ready=lambda: ready(address=f"{_child.HOST}:{grpc}", version=version),
         stop=stop,
-        cwd=job.workdir,
         environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )

@@ -115,12 +115,11 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     address = f"{_child.HOST}:{grpc}"
     try:
         _child.serve(
-            "triton",
+            job,
             command(job, package, grpc, http, region),
             is_ready=lambda: _child.get(http, f"/v2/models/{job.spec.model}/ready") is not None,
             ready=lambda: ready(address=address, version=version(http)),
             stop=stop,
-            cwd=job.workdir,
             environment=environment(package),
         )
     finally:
