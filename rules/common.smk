@@ -44,6 +44,7 @@ wildcard_constraints:
     dataset="fashion_mnist|synthetic",
     repetition="[0-9]+",
     run="|".join(map(re.escape, PLAN.runs)),
+    models="models|all_models",
     table="|".join([*PLAN.experiments, "runs"]),
     figure="|".join(PLAN.figures) or "none",
 
@@ -71,6 +72,64 @@ def model_files(dataset, model, scorer, form):
 def file_to_verify(wildcards):
     form = discovery.load("scorers", wildcards.scorer).FORMAT
     return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
+
+
+def server_to_verify(wildcards):
+    """The interpreters of an external scorer's server and of the harness, which clears up after it; else nothing."""
+    external = discovery.load("scorers", wildcards.scorer).EXTERNAL
+    return [python_of(wildcards.scorer), python_of("harness")] if external else []
+
+
+def jars_to_verify(wildcards):
+    return [f"resources/jars/{name}" for name in getattr(discovery.load("scorers", wildcards.scorer), "JARS", ())]
+
+
+def model_library(wildcards, *more):
+    """What of the library the making of a model uses, and more."""
+    return plan.files_of(["discovery", "errors", "memory", "models", f"models/{wildcards.model}", *more])
+
+
+def verification_library(wildcards):
+    return model_library(wildcards, "run_spec", "jvm", "stages", *plan.scorer_modules(wildcards.scorer))
+
+
+def making_memory_mb(wildcards):
+    return discovery.load("models", wildcards.model).MAKING_MEMORY // 2**20
+
+
+def weights_options(wildcards):
+    """Of the script: the user's own file of weights, if the config names one."""
+    chosen = (config.get("weights") or {}).get(wildcards.model)
+    return f"--weights {shlex.quote(chosen['file'])} --sha256 {chosen['sha256']}" if chosen else ""
+
+
+def formats_of(wildcards):
+    """{model: its formats} that a model table tells: those that the plan's runs read, or all that there are."""
+    if wildcards.models == "all_models":
+        return {name: discovery.load("models", name).FORMATS for name in discovery.names("models")}
+    used = {}
+    for spec in PLAN.runs.values():
+        used.setdefault(spec.model, set()).add(discovery.load("scorers", spec.scorer).FORMAT)
+    return {name: sorted(forms - {None}) for name, forms in sorted(used.items())}
+
+
+def described_files(wildcards):
+    """(model, format, path) of every file that a model table tells the size of."""
+    return [
+        (name, form, f"{MODEL}/{FILES[form]}".format(dataset=config["dataset"], model=name))
+        for name, forms in formats_of(wildcards).items()
+        for form in forms
+    ]
+
+
+def verified_models():
+    """The proofs that every scorer answers right with every model that it can read."""
+    return [
+        f"{MODEL}/verified_{scorer}.json".format(dataset=config["dataset"], model=name)
+        for name in discovery.names("models")
+        for scorer in discovery.names("scorers")
+        if discovery.load("scorers", scorer).FORMAT in discovery.load("models", name).FORMATS
+    ]
 
 
 def dataset_options(wildcards):

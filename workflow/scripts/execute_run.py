@@ -13,11 +13,6 @@ from crayfish.execution import Places, execute
 from crayfish.run_spec import RunSpec
 
 
-def jar_files(folders: list[Path]) -> list[Path]:
-    """The jars of some folders, or files that are named themselves."""
-    return [jar for folder in folders for jar in (sorted(folder.glob("*.jar")) if folder.is_dir() else [folder])]
-
-
 def with_pilot_rate(spec: RunSpec, pilot: Path) -> RunSpec:
     """The spec with its backlog sized by the rate that a pilot run reached."""
     rate = json.loads(pilot.read_text())["segments"][0]["throughput"]["events_per_s"]
@@ -62,9 +57,9 @@ def main() -> None:
         reference=arguments.reference,
         model=arguments.model,
         java=jvm.of_environment(arguments.jdk) if arguments.jdk else jvm.find(),
-        broker_jars=jar_files(arguments.broker_jars),
-        jars=jar_files(arguments.jars),
-        scorer_jars=jar_files(arguments.scorer_jars),
+        broker_jars=jvm.jar_files(arguments.broker_jars),
+        jars=jvm.jar_files(arguments.jars),
+        scorer_jars=jvm.jar_files(arguments.scorer_jars),
         server_python=arguments.server_python.absolute() if arguments.server_python else None,
         out=arguments.out.resolve(),
         packages=arguments.packages,

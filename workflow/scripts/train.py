@@ -1,11 +1,11 @@
-"""Make one model's weights once: OUT/weights.npz, OUT/reference.npz, OUT/training.json. Every format is made from these.
+"""Make one model's weights once: OUT/weights.npz, reference.npz and training.json. Every format is made from these.
 
-They are trained, or a seeded initialisation, or the user's own file (--weights, whose sha256 must be right). Repeatable:
-one thread and deterministic algorithms, so that a seed gives the same weights again (on the same kind of processor and
-the same torch). reference.npz is the pool that the load generator sends and its right answers: `inputs`
-float32[POOL, *input shape], drawn by the seed from the test images, and `outputs` float32[POOL, outputs], torch's logits.
-An accuracy below what the model must reach on its data set is an error, and so are answers that hardly differ from input
-to input: they would prove nothing. Then nothing is written.
+They are trained, or a seeded initialisation, or the user's own file (--weights, whose sha256 must be right).
+Repeatable: one thread and deterministic algorithms, so that a seed gives the same weights again (on the same kind of
+processor and the same torch). reference.npz is the pool that the load generator sends and its right answers: `inputs`
+float32[POOL, *input shape], drawn by the seed from the test images, and `outputs` float32[POOL, outputs], torch's
+logits. An accuracy below what the model must reach on its data set is an error, and so are answers that hardly differ
+from input to input: they would prove nothing. Then nothing is written.
 """
 
 import argparse

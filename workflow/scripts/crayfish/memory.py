@@ -1,4 +1,4 @@
-"""What of the machine's memory is free, and the refusal to start what needs more. For any environment: no package is used."""
+"""The machine's free memory, and the refusal to start what needs more. It uses no package: it serves everywhere."""
 
 from __future__ import annotations
 

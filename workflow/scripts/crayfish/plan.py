@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from crayfish.run_spec import CHOICES, Load, RunSpec
 FIXED_COST_S = 30  # of a run, for the estimate
 PRELOAD_S_PER_S = 1.0  # writing a backlog takes about as long as draining it
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
+LIBRARY = Path(__file__).parent
+PROCESSES = ("execution", "worker", "producer", "consumer", "janitor")  # of a run, beside what it chooses
 SCHEMA = Path(__file__).parents[3] / "config" / "schema.yaml"
 
 
@@ -167,11 +172,20 @@ def _pilot(spec: RunSpec, config: dict) -> RunSpec | None:
     return replace(spec, segments=(short,))
 
 
+def _check_weights(weights: dict) -> None:
+    """Refuse a file of weights for a model that takes none."""
+    for name in _known("weights", "model", list(weights)):
+        if not hasattr(discovery.load("models", name), "load"):
+            able = [each for each in discovery.names("models") if hasattr(discovery.load("models", each), "load")]
+            raise CrayfishError(f"weights.{name}: {name} is trained here (allowed: {', '.join(able)})")
+
+
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
     validate(config)
     for plural, singular in NARROWED.items():
         _known(plural, singular, config.get(plural) or [])
+    _check_weights(config.get("weights") or {})
     runs: dict[str, RunSpec] = {}
     pilots: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
@@ -194,30 +208,43 @@ def make_plan(config: dict) -> Plan:
     return Plan(runs, pilots, experiments, figures)
 
 
+@functools.cache
+def imported(module: str) -> frozenset[str]:
+    """What of the library a module of it imports, itself included, all the way down: "scoring", "scorers/onnx", ..."""
+    found, ahead = set(), [module]
+    while ahead:
+        name = ahead.pop()
+        name = f"{name}/__init__" if (LIBRARY / name).is_dir() else name
+        if name in found or not (LIBRARY / f"{name}.py").exists():
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((LIBRARY / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crayfish"):
+                inside = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
+                ahead += [inside] if inside and (LIBRARY / f"{inside}.py").exists() else []
+                ahead += ["/".join(filter(None, (inside, alias.name))) for alias in node.names]
+    return frozenset(found)
+
+
+def files_of(modules: Iterable[str]) -> list[str]:
+    """The files of some modules and of what they import, as paths from the project's root."""
+    return sorted(f"workflow/scripts/crayfish/{name}.py" for name in set().union(*map(imported, modules)))
+
+
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
-    library = "workflow/scripts/crayfish"
-    harness = [
-        "broker",
-        "consumer",
-        "discovery",
-        "errors",
-        "events",
-        "execution",
-        "janitor",
-        "jvm",
-        "machine",
-        "memory",
-    ]
-    harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
-    chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
-    if discovery.load("scorers", spec.scorer).EXTERNAL:
-        chosen += [f"servers/{spec.scorer}", "remote", "protocols"]
-        chosen += getattr(discovery.load("servers", spec.scorer), "LIBRARY", ())
-    return [f"{library}/{name}.py" for name in harness + chosen]
+    chosen = [f"processors/{spec.processor}", *scorer_modules(spec.scorer), f"models/{spec.model}"]
+    return files_of([*PROCESSES, *chosen])
+
+
+def scorer_modules(scorer: str) -> list[str]:
+    """The module of a scorer, and that of its server if it calls one with what that starts."""
+    if not discovery.load("scorers", scorer).EXTERNAL:
+        return [f"scorers/{scorer}"]
+    return [f"scorers/{scorer}", f"servers/{scorer}", *getattr(discovery.load("servers", scorer), "STARTS", ())]
 
 
 def jar_sets(spec: RunSpec, room: str) -> list[str]:
     """The jar sets of a run's processor or of its scorer: room is "processors" or "scorers"."""
-    part = discovery.load(room, spec.processor if room == "processors" else spec.scorer)
-    return sorted(getattr(part, "JARS", ()))
+    part = spec.processor if room == "processors" else spec.scorer
+    return sorted(getattr(discovery.load(room, part), "JARS", ()))

@@ -14,7 +14,7 @@ PREFIX = "network."
 
 
 def inputs(images):
-    """uint8[n, 28, 28] -> float32[n, 224, 224, 3]: each pixel 8 x 8 times, on three channels, normalised as ImageNet."""
+    """uint8[n, 28, 28] -> float32[n, 224, 224, 3]: each pixel 8 x 8 times, on 3 channels, normalised as ImageNet."""
     import numpy as np
 
     large = images.repeat(8, axis=1).repeat(8, axis=2)[..., None].astype(np.float32) / np.float32(255)
