@@ -225,8 +225,10 @@ def library_files(spec: RunSpec) -> list[str]:
 
 def scorer_files(scorer: str) -> list[str]:
     """The files of a scorer, and of its server if it calls one, as paths in the library without their suffix."""
-    external = discovery.load("scorers", scorer).EXTERNAL
-    return [f"scorers/{scorer}", *([f"servers/{scorer}", "remote", "protocols"] if external else [])]
+    if not discovery.load("scorers", scorer).EXTERNAL:
+        return [f"scorers/{scorer}"]
+    shared = getattr(discovery.load("servers", scorer), "LIBRARY", ())
+    return [f"scorers/{scorer}", f"servers/{scorer}", "remote", "protocols", *shared]
 
 
 def jar_sets(spec: RunSpec, room: str) -> list[str]:
