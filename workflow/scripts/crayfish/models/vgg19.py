@@ -14,7 +14,7 @@ FORMATS = ("torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {}
 POOL = 16
 MEMORY = 3 * 2**30
-MAKING_MEMORY = 6 * 2**30
+MAKING_MEMORY = 4 * 2**30
 
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels, convolutions; a max-pooling behind each stage
 HIDDEN = 4096
