@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from crayfish import discovery
 from crayfish.errors import CrayfishError
 
 MEMINFO = Path("/proc/meminfo")
+SMALL = 2**30  # what needs no more may run beside others
 
 
 def available() -> int:
@@ -23,5 +27,9 @@ def require(need: int, what: str, remedy: str = "stop other programs, or use a m
 
 
 def require_making(model: str, what: str) -> None:
-    """The same for the training of a model, or for a conversion of it."""
-    require(discovery.load("models", model).MAKING_MEMORY, f"{what} of {model}")
+    """The same for the training or a conversion of a model: a large one waits until the others have ended."""
+    need = discovery.load("models", model).MAKING_MEMORY
+    if need > SMALL:
+        lock = os.open(Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock"), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
+    require(need, f"{what} of {model}")

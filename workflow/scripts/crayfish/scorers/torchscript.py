@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
@@ -24,6 +25,7 @@ class Scorer:
     def __enter__(self) -> Scorer:
         import torch
 
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # events are only read
         torch.set_num_threads(self._job.spec.scorer_threads)
         try:
             module = torch.jit.load(self._job.model_path, map_location="cpu").eval()
