@@ -200,7 +200,9 @@ def library_files(spec: RunSpec) -> list[str]:
     harness = ["broker", "consumer", "discovery", "errors", "events", "execution", "janitor", "jvm", "machine"]
     harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
     chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
-    if discovery.load("scorers", spec.scorer).EXTERNAL:
+    scorer = discovery.load("scorers", spec.scorer)
+    chosen += getattr(scorer, "USES", ())
+    if scorer.EXTERNAL:
         chosen += [f"servers/{spec.scorer}", "remote", "protocols"]
     return [f"{library}/{name}.py" for name in harness + chosen]
 
