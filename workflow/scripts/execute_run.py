@@ -35,9 +35,7 @@ def main() -> None:
     parser.add_argument("--broker-jars", type=Path, nargs="*", default=[])
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="jars, or folders of jars, of the processor")
     parser.add_argument("--scorer-jars", type=Path, nargs="*", default=[], help="the same, of the scorer")
-    parser.add_argument(
-        "--server-python", type=Path, help="interpreter of the environment of an external scorer's server"
-    )
+    parser.add_argument("--server-python", type=Path, help="interpreter of the environment of an external scorer's server")
     parser.add_argument("--packages", type=Path, nargs="*", default=[], help="packages.json of every environment used")
     parser.add_argument("--pilot", type=Path, help="summary of the pilot run whose rate sizes the backlog")
     parser.add_argument(

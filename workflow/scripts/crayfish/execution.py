@@ -252,9 +252,7 @@ class Run:
         return True
 
     def start_processor(self) -> Stage:
-        return self.python_stage(
-            "processor", self.places.python, "crayfish.worker", "processors", "--job", self.job_file
-        )
+        return self.python_stage("processor", self.places.python, "crayfish.worker", "processors", "--job", self.job_file)
 
     def start_client(self, name: str, *options: str) -> Stage:
         """The producer or the consumer."""
