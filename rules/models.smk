@@ -7,7 +7,10 @@ localrules:
     dataset,
     convert_torchscript,
     convert_onnx,
+    convert_savedmodel,
+    convert_h5,
     verify_format,
+    describe_models,
 
 
 rule dataset:
@@ -35,7 +38,7 @@ rule train:
         python=python_of("train"),
         packages=packages_of("train"),
         script="workflow/scripts/train.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "errors", "models/{model}")],
+        library=model_library,
         data=rules.dataset.output.data,
         about=rules.dataset.output.about,
     output:
@@ -51,12 +54,15 @@ rule train:
         "logs/train/{dataset}/{model}.log",
     conda:
         "../envs/train.yaml"
+    resources:
+        mem_mb=making_memory_mb,
     params:
         seed=config["seed"],
+        weights=weights_options,
         out=lambda wildcards, output: str(Path(output.weights).parent),
     shell:
         "{input.python} {input.script} --model {wildcards.model} --data {input.data} --seed {params.seed}"
-        " --out {params.out} 2> {log}"
+        " {params.weights} --out {params.out} 2> {log}"
 
 
 rule convert_torchscript:
@@ -64,7 +70,7 @@ rule convert_torchscript:
         python=python_of("train"),
         packages=packages_of("train"),
         script="workflow/scripts/convert_torchscript.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        library=model_library,
         weights=rules.train.output.weights,
     output:
         f"{MODEL}/{{model}}.pt",
@@ -72,6 +78,8 @@ rule convert_torchscript:
         "logs/convert_torchscript/{dataset}/{model}.log",
     conda:
         "../envs/train.yaml"
+    resources:
+        mem_mb=making_memory_mb,
     shell:
         "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
 
@@ -81,7 +89,7 @@ rule convert_onnx:
         python=python_of("train"),
         packages=packages_of("train"),
         script="workflow/scripts/convert_onnx.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "models/__init__", "models/{model}")],
+        library=model_library,
         weights=rules.train.output.weights,
     output:
         f"{MODEL}/{{model}}.onnx",
@@ -89,6 +97,46 @@ rule convert_onnx:
         "logs/convert_onnx/{dataset}/{model}.log",
     conda:
         "../envs/train.yaml"
+    resources:
+        mem_mb=making_memory_mb,
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_savedmodel:
+    input:
+        python=python_of("convert"),
+        packages=packages_of("convert"),
+        script="workflow/scripts/convert_savedmodel.py",
+        library=model_library,
+        weights=rules.train.output.weights,
+    output:
+        directory(f"{MODEL}/{{model}}.savedmodel"),
+    log:
+        "logs/convert_savedmodel/{dataset}/{model}.log",
+    conda:
+        "../envs/convert.yaml"
+    resources:
+        mem_mb=making_memory_mb,
+    shell:
+        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+
+
+rule convert_h5:
+    input:
+        python=python_of("convert"),
+        packages=packages_of("convert"),
+        script="workflow/scripts/convert_h5.py",
+        library=model_library,
+        weights=rules.train.output.weights,
+    output:
+        f"{MODEL}/{{model}}.h5",
+    log:
+        "logs/convert_h5/{dataset}/{model}.log",
+    conda:
+        "../envs/convert.yaml"
+    resources:
+        mem_mb=making_memory_mb,
     shell:
         "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
 
@@ -98,20 +146,57 @@ rule verify_format:
         python=python_of(VERIFIER),
         packages=packages_of(VERIFIER),
         script="workflow/scripts/verify_format.py",
-        library=[
-            f"{LIBRARY}/{name}.py"
-            for name in ("discovery", "errors", "run_spec", "models/{model}", "scorers/{scorer}")
-        ],
+        library=verification_library,
         file=file_to_verify,
         reference=rules.train.output.reference,
+        jars=jars_to_verify,
+        jdk=JDK,
+        server=server_to_verify,
     output:
         f"{MODEL}/verified_{{scorer}}.json",
     log:
-        "logs/verify_format/{dataset}/{model}/{scorer}.log",
+        main="logs/verify_format/{dataset}/{model}/{scorer}.log",
+        server="logs/verify_format/{dataset}/{model}/{scorer}.server.log",
+    wildcard_constraints:
+        scorer="|".join(name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT),
     conda:
         f"../envs/{VERIFIER}.yaml"
+    resources:
+        mem_mb=making_memory_mb,
     params:
         environment=VERIFIER,
+        jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
+        server=lambda wildcards, input: (
+            f"--server-python {input.server[0]} --harness-python {input.server[1]}" if input.server else ""
+        ),
     shell:
         "{input.python} {input.script} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
-        " --environment {params.environment} --file {input.file} --reference {input.reference} --out {output} 2> {log}"
+        " --environment {params.environment} --file {input.file} --reference {input.reference} {params.jdk} {params.server}"
+        " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
+
+
+rule describe_models:
+    input:
+        python=python_of("analysis"),
+        packages=packages_of("analysis"),
+        script="workflow/scripts/describe_models.py",
+        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "errors")],
+        training=lambda wildcards: [
+            f"{MODEL}/training.json".format(dataset=config["dataset"], model=name) for name in formats_of(wildcards)
+        ],
+        files=lambda wildcards: [path for _, _, path in described_files(wildcards)],
+    output:
+        report(
+            f"{RESULTS}/tables/{{models}}.csv",
+            caption="../workflow/report/models.rst",
+            category="Models",
+            labels={"table": "{models}"},
+        ),
+    log:
+        "logs/describe_models/{models}.log",
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        files=lambda wildcards: [f"--file {' '.join(described)}" for described in described_files(wildcards)],
+    shell:
+        "{input.python} {input.script} --training {input.training} {params.files} --out {output} 2> {log}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crayfish import discovery, stages
+from crayfish import discovery, models, stages
 from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,8 +76,8 @@ class Harness:
             "packages": resources / "environments" / spec.processor / "packages.json",
             "log": out / "execute_run.log",
         }
-        if discovery.load("scorers", spec.scorer).FORMAT:
-            settings["model"] = MODEL / "ffnn.onnx"
+        if form := discovery.load("scorers", spec.scorer).FORMAT:
+            settings["model"] = MODEL / models.file_of(spec.model, form)
         settings |= options
         command = [str(resources / "environments/harness/python"), str(ROOT / "workflow/scripts/execute_run.py")]
         for name, value in settings.items():

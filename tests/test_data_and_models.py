@@ -5,6 +5,8 @@ No network is used. The last tests run the real programs in their environments (
 
 import gzip
 import hashlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -13,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from conftest import MODEL
 
 import dataset
+import describe_models
 import environment
 import jars
 import lock
 import verify_format
+from crayfish import discovery, memory, models, plan
 from crayfish.errors import CrayfishError
 
 ROOT = Path(__file__).parents[1]
@@ -232,12 +237,69 @@ def test_wrong_answers_are_refused(value, tmp_path, monkeypatch):
     assert not (tmp_path / "verified.json").exists()
 
 
+def test_every_model_says_what_it_is_made_in_and_needs():
+    for name in discovery.names("models"):
+        model = discovery.load("models", name)
+        assert set(model.FORMATS) <= set(models.FILE) and model.POOL > 1 and model.MAKING_MEMORY >= model.MEMORY >= 0
+        assert all((ROOT / f"workflow/scripts/crayfish/{file}.py").exists() for file in models.files(name))
+
+
+def test_what_needs_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemFree: 1 kB\nMemAvailable:    2000000 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    memory.require_making("ffnn", "a conversion")
+    with pytest.raises(CrayfishError, match=r"conversion of vgg19 needs about 4\.3 GB of memory, 2\.0 GB are free"):
+        memory.require_making("vgg19", "a conversion")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"ffnn": {"file": "x", "sha256": "0" * 64}}, "ffnn is trained here"),
+        ({"resnet5": {"file": "x", "sha256": "0" * 64}}, "did you mean 'resnet50'"),
+        ({"resnet50": {"file": "x"}}, "'sha256' is a required property"),
+        ({"vgg19": {"file": "x", "sha256": "short"}}, "does not match"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused_before_anything_starts(weights, message):
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    with pytest.raises(CrayfishError, match=message):
+        plan.make_plan(config | {"weights": weights})
+
+
+def test_the_model_table_has_a_row_a_model_and_the_size_of_files_and_folders(tmp_path, monkeypatch):
+    training = []
+    for name, accuracy in (("ffnn", 0.87), ("resnet50", None)):
+        training.append(tmp_path / f"{name}.json")
+        told = {"model": name, "dataset": "synthetic", "parameters": 7, "weights": "trained", "accuracy": accuracy}
+        training[-1].write_text(json.dumps(told))
+    (tmp_path / "folder" / "variables").mkdir(parents=True)
+    for file in ("file", "folder/one", "folder/variables/two"):
+        (tmp_path / file).write_bytes(b"12345")
+    options = ["--training", *training, "--file", "ffnn", "savedmodel", tmp_path / "folder"]
+    options += ["--file", "resnet50", "onnx", tmp_path / "file", "--out", tmp_path / "models.csv"]
+    monkeypatch.setattr(sys, "argv", ["describe_models", *map(str, options)])
+    describe_models.main()
+    assert (tmp_path / "models.csv").read_text().splitlines() == [
+        "model,dataset,inputs,outputs,parameters,weights,accuracy,savedmodel_bytes,onnx_bytes",
+        "ffnn,synthetic,28x28,10,7,trained,0.87,10,",
+        "resnet50,synthetic,224x224x3,1000,7,trained,,,5",
+    ]
+
+
 def program(env: str, name: str, **options: object) -> subprocess.CompletedProcess:
     """Run one of the workflow's programs in its environment."""
     python = ROOT / "resources" / "environments" / env / "python"
     script = ROOT / "workflow" / "scripts" / f"{name}.py"
     arguments = [f"--{key}={value}" for key, value in options.items()]
     return subprocess.run([python, script, *arguments], capture_output=True, text=True, timeout=300)
+
+
+def run_code(env: str, code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run some lines in an environment, with the library on the path."""
+    command = [ROOT / "resources/environments" / env / "python", "-c", code, *map(str, arguments)]
+    paths = {**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=paths)
 
 
 def test_training_repeats_and_a_conversion_that_answers_otherwise_is_refused(resources, tmp_path):
@@ -271,3 +333,52 @@ def test_too_low_an_accuracy_is_an_error_and_leaves_nothing(resources, tmp_path)
     dataset.write(tmp_path / "data.npz", arrays, {"dataset": "fashion_mnist", "source": "mislabelled on purpose"})
     done = program("train", "train", model="ffnn", data=tmp_path / "data.npz", seed=1, out=tmp_path / "model")
     assert done.returncode == 1 and "at least 0.86" in done.stderr and not (tmp_path / "model").exists()
+
+
+def test_savedmodel_and_h5_answer_as_torch_does(resources, tmp_path):
+    options = {"model": "ffnn", "weights": MODEL / "weights.npz"}
+    for name in ("savedmodel", "h5"):
+        done = program("convert", f"convert_{name}", out=tmp_path / f"ffnn.{name}", **options)
+        assert done.returncode == 0, done.stderr
+    with np.load(MODEL / "reference.npz") as reference:
+        inputs, outputs = reference["inputs"], reference["outputs"]
+    options = {"scorer": "savedmodel", "model": "ffnn", "dataset": "fashion_mnist", "environment": "kafka_streams"}
+    options |= {"file": tmp_path / "ffnn.savedmodel", "reference": MODEL / "reference.npz"}
+    done = program("kafka_streams", "verify_format", out=tmp_path / "verified.json", **options)
+    assert done.returncode == 0, done.stderr
+    code = "import sys, numpy, tf_keras; m = tf_keras.models.load_model(sys.argv[1], compile=False);"
+    code += "numpy.save(sys.argv[3], m.predict(numpy.load(sys.argv[2])['inputs'], verbose=0)); print(m.input_shape)"
+    done = run_code("convert", code, tmp_path / "ffnn.h5", MODEL / "reference.npz", tmp_path / "answers.npy")
+    assert "(None, 28, 28)" in done.stdout, done.stderr
+    assert inputs.shape[1:] == (28, 28)
+    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), outputs, atol=1e-4 * np.ptp(outputs))
+
+
+def test_the_users_weights_are_checked_and_resnet50_is_the_same_in_keras(resources, tmp_path):
+    dataset.write(
+        tmp_path / "data.npz", dataset.synthetic(1, train=20, test=40), {"dataset": "synthetic", "source": ""}
+    )
+    code = "import sys, torch, torchvision; torch.manual_seed(3);"
+    code += "torch.save(torchvision.models.resnet50().state_dict(), sys.argv[1])"
+    weights, out = tmp_path / "official.pth", tmp_path / "model"
+    done = run_code("train", code, weights)
+    assert done.returncode == 0, done.stderr
+    right = digest(weights.read_bytes())
+    options = {"model": "resnet50", "data": tmp_path / "data.npz", "seed": 1, "out": out}
+    for file, wanted, told in ((weights, "0" * 64, right), (tmp_path / "absent.pth", right, "cannot be read")):
+        done = program("train", "train", weights=file, sha256=wanted, **options)
+        assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr and not out.exists()
+    done = program("train", "train", weights=weights, sha256=right, **options)
+    assert done.returncode == 0, done.stderr
+    training = json.loads((out / "training.json").read_text())
+    assert right in training["weights"] and training["accuracy"] is None and training["parameters"] == 25_557_032
+
+    code = "import sys, numpy; from pathlib import Path; from crayfish import models;"
+    code += "m = models.restore_keras('resnet50', Path(sys.argv[1], 'weights.npz'));"
+    code += "i = numpy.load(Path(sys.argv[1], 'reference.npz'))['inputs'][:1];"
+    code += "numpy.save(Path(sys.argv[1], 'keras.npy'), m(i, training=False).numpy())"
+    done = run_code("convert", code, out)
+    assert done.returncode == 0, done.stderr
+    with np.load(out / "reference.npz") as reference:
+        outputs = reference["outputs"]
+    np.testing.assert_allclose(np.load(out / "keras.npy"), outputs[:1], atol=1e-4 * np.ptp(outputs))

@@ -121,6 +121,10 @@ REFUSED = [
     ({"experiments__input_rate__load__rates": [1]}, ["load.rates", "did you mean 'rate'"]),
     ({"experiments__input_rate__load__rate": -5}, ["load.rate", "-5"]),
     ({"experiments__input_rate__load__kind": "steady"}, ["load.kind", "'steady'", "constant"]),
+    (
+        {"experiments__input_rate__load__batch_size": 200, "run__model": "resnet50"},
+        ["load.batch_size", "200", "resnet50", "at most 111"],
+    ),
     ({"experiments__input_rate__load__batch_size": 0}, ["load.batch_size", "0"]),
     ({"experiments__scalability__vary__parallelism": [64]}, ["parallelism", "64", "partitions"]),
     ({"experiments__scalability__vary__parallelism": [1.5]}, ["parallelism", "1.5", "whole number"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from crayfish import discovery, models
+from crayfish import discovery, errors, memory, models
 
 OPSET = 17
 
@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    memory.require_making(arguments.model, "a conversion")
     torch.onnx.export(
         models.restore(arguments.model, arguments.weights),
         (torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE),),
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    errors.main(main)

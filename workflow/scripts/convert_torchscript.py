@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from crayfish import discovery, models
+from crayfish import discovery, errors, memory, models
 
 
 def main() -> None:
@@ -14,9 +14,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    memory.require_making(arguments.model, "a conversion")
     example = torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE)
-    torch.jit.trace(models.restore(arguments.model, arguments.weights), example).save(arguments.out)
+    module = models.restore(arguments.model, arguments.weights)
+    torch.jit.trace(module, example, check_trace=False).save(arguments.out)  # verify_format checks it
 
 
 if __name__ == "__main__":
-    main()
+    errors.main(main)

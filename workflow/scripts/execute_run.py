@@ -13,11 +13,6 @@ from crayfish.execution import Places, execute
 from crayfish.run_spec import RunSpec
 
 
-def jar_files(folders: list[Path]) -> list[Path]:
-    """The jars of some folders, or files that are named themselves."""
-    return [jar for folder in folders for jar in (sorted(folder.glob("*.jar")) if folder.is_dir() else [folder])]
-
-
 def with_pilot_rate(spec: RunSpec, pilot: Path) -> RunSpec:
     """The spec with its backlog sized by the rate that a pilot run reached."""
     rate = json.loads(pilot.read_text())["segments"][0]["throughput"]["events_per_s"]
@@ -35,7 +30,9 @@ def main() -> None:
     parser.add_argument("--broker-jars", type=Path, nargs="*", default=[])
     parser.add_argument("--jars", type=Path, nargs="*", default=[], help="jars, or folders of jars, of the processor")
     parser.add_argument("--scorer-jars", type=Path, nargs="*", default=[], help="the same, of the scorer")
-    parser.add_argument("--server-python", type=Path, help="interpreter of the environment of an external scorer's server")
+    parser.add_argument(
+        "--server-python", type=Path, help="interpreter of the environment of an external scorer's server"
+    )
     parser.add_argument("--packages", type=Path, nargs="*", default=[], help="packages.json of every environment used")
     parser.add_argument("--pilot", type=Path, help="summary of the pilot run whose rate sizes the backlog")
     parser.add_argument(
@@ -60,9 +57,9 @@ def main() -> None:
         reference=arguments.reference,
         model=arguments.model,
         java=jvm.of_environment(arguments.jdk) if arguments.jdk else jvm.find(),
-        broker_jars=jar_files(arguments.broker_jars),
-        jars=jar_files(arguments.jars),
-        scorer_jars=jar_files(arguments.scorer_jars),
+        broker_jars=jvm.jar_files(arguments.broker_jars),
+        jars=jvm.jar_files(arguments.jars),
+        scorer_jars=jvm.jar_files(arguments.scorer_jars),
         server_python=arguments.server_python.absolute() if arguments.server_python else None,
         out=arguments.out.resolve(),
         packages=arguments.packages,

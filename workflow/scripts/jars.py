@@ -2,8 +2,8 @@
 
 Every file is checked against the sha256 that the set pins before the folder gets its name: where it is, it is whole.
 `--lock` (part of `make lock`) instead resolves the set's direct artifacts and rewrites its pins, transitive ones too.
-A set is YAML: `direct`, a list of group:artifact:version[:classifier]; `artifacts`, {coordinate: sha256}; and, optional,
-`excluded`, a list of group:artifact that the direct ones ask for and the set does without.
+A set is YAML: `direct`, a list of group:artifact:version[:classifier]; `artifacts`, {coordinate: sha256}; and,
+optional, `excluded`, a list of group:artifact that the direct ones ask for and the set does without.
 Needs the library jgo and the network; no Maven.
 """
 

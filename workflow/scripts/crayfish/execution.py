@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from crayfish import broker, discovery, machine, probes, stages
+from crayfish import broker, discovery, machine, memory, probes, stages
 from crayfish.consumer import Checker, right_answers
 from crayfish.errors import CrayfishError
 from crayfish.jvm import Java
@@ -487,14 +486,11 @@ def accounting(run: Run) -> dict[str, int]:
 
 def check_memory(spec: RunSpec) -> None:
     """CrayfishError unless the machine has the memory that the run's model asks for."""
-    need = spec.memory_bytes
-    free = psutil.virtual_memory().available
-    if free < need:
-        raise CrayfishError(
-            f"{spec.processor} with {spec.scorer} on {spec.model} at parallelism {spec.parallelism} needs about"
-            f" {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: stop other programs, lower run.parallelism,"
-            " or use a machine with more"
-        )
+    memory.require(
+        spec.memory_bytes,
+        f"{spec.processor} with {spec.scorer} on {spec.model} at parallelism {spec.parallelism}",
+        "stop other programs, lower run.parallelism, or use a machine with more",
+    )
 
 
 def execute(spec: RunSpec, places: Places) -> None:

@@ -86,6 +86,11 @@ def of_environment(python: Path) -> Java:
     return ask(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
 
 
+def jar_files(folders: list[Path]) -> list[Path]:
+    """The jars of some folders, or files that are named themselves."""
+    return [jar for folder in folders for jar in (sorted(folder.glob("*.jar")) if folder.is_dir() else [folder])]
+
+
 def start(job: Job) -> None:
     """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
     import jpype

@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from crayfish import discovery
+from crayfish import discovery, models
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import CHOICES, Load, RunSpec
 
@@ -167,11 +167,20 @@ def _pilot(spec: RunSpec, config: dict) -> RunSpec | None:
     return replace(spec, segments=(short,))
 
 
+def _check_weights(weights: dict) -> None:
+    """Refuse a file of weights for a model that takes none."""
+    for name in _known("weights", "model", list(weights)):
+        if not hasattr(discovery.load("models", name), "load"):
+            able = [each for each in discovery.names("models") if hasattr(discovery.load("models", each), "load")]
+            raise CrayfishError(f"weights.{name}: {name} is trained here (allowed: {', '.join(able)})")
+
+
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
     validate(config)
     for plural, singular in NARROWED.items():
         _known(plural, singular, config.get(plural) or [])
+    _check_weights(config.get("weights") or {})
     runs: dict[str, RunSpec] = {}
     pilots: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
@@ -197,17 +206,33 @@ def make_plan(config: dict) -> Plan:
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
     library = "workflow/scripts/crayfish"
-    harness = ["broker", "consumer", "discovery", "errors", "events", "execution", "janitor", "jvm", "machine"]
+    harness = [
+        "broker",
+        "consumer",
+        "discovery",
+        "errors",
+        "events",
+        "execution",
+        "janitor",
+        "jvm",
+        "machine",
+        "memory",
+    ]
     harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
-    chosen = [f"processors/{spec.processor}", f"scorers/{spec.scorer}", f"models/{spec.model}"]
-    scorer = discovery.load("scorers", spec.scorer)
-    chosen += getattr(scorer, "USES", ())
-    if scorer.EXTERNAL:
-        chosen += [f"servers/{spec.scorer}", "remote", "protocols"]
-    return [f"{library}/{name}.py" for name in harness + chosen]
+    chosen = [f"processors/{spec.processor}", *scorer_files(spec.scorer), *models.files(spec.model)]
+    return [f"{library}/{name}.py" for name in dict.fromkeys(harness + chosen)]
+
+
+def scorer_files(scorer: str) -> list[str]:
+    """The files of a scorer, and of its server if it calls one, as paths in the library without their suffix."""
+    module = discovery.load("scorers", scorer)
+    if not module.EXTERNAL:
+        return [f"scorers/{scorer}", *getattr(module, "LIBRARY", ())]
+    shared = getattr(discovery.load("servers", scorer), "LIBRARY", ())
+    return [f"scorers/{scorer}", f"servers/{scorer}", "remote", "protocols", *shared]
 
 
 def jar_sets(spec: RunSpec, room: str) -> list[str]:
     """The jar sets of a run's processor or of its scorer: room is "processors" or "scorers"."""
-    part = discovery.load(room, spec.processor if room == "processors" else spec.scorer)
-    return sorted(getattr(part, "JARS", ()))
+    part = spec.processor if room == "processors" else spec.scorer
+    return sorted(getattr(discovery.load(room, part), "JARS", ()))

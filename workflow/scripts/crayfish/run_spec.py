@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
@@ -24,6 +25,8 @@ CHOICES = {
     "on_server_failure": ("fail", "retry"),
 }
 BASE_MEMORY = 3 * 2**30  # broker, engine, clients
+MAX_EVENT_BYTES = 64 * 2**20 - 4096  # the messages of brokers, engines and servers, without their own headers
+VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
 LOADS = ("constant", "poisson", "bursty", "backlog")
 
 
@@ -179,6 +182,12 @@ class RunSpec:
                 f"run.scorer: {self.scorer} reads {scorer.FORMAT}, and {self.model} is made in:"
                 f" {', '.join(model.FORMATS)}"
             )
+        most = MAX_EVENT_BYTES // (math.prod(model.INPUT_SHAPE) * VALUE_BYTES[self.codec])
+        if (points := max(load.batch_size for load in self.segments)) > most:
+            raise CrayfishError(
+                f"load.batch_size: {points} data points of {self.model} are too large for one message of 64 MiB;"
+                f" at most {most} with the {self.codec} codec"
+            )
         if reason := adapter.refuse(self):
             raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")
 
@@ -190,7 +199,7 @@ class RunSpec:
     @property
     def memory_bytes(self) -> int:
         """About what the whole run needs: the engine and broker, and the model in each instance (or server worker)."""
-        return BASE_MEMORY + self.parallelism * getattr(discovery.load("models", self.model), "MEMORY", 0)
+        return BASE_MEMORY + self.parallelism * discovery.load("models", self.model).MEMORY
 
     @property
     def identifier(self) -> str:

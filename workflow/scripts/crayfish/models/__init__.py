@@ -3,14 +3,43 @@
 A module holds
     INPUT_SHAPE     of one data point, without the batch axis
     OUTPUTS         how many logits a data point gets
+    LIBRARY         files of this folder that it shares with others; optional
     FORMATS         the formats that it is made in: "npz", "torchscript", "onnx", ...
-    ACCURACY        {dataset: the test accuracy that a training must reach}
+    ACCURACY        {dataset: the test accuracy that its training must reach}
+    POOL            how many inputs reference.npz holds
+    MEMORY          bytes that one instance of it needs in a run
+    MAKING_MEMORY   bytes that its training or one conversion needs
+    inputs(images)  uint8[n, 28, 28] of the data set -> float32[n, *INPUT_SHAPE]
     build()         the torch module (torch is imported inside), float32[n, *INPUT_SHAPE] -> float32[n, OUTPUTS]
-    train(module, data, seed) -> dict     trains it in place; returns what the report tells (accuracy, epochs, ...)
+    build_keras(weights)    the same as a tf_keras model, functional and NHWC, with these weights (dict of ndarrays, by
+                    the names of the torch module's state); its layers' names begin with a letter, as DL4J asks
+    train(module, data, seed) -> dict     makes its weights, in place; returns what the report tells: `accuracy` (null
+                    if it has none), `weights` (where they come from), ...
+    load(module, path) -> dict            the same from the user's own file of weights; optional
 """
 
 from importlib import import_module
 from pathlib import Path
+
+FILE = {
+    "npz": "weights.npz",
+    "torchscript": "{model}.pt",
+    "mar": "{model}.mar",
+    "onnx": "{model}.onnx",
+    "savedmodel": "{model}.savedmodel",
+    "h5": "{model}.h5",
+}
+
+
+def file_of(name: str, form: str) -> str:
+    """The file, or folder, of a model's format inside the model's folder."""
+    return FILE[form].format(model=name)
+
+
+def files(name: str) -> list[str]:
+    """The files that a model is made from, as paths in the library without their suffix."""
+    shared = getattr(import_module(f"crayfish.models.{name}"), "LIBRARY", ())
+    return [f"models/{each}" for each in ("__init__", *shared, name)]
 
 
 def restore(name: str, weights: Path):
@@ -22,3 +51,11 @@ def restore(name: str, weights: Path):
     with np.load(weights) as arrays:
         module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
     return module.eval()
+
+
+def restore_keras(name: str, weights: Path):
+    """A model as tf_keras model with the weights of an npz: what TensorFlow's and Keras's formats are made from."""
+    import numpy as np
+
+    with np.load(weights) as arrays:
+        return import_module(f"crayfish.models.{name}").build_keras(dict(arrays))

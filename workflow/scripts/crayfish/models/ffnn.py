@@ -7,13 +7,23 @@ from itertools import pairwise
 
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
-FORMATS = ("npz", "torchscript", "onnx")
+FORMATS = ("npz", "torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {"fashion_mnist": 0.86}
+POOL = 256
+MEMORY = 0  # nothing beside the libraries' own
+MAKING_MEMORY = 2**30
 
 LAYERS = (784, 32, 32, 32, 32, OUTPUTS)
 EPOCHS = 10
 BATCH = 128
 LEARNING_RATE = 3e-3
+
+
+def inputs(images):
+    """uint8[n, 28, 28] -> float32[n, 28, 28] in [0, 1]"""
+    import numpy as np
+
+    return images.astype(np.float32) / np.float32(255)
 
 
 def build():
@@ -24,6 +34,21 @@ def build():
     for inputs, outputs in pairwise(LAYERS):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def build_keras(weights):
+    """The same as a tf_keras model, with these weights."""
+    from tf_keras import Input, Model, layers
+
+    inputs = Input(INPUT_SHAPE, name="input")
+    outputs = layers.Flatten(name="flatten")(inputs)
+    last = len(LAYERS) - 2
+    dense = [layers.Dense(n, None if i == last else "relu", name=f"fc{i}") for i, n in enumerate(LAYERS[1:])]
+    for layer in dense:
+        outputs = layer(outputs)
+    for index, layer in enumerate(dense):
+        layer.set_weights([weights[f"{2 * index + 1}.weight"].T, weights[f"{2 * index + 1}.bias"]])
+    return Model(inputs, outputs, name="ffnn")
 
 
 def train(module, data, seed: int) -> dict:
@@ -48,4 +73,5 @@ def train(module, data, seed: int) -> dict:
     images, labels = tensors("test")
     with torch.no_grad():
         accuracy = (module(images).argmax(1) == labels).float().mean().item()
-    return {"accuracy": round(accuracy, 6), "epochs": EPOCHS, "batch": BATCH, "learning_rate": LEARNING_RATE}
+    settings = {"epochs": EPOCHS, "batch": BATCH, "learning_rate": LEARNING_RATE}
+    return {"accuracy": round(accuracy, 6), "weights": "trained", **settings}

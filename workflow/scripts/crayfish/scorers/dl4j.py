@@ -1,7 +1,7 @@
 """Deeplearning4j, in process through JPype: its own importer reads the Keras H5; `scorer_threads` threads a process.
 
-The inputs are as Keras has them (NHWC). One input array is refilled as long as the batch size stays, and logits are read
-from where DL4J left them: no value is converted.
+The inputs are as Keras has them (NHWC). One input array is refilled as long as the batch size stays, and logits are
+read from where DL4J left them: no value is converted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXTERNAL = False
 OWN_PROCESS = True
 JARS = nd4j.JARS
 JVM_OPTIONS = nd4j.JVM_OPTIONS
-USES = ("scorers/nd4j",)
+LIBRARY = ("scorers/nd4j",)
 
 
 class Scorer:

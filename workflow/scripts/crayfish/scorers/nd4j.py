@@ -1,7 +1,7 @@
-"""ND4J, in process through JPype: a chain of fully connected layers with ReLU between them, by ND4J's matrix operations.
+"""ND4J, in process through JPype: fully connected layers with ReLU between them, by ND4J's matrix operations.
 
-The model is an npz: for each layer, in order, a matrix float32[outputs, inputs] and a bias float32[outputs]; anything else
-is refused. A batch size's matrices are allocated once and refilled. `scorer_threads` threads an operation.
+The model is an npz: for each layer, in order, a matrix float32[outputs, inputs] and a bias float32[outputs]; anything
+else is refused. A batch size's matrices are allocated once and refilled. `scorer_threads` threads an operation.
 What both users of ND4J share is here too (dl4j): JARS, JVM_OPTIONS, start, allocate, view, reason.
 """
 
@@ -82,7 +82,7 @@ def read_layers(path: str) -> list[tuple[np.ndarray, np.ndarray]]:
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in zip(names, found, strict=True))
         raise CrayfishError(
             f"nd4j: the model {path} is no chain of fully connected layers: it holds {shapes[:300] or 'nothing'};\n"
-            "allowed are pairs of a matrix float32[outputs, inputs] and a bias float32[outputs], each fitting the one before"
+            "allowed are pairs of a matrix float32[outputs, inputs] and a bias float32[outputs], each fitting the last"
         )
     return [(matrix.T, bias) for matrix, bias in layers]
 
