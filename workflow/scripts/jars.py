@@ -2,8 +2,8 @@
 
 Every file is checked against the sha256 that the set pins before the folder gets its name: where it is, it is whole.
 `--lock` (part of `make lock`) instead resolves the set's direct artifacts and rewrites its pins, transitive ones too.
-A set is YAML: `direct`, a list of group:artifact:version[:classifier], and `artifacts`, {coordinate: sha256}; with
-`transitive: false` it holds the direct artifacts alone, because the engine that they are added to brings the rest.
+A set is YAML: `direct`, a list of group:artifact:version[:classifier]; `artifacts`, {coordinate: sha256}; and,
+optional, `excluded`, a list of group:artifact that the direct ones ask for and the set does without ("*": all of them).
 Needs the library jgo and the network; no Maven.
 """
 
@@ -23,12 +23,11 @@ TIMEOUT_S = 60
 
 
 def read_set(path: Path) -> dict:
-    """A set's `direct`, `transitive` and `artifacts`."""
-    content = {"transitive": True, **yaml.safe_load(path.read_text())}
-    if set(content) != {"direct", "transitive", "artifacts"}:
+    """A set's `direct`, `excluded` and `artifacts`."""
+    content = {"direct": None, "excluded": [], **yaml.safe_load(path.read_text())}
+    if set(content) != {"direct", "excluded", "artifacts"}:
         raise CrayfishError(
-            f"{path}: a set of jars has the keys direct and artifacts, and transitive if it is false, not"
-            f" {', '.join(content)}"
+            f"{path}: a set of jars has the keys direct, artifacts and, optional, excluded, not {', '.join(content)}"
         )
     return content
 
@@ -80,19 +79,22 @@ def lock(path: Path) -> None:
     """Resolve a set's direct artifacts and rewrite its file with everything that they need at run time."""
     from jgo.maven import MavenContext
 
-    content = read_set(path)
-    direct, transitive = content["direct"], content["transitive"]
+    chosen = read_set(path)
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=TIMEOUT_S)
         try:
-            needed, others = context.resolver.resolve([context.create_dependency(line) for line in direct])
+            excluded = [context.project(*line.split(":")) for line in chosen["excluded"] if line != "*"]
+            direct = [context.create_dependency(line, excluded) for line in chosen["direct"]]
+            inputs, transitive = context.resolver.resolve(direct)
         except (OSError, RuntimeError) as error:
             raise CrayfishError(f"jars: {path} cannot be resolved: {error}") from error
-        needed += [one for one in others if transitive and one.scope in ("compile", "runtime")]
+        wanted = () if "*" in chosen["excluded"] else ("compile", "runtime")
+        needed = inputs + [one for one in transitive if one.scope in wanted]
         parts = [(one.groupId, one.artifactId, one.version, one.classifier) for one in needed]
-        coordinates = sorted(":".join(filter(None, part)) for part in parts)
+        # What Maven fills in for the platform that it runs on (${...}) is chosen by hand: `direct` names it.
+        coordinates = sorted(":".join(filter(None, part)) for part in parts if "$" not in "".join(filter(None, part)))
         artifacts = {coordinate: sha256(download(coordinate, Path(scratch))) for coordinate in coordinates}
-    content = {"direct": direct, **({} if transitive else {"transitive": False}), "artifacts": artifacts}
+    content = {key: value for key, value in {**chosen, "artifacts": artifacts}.items() if value}
     path.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, width=200))
     print(f"{path.stem}: {len(artifacts)} jars")
 

@@ -7,6 +7,7 @@ A module holds
     OWN_PROCESS True if it cannot live in a Python that an engine's JVM embeds (Flink's thread execution); optional
     JARS        names of the jar sets (envs/java/NAME.yaml) that it needs; optional
     JVM_OPTIONS what it asks of the one JVM of its process (crayfish.jvm.start(job)); optional
+    LIBRARY     other modules of the library that it imports ("scorers/nd4j"), for reruns; optional
     ANSWER      only where every output is this constant, whatever the event (noop)
     Scorer      a context manager made from a Job; __enter__ loads (heavy libraries are imported there, so that the
                 module itself can be read anywhere);
