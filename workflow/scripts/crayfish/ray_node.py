@@ -33,6 +33,9 @@ ENVIRONMENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # a process whose control service is gone ends itself
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Not a cluster of several machines, whatever the name says: without it Ray replaces 127.0.0.1 by the machine's
+    # address, and with it its daemons and workers listen on the loopback alone.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
 

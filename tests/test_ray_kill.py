@@ -1,0 +1,69 @@
+"""Ray is killed by kill -9 in mid-stream: every event is answered, and a restart goes on from what was committed."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from test_kafka_streams_kill import DEADLINE_S, EVENTS, OUTPUTS, PARTITIONS, SHAPE, Bed, answers
+
+from crayfish import broker, stages
+from crayfish.processors import ray
+from crayfish.run_spec import Job, Load, RunSpec
+
+
+class RayBed(Bed):
+    """The same broker and backlog, for Ray."""
+
+    def job(self, execution: str) -> Job:
+        """A job of its own on the backlog: its own output topic, group and folder."""
+        name = f"run-{uuid.uuid4().hex[:8]}"
+        broker.make_topics(self.admin, [name], PARTITIONS)
+        (self.folder / name).mkdir()
+        spec = RunSpec("ray", "noop", (Load("constant", rate=1.0),), execution=execution, partitions=PARTITIONS)
+        places = {"jars": (), "scorer_jars": (), "java_home": None, "workdir": str(self.folder / name)}
+        return Job(spec, self.servers, "input", name, name, SHAPE, OUTPUTS, None, None, **places)
+
+    def start(self, job: Job, commit_ms: int = 0) -> stages.Stage:
+        """The processor, as a run starts it."""
+        python = str(self.resources / "environments/ray/python")
+        file = str(job.write(Path(job.workdir, "job.json")))
+        command = [python, "-m", "crayfish.worker", "processors", "--job", file]
+        return stages.Stage("ray", command, Path(job.workdir, "log"), self.tag)
+
+    def committed(self, job: Job) -> int:
+        """How many events the job's group has committed."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": job.group})
+        partitions = consumer.committed([TopicPartition("input", number) for number in range(PARTITIONS)], timeout=30)
+        consumer.close()
+        return sum(max(0, partition.offset) for partition in partitions)
+
+
+@pytest.fixture(scope="module")
+def bed(resources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayBed]:
+    bed = RayBed(resources, tmp_path_factory.mktemp("kill"))
+    yield bed
+    bed.close()
+
+
+@pytest.mark.parametrize("execution", ray.EXECUTIONS)
+def test_every_event_is_answered_after_kills(bed: RayBed, execution: str) -> None:
+    job = bed.job(execution)
+    consumer = bed.consumer(job.output_topic)
+    for seconds in (0.1, ray.COMMIT_S + 0.3):  # before and after the first commit
+        before, stage, end = bed.written(consumer, job.output_topic), bed.start(job), time.monotonic() + DEADLINE_S
+        while bed.written(consumer, job.output_topic) == before:
+            stage.check()
+            assert time.monotonic() < end, stages.last_lines(stage.log)
+            time.sleep(0.005)
+        time.sleep(seconds)
+        stage.process.kill()
+        stage.process.wait()
+        stage.process.stdin.close()
+    consumer.close()
+    assert bed.committed(job) > 0, "nothing was committed: these kills prove nothing"
+    seen = answers(bed, job, kills=0, commit_ms=0, seed=0)
+    assert len(seen) == EVENTS
+    assert sum(seen.values()) < 3 * EVENTS, "it must go on from its commits, not from the start"
