@@ -192,7 +192,10 @@ def test_chosen_versions_hold_everywhere():
 def test_environments_that_measure_share_versions():
     versions: dict[str, dict[str, str]] = {}
     for name in set(LOCKED) - APART:
+        own = {line.split("==")[0] for line in lock.requirements(ENVS / f"{name}.in") if "==" in line}
         for package, version in pinned(name).items():
+            if package in own:
+                continue  # the exception stands, with its reason, where it is made
             versions.setdefault(package, {})[name] = version
     assert {package: found for package, found in versions.items() if len(set(found.values())) > 1} == {}
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import itertools
 import math
 import os
@@ -89,12 +90,11 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         query.stop()
         session.stop()
     except (PySparkException, Py4JJavaError) as error:
-        raise CrayfishError(f"spark: {root_cause(error)}") from error
+        raise CrayfishError(f"spark: {root_cause(error, job)}") from error
     except (Py4JError, OSError) as error:
         raise CrayfishError(f"spark: its JVM no longer answers: {error}; see the log") from error
     finally:
-        process.kill()
-        process.wait()
+        end_jvm(process)
 
 
 # --- in the Python workers -------------------------------------------------------------------------------------------
@@ -103,7 +103,9 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 @functools.cache
 def operator_of(job: Job) -> ScoringOperator:
     """This worker's operator: made for its first task and kept until the worker ends."""
-    return ScoringOperator(job).__enter__()
+    operator = ScoringOperator(job).__enter__()
+    gc.freeze()  # PySpark runs the collector after each task: leave it only what is new
+    return operator
 
 
 def load(job: Job, batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
@@ -158,7 +160,11 @@ def settings(job: Job) -> dict[str, object]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.ui.enabled": "false",
+        "spark.python.unix.domain.socket.enabled": "true",
         "spark.sql.adaptive.enabled": "false",
+        # Each micro-batch is planned anew: generating its code again costs more than running what was generated saves.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.streaming.pollingDelay": "1ms",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": 2,
@@ -190,10 +196,9 @@ def start_jvm(job: Job) -> subprocess.Popen:
     options = [part for name, value in settings(job).items() for part in ("--conf", f"{name}={value}")]
     asked = [*launcher, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
     told = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True)
-    command = [
-        part for part in told.stdout.split("\0") if part.strip() and part != "--add-modules=jdk.incubator.vector"
-    ]
-    if told.returncode or not command:
+    parts = told.stdout.strip("\0\n").split("\0")
+    command = [part for part in parts if part != "--add-modules=jdk.incubator.vector"]
+    if told.returncode:
         raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=die_with_parent)
     end = time.monotonic() + START_DEADLINE_S
@@ -207,6 +212,16 @@ def start_jvm(job: Job) -> subprocess.Popen:
         os.environ["PYSPARK_GATEWAY_SECRET"] = UTF8Deserializer().loads(file)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     return process
+
+
+def end_jvm(process: subprocess.Popen) -> None:
+    """The gateway's JVM ends when its standard input does."""
+    process.stdin.close()
+    try:
+        process.wait(STOP_DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def load_scorers(session: SparkSession, job: Job) -> None:
@@ -231,7 +246,7 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
         "maxOffsetsPerTrigger": max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job))),
         "fetchOffset.numRetries": 2,
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
-        "kafka.fetch.max.wait.ms": 1,  # a task asks one partition after the other
+        "kafka.fetch.max.wait.ms": 0,  # a task asks one partition after the other
         "kafka.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "kafka.max.partition.fetch.bytes": 4 * 1024 * 1024,
     }
@@ -253,7 +268,7 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
     return scored.writeStream.format("kafka").options(**sink).queryName("score").start()
 
 
-def root_cause(error: Any) -> str:
+def root_cause(error: Any, job: Job) -> str:
     """The message of an exception's innermost cause in Java; of a Python traceback within it, its last part."""
     cause = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
     if cause is None:
@@ -264,5 +279,6 @@ def root_cause(error: Any) -> str:
     if "Traceback (most recent call last)" in text:
         lines = text.partition("\n SQLSTATE")[0].splitlines()
         last = max(index for index, line in enumerate(lines) if line and not line[0].isspace())
-        text = "\n".join(lines[last:])
-    return text
+        return "\n".join(lines[last:])
+    hint = f"; check that the broker {job.bootstrap_servers} runs and has both topics" if "kafka" in text else ""
+    return text + hint
