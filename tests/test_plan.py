@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,10 @@ def test_a_scorer_needs_a_format_that_the_model_has(monkeypatch):
     monkeypatch.setattr(ffnn, "FORMATS", ("npz",))
     with pytest.raises(CrayfishError, match="onnx reads onnx, and ffnn is made in: npz"):
         plan.make_plan(CONFIG)
+
+
+def test_the_readmes_matrix_is_current():
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "workflow/scripts/matrix.py", "--readme", "README.md", "--check"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -102,8 +102,6 @@ def start(job: Job) -> None:
     options = [option for part in parts for option in getattr(part, "JVM_OPTIONS", ())]
     jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
     try:
-        jpype.startJVM(
-            library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False
-        )
+        jpype.startJVM(library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False)
     except (OSError, RuntimeError) as error:
         raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error

@@ -52,7 +52,7 @@ BROKER_DEADLINE_MS = 15_000
 CHECK_S = 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
 PR_SET_PDEATHSIG = 1
-JAVA_OPTIONS = "-Xms1g -XX:+UseSerialGC -XX:-UsePerfData"
+JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 LOGGING = """\
 rootLogger.level = warn
 rootLogger.appenderRef.console.ref = console
@@ -147,6 +147,7 @@ def settings(job: Job) -> dict[str, object]:
     folder = Path(job.workdir)
     logging = folder / "log4j2.properties"
     logging.write_text(LOGGING)
+    java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={logging}"]
     return {
         "spark.master": f"local[{job.spec.parallelism}]",
         "spark.app.name": job.group,
@@ -154,7 +155,7 @@ def settings(job: Job) -> dict[str, object]:
         "spark.driver.bindAddress": HOST,
         "spark.driver.memory": "2g",
         "spark.driver.extraClassPath": ":".join(job.jars),
-        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} -Djava.io.tmpdir={folder} -Dlog4j2.configurationFile={logging}",
+        "spark.driver.extraJavaOptions": " ".join(java),
         "spark.sql.warehouse.dir": folder / "warehouse",
         "spark.executorEnv.OMP_NUM_THREADS": job.spec.scorer_threads,  # which Spark would set itself
         "spark.ui.enabled": "false",
