@@ -10,7 +10,8 @@ import psutil
 import pytest
 from conftest import ROOT, assert_nothing_left, assert_nothing_written, awaited, crayfish_folders, tagged_processes
 
-from crayfish import broker, discovery
+from crayfish import discovery
+from crayfish.stages import free_ports
 
 PROCESSORS = discovery.names("processors")
 LONG = [{"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}]
@@ -63,7 +64,7 @@ def test_kill_9_of_the_harness_while_a_run_is_loaded(harness, tmp_path, processo
 
 
 def test_an_unreachable_broker(harness, tmp_path):
-    (port,) = broker.free_ports(1)
+    (port,) = free_ports(1)
     run = harness(long_run("kafka_streams"), tmp_path / "run", **{"bootstrap-servers": f"127.0.0.1:{port}"})
     output = run.finish()
     assert f"127.0.0.1:{port} did not answer" in output

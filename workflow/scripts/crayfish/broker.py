@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
 import subprocess
 import time
 import uuid
@@ -14,11 +13,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from crayfish.errors import CrayfishError
-from crayfish.stages import Stage
+from crayfish.events import MAX_MESSAGE_BYTES
+from crayfish.stages import Stage, free_ports
 
 READY_DEADLINE_S = 90.0
 REQUEST_DEADLINE_S = 30.0
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 JVM_OPTIONS = [
     "-Xms512m",
     "-Xmx1g",
@@ -26,18 +25,6 @@ JVM_OPTIONS = [
     "-XX:MaxGCPauseMillis=20",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 ]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now; all are held at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _properties(data: Path, port: int, controller_port: int) -> str:

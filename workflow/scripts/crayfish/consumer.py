@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from crayfish import broker, errors, stages
+from crayfish import errors, stages
 from crayfish.errors import CrayfishError
-from crayfish.events import CODECS, PROBE
+from crayfish.events import CODECS, MAX_MESSAGE_BYTES, PROBE
 from crayfish.run_spec import Job
 
 CHUNK = 1000
@@ -85,7 +85,7 @@ class Sink:
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 1,
-                "receive.message.max.bytes": 2 * broker.MAX_MESSAGE_BYTES,
+                "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
                 "socket.nagle.disable": True,
                 "enable.partition.eof": True,  # tells how far a partition was read, transaction markers included
                 "log_level": 3,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # of an event or a prediction: what broker, clients and servers allow
 MAGIC = b"CRAY\x01"
 PROBE = 1
 CARRIED = 32  # bytes of the binary header that a prediction repeats

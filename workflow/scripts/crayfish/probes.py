@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from crayfish import broker
 from crayfish.errors import CrayfishError
-from crayfish.events import CODECS
+from crayfish.events import CODECS, MAX_MESSAGE_BYTES
 from crayfish.run_spec import Job
 
 SEND_DEADLINE_S = 30.0
@@ -25,7 +24,7 @@ def send(job: Job, pool: np.ndarray) -> None:
     codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
     batch_size = job.spec.segments[0].batch_size
     producer = Producer(
-        {"bootstrap.servers": job.bootstrap_servers, "message.max.bytes": broker.MAX_MESSAGE_BYTES, "log_level": 3}
+        {"bootstrap.servers": job.bootstrap_servers, "message.max.bytes": MAX_MESSAGE_BYTES, "log_level": 3}
     )
     failures: list[str] = []
 
@@ -51,7 +50,7 @@ def await_answers(
             "group.id": f"{job.group}-probes",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            "receive.message.max.bytes": 2 * broker.MAX_MESSAGE_BYTES,
+            "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
             "log_level": 3,
         }
     )

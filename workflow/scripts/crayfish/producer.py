@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import KafkaError, Producer
 
-from crayfish import broker, errors, pacing, stages
+from crayfish import errors, pacing, stages
 from crayfish.errors import CrayfishError
-from crayfish.events import CODECS
+from crayfish.events import CODECS, MAX_MESSAGE_BYTES
 from crayfish.run_spec import Job, Load
 
 SPIN_NS = 200_000  # sleep until this long before an event is due, then spin: the kernel's wake-up is late by less
@@ -55,7 +55,7 @@ class Generator:
                 "enable.idempotence": True,  # keeps a partition's order, by which delivery reports find their event
                 "linger.ms": 5 if saturated else 0,
                 "batch.size": 1_000_000,
-                "message.max.bytes": broker.MAX_MESSAGE_BYTES,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
                 "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 1_048_576,
                 "socket.nagle.disable": True,

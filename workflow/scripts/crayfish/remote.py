@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 CALL_DEADLINE_S = 60.0
 RETRY_DEADLINE_S = 120.0
 RETRY_PAUSE_S = 0.1
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

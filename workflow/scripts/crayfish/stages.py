@@ -8,10 +8,12 @@ whatever else it or its libraries print goes to its log.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -24,6 +26,8 @@ from crayfish.errors import CrayfishError
 if TYPE_CHECKING:
     import psutil
 
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
 TAG = "CRAYFISH_RUN"
 STAGE = "CRAYFISH_STAGE"
 LIBRARY = Path(__file__).resolve().parent.parent
@@ -41,6 +45,28 @@ def reporter() -> Callable[..., None]:
             channel.write(json.dumps(message) + "\n")
 
     return report
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that are free now, all different."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    try:
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def die_with_parent() -> Callable[[], None]:
+    """For Popen's preexec_fn: the new process is killed when this one ends, however that ends."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
 def tagged(tag: str, stage: str | None = None) -> Iterator[psutil.Process]:

@@ -18,13 +18,11 @@ Execution    thread: Python inside the TaskManager's JVM, one call an event; pro
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
 import signal
 import site
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,9 +31,11 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import discovery, jvm
+from crayfish import discovery, jvm, stages
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.scoring import ScoringOperator
+from crayfish.stages import HOST
 
 if TYPE_CHECKING:
     import threading
@@ -51,9 +51,7 @@ EXECUTIONS = ("thread", "process")
 PARALLELISM_MODELS = ("data", "task")
 ASYNCHRONOUS = True
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
-HOST = "127.0.0.1"
 LIBRARY = Path(__file__).resolve().parents[2]
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 GATHERED_BYTES = 16 * 1024 * 1024
 CALL_DEADLINE_S = 150
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
@@ -287,19 +285,6 @@ def _topology(environment: StreamExecutionEnvironment, job: Job) -> None:
 # --- the cluster -----------------------------------------------------------------------------------------------------
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 def root_cause(trace: str) -> str:
     """The message of the innermost cause of a Java stack trace; of a Python traceback within it, its last line."""
     cause = trace.rpartition("Caused by: ")[2].partition("\n\tat ")[0].strip()
@@ -364,7 +349,7 @@ class Cluster:
     def __init__(self, job: Job):
         self.job = job
         self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
-        self.rpc_port, self.rest_port = _free_ports(2)
+        self.rpc_port, self.rest_port = stages.free_ports(2)
         self.workers: list[subprocess.Popen] = []
         self.gateway_pid = None
         self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback
@@ -401,7 +386,9 @@ class Cluster:
         ]
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
         for _ in range(slots(self.job.spec)[0]):
-            self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent))
+            self.workers.append(
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=stages.die_with_parent())
+            )
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import math
 import os
@@ -28,8 +27,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import errors, jvm
+from crayfish import errors, jvm, stages
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.run_spec import Job
 from crayfish.scoring import ScoringOperator
 
@@ -54,12 +54,10 @@ JVM_OPTIONS = (
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 BROKER_DEADLINE_MS = 15_000
 ASK_BROKER_S = 5.0
 CLOSE_DEADLINE_S = 10.0
 STARTING_S, WATCH_S = 0.02, 0.2
-PR_SET_PDEATHSIG = 1
 
 
 def refuse(spec: RunSpec) -> str | None:
@@ -296,9 +294,13 @@ def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) ->
     flags = [Path(job.workdir, f"ready-{instance}") for instance in range(job.spec.parallelism)]
     for flag in flags:
         flag.unlink(missing_ok=True)
-    command = [sys.executable, "-m", __name__, "--job", str(job_file), "--parent", str(os.getpid())]
+    command = [sys.executable, "-m", __name__, "--job", str(job_file)]
     instances = [
-        subprocess.Popen([*command, "--instance", str(instance), "--flag", str(flag)], stdin=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*command, "--instance", str(instance), "--flag", str(flag)],
+            stdin=subprocess.DEVNULL,
+            preexec_fn=stages.die_with_parent(),
+        )
         for instance, flag in enumerate(flags)
     ]
     try:
@@ -331,16 +333,12 @@ def stop_instances(instances: list[subprocess.Popen]) -> None:
 
 
 def main() -> None:
-    """One instance of several, as a process that dies with its parent."""
+    """One instance of several, as a process."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--instance", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--flag", type=Path, required=True, help="file that is made when the instance is ready")
     options = parser.parse_args()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != options.parent:
-        sys.exit("kafka_streams: the process that started this instance has ended")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from crayfish import ray_node
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.scoring import ScoringOperator
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ JARS = ()
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("fused", "pipeline")
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CALLS = 4
 COMMIT_S = 1.0
 POLL_S = 0.1  # how soon an idle source sees that it is to stop

@@ -11,22 +11,22 @@ Buffers      a micro-batch: what has come since the last one, at most 10 000 eve
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import itertools
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import jvm
+from crayfish import jvm, stages
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.scoring import ScoringOperator
+from crayfish.stages import HOST
 
 if TYPE_CHECKING:
     import threading
@@ -42,16 +42,13 @@ if TYPE_CHECKING:
 JARS = ("spark",)
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("micro_batch",)
-HOST = "127.0.0.1"
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
 ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 BROKER_DEADLINE_MS = 15_000
 CHECK_S = 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
-PR_SET_PDEATHSIG = 1
 JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 LOGGING = """\
 rootLogger.level = warn
@@ -174,11 +171,6 @@ def settings(job: Job) -> dict[str, object]:
     }
 
 
-def die_with_parent() -> None:
-    """In a new process: end when the one that started it does, however that ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def start_jvm(job: Job) -> subprocess.Popen:
     """Spark's JVM, by the command that Spark's own launcher gives; PySpark will find it by environment variables.
 
@@ -201,7 +193,7 @@ def start_jvm(job: Job) -> subprocess.Popen:
     command = [part for part in parts if part != "--add-modules=jdk.incubator.vector"]
     if told.returncode:
         raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=die_with_parent)
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=stages.die_with_parent())
     end = time.monotonic() + START_DEADLINE_S
     while not answer.exists():
         if process.poll() is not None or time.monotonic() > end:

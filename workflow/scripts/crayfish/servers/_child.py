@@ -5,37 +5,27 @@ The program dies with this process, however that ends. It is stopped by SIGTERM,
 
 from __future__ import annotations
 
-import ctypes
 import http.client
 import os
-import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
+from crayfish.stages import HOST, die_with_parent, free_ports
 
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
-HOST = "127.0.0.1"
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 ASK_DEADLINE_S = 2.0
 ASK_EVERY_S, WATCH_EVERY_S = 0.05, 0.2
 STOP_DEADLINE_S = 10.0
-PR_SET_PDEATHSIG = 1
 
 
 def ports(job: Job, count: int) -> list[int]:
     """Free ports of the loopback, all different; the first is the job's, where it tells one."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    try:
-        found = [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    found = free_ports(count)
     return [int(job.server_address.rpartition(":")[2]), *found[1:]] if job.server_address else found
 
 
@@ -61,20 +51,13 @@ def serve(
     environment: dict[str, str] | None = None,
 ) -> None:
     """Run the program in the job's scratch folder until `stop` is set; CrayfishError if it ends by itself."""
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
     try:
         child = subprocess.Popen(
             command,
             cwd=job.workdir,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,  # never written: it ends when this process does
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent(),
         )
     except OSError as error:
         raise CrayfishError(f"{job.spec.scorer}: {command[0]} cannot be started: {error}") from error

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from crayfish import stages
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.servers import _child
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
 
         (port,) = _child.ports(job, 1)
         address = f"{_child.HOST}:{port}"
-        size = _child.MAX_MESSAGE_BYTES
+        size = MAX_MESSAGE_BYTES
         options = [
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", size),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from crayfish import jvm
 from crayfish.errors import CrayfishError
+from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.servers import _child
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "load_models": archive.name,
         "models": json.dumps({job.spec.model: {"1.0": model}}),
         "job_queue_size": QUEUE,
-        "max_request_size": _child.MAX_MESSAGE_BYTES,
-        "max_response_size": _child.MAX_MESSAGE_BYTES,
+        "max_request_size": MAX_MESSAGE_BYTES,
+        "max_response_size": MAX_MESSAGE_BYTES,
         "disable_token_authorization": "true",
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
