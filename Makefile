@@ -4,7 +4,7 @@ PYTHON ?= python3
 RESULTS ?= results
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test benchmark lint format lock clean
+.PHONY: figures test test-all matrix benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
@@ -15,9 +15,17 @@ test: .venv/test.txt
 	@python workflow/scripts/unlock.py
 	pytest
 
+test-all: .venv/test.txt
+	@python workflow/scripts/unlock.py
+	pytest --all
+
+matrix: .venv/test.txt
+	python workflow/scripts/matrix.py --readme README.md
+
 benchmark: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
-	snakemake --cores all results/benchmark/tables/{throughput,latency}.csv --show-failed-logs --configfile config/benchmark.yaml
+	snakemake --cores all results/benchmark/tables/{throughput,vectorised,latency}.csv --show-failed-logs \
+	  --configfile config/benchmark.yaml $(ARGS)
 	PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/speed.py
 
 lint: .venv/test.txt

@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from crayfish import discovery, jvm, models, plan
+from crayfish import discovery, jvm, plan
 from crayfish.errors import CrayfishError
 
 config = plan.parsed(config)
@@ -78,11 +78,11 @@ def jars_to_verify(wildcards):
 
 def model_library(wildcards, *more):
     """What of the library the making of a model uses, and more."""
-    return [f"{LIBRARY}/{name}.py" for name in ("discovery", "errors", "memory", *models.files(wildcards.model), *more)]
+    return plan.files_of(["discovery", "errors", "memory", "models", f"models/{wildcards.model}", *more])
 
 
 def verification_library(wildcards):
-    return model_library(wildcards, "run_spec", "jvm", "stages", *plan.scorer_files(wildcards.scorer))
+    return model_library(wildcards, "run_spec", "jvm", "stages", *plan.scorer_modules(wildcards.scorer))
 
 
 def making_memory_mb(wildcards):

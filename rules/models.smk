@@ -7,9 +7,9 @@ localrules:
     dataset,
     convert_torchscript,
     convert_onnx,
-    convert_mar,
     convert_savedmodel,
     convert_h5,
+    convert_mar,
     verify_format,
     describe_models,
 

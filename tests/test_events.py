@@ -1,56 +1,62 @@
-"""The binary codec over events that hypothesis draws: round trips, refusals, a prediction carries the header on."""
+"""Both codecs over events that hypothesis draws: round trips, refusals, a prediction carries the header on."""
+
+import json
 
 import numpy as np
 import pytest
+from generated_events import event_of, headers, points_of, prediction_of, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.events import CARRIED, HEADER, PROBE, Binary, Header, MalformedEvent
+from crayfish.events import CARRIED, CODECS, HEADER, Binary, Json, MalformedEvent
 
-shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
-headers = st.builds(
-    Header,
-    sequence=st.integers(0, 2**63 - 1),
-    due_ns=st.integers(-(2**63), 2**63 - 1),
-    points=st.integers(1, 5),
-    probe=st.booleans(),
-)
+codecs = st.sampled_from(list(CODECS.values()))
 
 
-def points_of(count: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
-
-
-def event_of(codec: Binary, header: Header, seed: int = 1) -> bytes:
-    body = codec.encode_body(points_of(header.points, codec.input_shape, seed))
-    return codec.stamp(body, header.points, header.sequence, header.due_ns, header.probe)
-
-
-@given(shapes, headers, st.integers(0, 2**31))
-def test_an_event_comes_back_as_it_was(shape, header, seed):
-    codec = Binary(shape, 10)
+@given(codecs, shapes, headers, st.integers(0, 2**31))
+def test_an_event_comes_back_as_it_was(kind, shape, header, seed):
+    codec = kind(shape, 10)
     event = event_of(codec, header, seed)
-    assert len(event) == HEADER + 4 * header.points * int(np.prod(shape))
     assert codec.read_header(event) == header
     decoded = codec.decode(event)
     assert decoded.dtype == np.float32
     assert np.array_equal(decoded, points_of(header.points, shape, seed))
 
 
-@given(shapes, headers, st.integers(1, 20), st.integers(0, 2**31))
-def test_a_prediction_carries_the_header_on_and_its_outputs(shape, header, outputs, seed):
-    codec = Binary(shape, outputs)
-    event, answers = event_of(codec, header), points_of(header.points, (outputs,), seed)
-    prediction = codec.encode_prediction(event, answers)
-    assert prediction[:CARRIED] == event[:CARRIED]
-    carried, read = codec.read_prediction(prediction)
+@given(codecs, shapes, headers, st.integers(1, 20), st.integers(0, 2**31))
+def test_a_prediction_carries_the_header_on_and_its_outputs(kind, shape, header, outputs, seed):
+    codec = kind(shape, outputs)
+    answers = points_of(header.points, (outputs,), seed)
+    prediction = codec.encode_prediction(event_of(codec, header), answers)
+    assert codec.read_header(prediction) == header
+    carried, read = prediction_of(codec, prediction)
     assert carried == header
     assert np.array_equal(read, answers)
 
 
-@given(shapes, st.lists(headers, min_size=1, max_size=8))
-def test_many_decoded_at_once_are_each_decoded(shape, many):
-    codec = Binary(shape, 10)
+@given(shapes, headers)
+def test_a_binary_event_is_its_header_and_float32_values(shape, header):
+    codec = Binary(shape, 2)
+    event = event_of(codec, header)
+    assert len(event) == HEADER + 4 * header.points * int(np.prod(shape))
+    assert codec.encode_prediction(event, points_of(header.points, (2,), 1))[:CARRIED] == event[:CARRIED]
+
+
+@given(shapes, headers)
+def test_a_json_event_is_the_originals_object_and_its_prediction_still_holds_the_input(shape, header):
+    codec, answers = Json(shape, 3), points_of(header.points, (3,), 2)
+    event = event_of(codec, header)
+    sent, answered = json.loads(event), json.loads(codec.encode_prediction(event, answers))
+    assert list(sent)[3:] == ["creationTimestamp", "dataPointSz1", "dataPointSz2", "dataPoint", "prediction"]
+    assert sent["dataPointSz1"] == header.points and sent["dataPointSz2"] == np.prod(shape)
+    assert len(sent["dataPoint"].split(",")) == header.points * np.prod(shape) and sent["prediction"] is None
+    assert np.array_equal(np.float32(answered.pop("prediction")), answers)
+    assert answered == {name: value for name, value in sent.items() if name != "prediction"}
+
+
+@given(codecs, shapes, st.lists(headers, min_size=1, max_size=8))
+def test_many_decoded_at_once_are_each_decoded(kind, shape, many):
+    codec = kind(shape, 10)
     events = [event_of(codec, header, seed) for seed, header in enumerate(many)]
     batch, counts = codec.decode_many(events)
     assert counts == [header.points for header in many]
@@ -58,41 +64,42 @@ def test_many_decoded_at_once_are_each_decoded(shape, many):
     assert batch.flags.c_contiguous
 
 
-@given(st.lists(headers, min_size=1, max_size=8), st.integers(0, 8))
-def test_many_predictions_read_at_once_are_each_read(many, foreign_at):
-    codec = Binary((2, 3), 4)
+@given(codecs, st.lists(headers, min_size=1, max_size=8), st.integers(0, 8))
+def test_many_predictions_read_at_once_are_each_read(kind, many, foreign_at):
+    codec = kind((2, 3), 4)
     messages = [
         codec.encode_prediction(event_of(codec, header), points_of(header.points, (4,), seed))
         for seed, header in enumerate(many)
     ]
     foreign_at = min(foreign_at, len(messages))
-    foreign = Binary((2, 3), 8).encode_prediction(event_of(codec, many[0]), points_of(many[0].points, (8,), 1))
+    foreign = kind((2, 3), 8).encode_prediction(event_of(codec, many[0]), points_of(many[0].points, (8,), 1))
     messages.insert(foreign_at, foreign)
     messages.append(b"too short")
     found = {}
     for indices, records, outputs in codec.read_predictions(messages):
-        for index, record, output in zip(indices, records, outputs, strict=True):
-            probe = bool(record["flags"] & PROBE)
-            found[int(index)] = (Header(int(record["sequence"]), int(record["due_ns"]), len(output), probe), output)
+        found |= {
+            int(index): (int(record["sequence"]), each)
+            for index, record, each in zip(indices, records, outputs, strict=True)
+        }
     assert sorted(found) == [index for index in range(len(messages) - 1) if index != foreign_at]
-    for index, (header, outputs) in found.items():
-        known, answers = codec.read_prediction(messages[index])
-        assert header == known
+    for index, (sequence, outputs) in found.items():
+        header, answers = prediction_of(codec, messages[index])
+        assert header.sequence == sequence
         assert np.array_equal(outputs, answers)
 
 
-@given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_refused(message):
-    codec = Binary((2, 3), 4)
-    for read in (codec.decode, codec.read_header, codec.read_prediction):
+@given(codecs, st.binary(max_size=200))
+def test_arbitrary_bytes_are_refused(kind, message):
+    codec = kind((2, 3), 4)
+    for read in (codec.decode, codec.read_header):
         with pytest.raises(MalformedEvent):
             read(message)
     assert not any(len(indices) for indices, _, _ in codec.read_predictions([message]))
 
 
-@given(headers, st.integers(1, 100), st.sampled_from([-1, 1]))
-def test_a_cut_or_longer_message_is_refused(header, size, sign):
-    codec = Binary((2, 3), 4)
+@given(codecs, headers, st.integers(1, 100), st.sampled_from([-1, 1]))
+def test_a_cut_or_longer_message_is_refused(kind, header, size, sign):
+    codec = kind((2, 3), 4)
     event = event_of(codec, header)
     prediction = codec.encode_prediction(event, points_of(header.points, (4,), 1))
     change = (lambda message: message[:-size]) if sign < 0 else (lambda message: message + bytes(size))
@@ -101,7 +108,7 @@ def test_a_cut_or_longer_message_is_refused(header, size, sign):
     with pytest.raises(MalformedEvent):
         codec.decode_many([event, change(event)])
     with pytest.raises(MalformedEvent):
-        codec.read_prediction(change(prediction))
+        prediction_of(codec, change(prediction))
 
 
 @given(headers)
@@ -111,10 +118,13 @@ def test_another_models_shape_or_another_version_is_refused(header):
         Binary((3, 2), 4).decode(event)
     with pytest.raises(MalformedEvent, match="version 1"):
         Binary((2, 3), 4).decode(event[:4] + b"\x02" + event[5:])
+    with pytest.raises(MalformedEvent, match="data points of shape"):
+        Json((3, 3), 4).decode(event_of(Json((2, 3), 4), header))
 
 
 def test_shapes_that_the_header_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="1 to 3 dimensions"):
         Binary((1, 2, 3, 4), 1)
-    with pytest.raises(ValueError, match="expected"):
-        Binary((2, 3), 1).encode_body(np.zeros((1, 3, 2)))
+    for kind in CODECS.values():
+        with pytest.raises(ValueError, match="expected"):
+            kind((2, 3), 1).encode_body(np.zeros((1, 3, 2)))

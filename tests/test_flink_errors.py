@@ -1,10 +1,10 @@
 """What a user reads of a failed Flink job, and which combinations Flink refuses: pure, no engine is started."""
 
-from types import SimpleNamespace
-
 import pytest
 
+from crayfish.errors import CrayfishError
 from crayfish.processors import flink
+from crayfish.run_spec import Load, RunSpec
 
 JAVA = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
 \tat org.apache.flink.runtime.Some.method(Some.java:1)
@@ -25,6 +25,10 @@ crayfish.errors.CrayfishError: onnx: cannot be loaded
 """
 
 
+def spec_of(**fields: object) -> RunSpec:
+    return RunSpec(**{"processor": "flink", "scorer": "onnx", "segments": (Load("constant", rate=1.0),), **fields})
+
+
 @pytest.mark.parametrize(
     ("trace", "cause"),
     [
@@ -38,16 +42,37 @@ def test_root_cause_is_the_innermost(trace, cause):
 
 
 @pytest.mark.parametrize(
-    ("scoring", "execution", "means"),
+    ("fields", "means"),
     [
-        ("per_event", "auto", "thread"),
-        ("per_event", "process", "process"),
-        ("vectorised", "auto", "process"),
-        ("vectorised", "thread", None),
+        ({}, "thread"),
+        ({"execution": "process"}, "process"),
+        ({"scoring": "vectorised"}, "process"),
+        ({"parallelism_model": "task"}, "process"),
+        ({"scorer": "dl4j"}, "process"),
+        ({"scorer": "torchserve", "async_calls": 16}, "process"),
+        ({"scorer": "torchserve"}, "thread"),
     ],
 )
-def test_execution_and_refusal(scoring, execution, means):
-    spec = SimpleNamespace(scoring=scoring, execution=execution)
-    assert (flink.refuse(spec) is None) == (means is not None)
-    if means:
-        assert flink.execution(spec) == means
+def test_what_auto_stands_for(fields, means):
+    assert flink.execution(spec_of(**fields)) == means
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"scoring": "vectorised", "execution": "thread"}, "execution 'process'"),
+        ({"parallelism_model": "task", "execution": "thread"}, "execution 'process'"),
+        ({"scorer": "dl4j", "execution": "thread"}, "dl4j cannot live"),
+        ({"scorer": "torchserve", "async_calls": 16, "execution": "thread"}, "asynchronous"),
+        ({"scoring": "vectorised", "parallelism_model": "task"}, "scoring 'per_event'"),
+        ({"scoring": "vectorised", "scorer": "torchserve", "async_calls": 16}, "async_calls"),
+    ],
+)
+def test_what_flink_refuses(fields, told):
+    with pytest.raises(CrayfishError, match=told):
+        spec_of(**fields)
+
+
+def test_slots_follow_the_parallelism_model():
+    assert flink.slots(spec_of(parallelism=2)) == (2, 1)
+    assert flink.slots(spec_of(parallelism=2, parallelism_model="task")) == (1, 8)

@@ -28,9 +28,9 @@ DEADLINE_S = 180
 SHAPE, OUTPUTS = (1,), 1  # small events: the backlog outlasts the kills
 FLUSH = "flush.run();"
 COMMIT_OFTEN = (
-    "import sys; from crayfish import errors; from crayfish.processors import __main__, kafka_streams;"
-    " often = int(sys.argv.pop(1));"
-    " kafka_streams.COMMIT_MS = dict.fromkeys(kafka_streams.COMMIT_MS, often); errors.main(__main__.main)"
+    "import sys; from crayfish import errors, worker; from crayfish.processors import kafka_streams;"
+    " often, settings = int(sys.argv.pop(1)), kafka_streams.settings;"
+    " kafka_streams.settings = lambda *of: {**settings(*of), 'commit.interval.ms': often}; errors.main(worker.main)"
 )
 
 
@@ -75,7 +75,7 @@ class Bed:
         """The processor, as a run starts it, but for how often it commits."""
         python = str(self.resources / "environments/kafka_streams/python")
         file = str(job.write(Path(job.workdir, "job.json")))
-        command = [python, "-c", COMMIT_OFTEN, str(commit_ms), "--job", file]
+        command = [python, "-c", COMMIT_OFTEN, str(commit_ms), "processors", "--job", file]
         return stages.Stage("kafka_streams", command, Path(job.workdir, "log"), self.tag)
 
     def consumer(self, topic: str) -> Consumer:

@@ -1,6 +1,5 @@
 """Config -> runs: what comes out, and that what cannot run is refused with the key, the value and what is allowed."""
 
-import ast
 import copy
 import json
 from pathlib import Path
@@ -82,26 +81,15 @@ def test_nested_values_of_the_command_line_are_parsed():
     assert plan.parsed(given) == {"a": {"b": 4, "c": [1.5, "x", None, True]}, "d": "host:9092"}
 
 
-def imported(module: str) -> set[str]:
-    """The modules of the library that one of its modules imports by name, itself included, all the way down."""
-    library, found, ahead = Path(plan.__file__).parent, set(), [module]
-    while ahead:
-        name = ahead.pop()
-        if name in found or not (library / f"{name}.py").exists():
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((library / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crayfish"):
-                inside = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
-                ahead += [inside] if inside else [alias.name for alias in node.names]
-    return found
-
-
-def test_a_run_depends_on_every_module_that_it_imports():
-    spec = next(iter(plan.make_plan(CONFIG).runs.values()))
-    inputs = {path.removeprefix("workflow/scripts/crayfish/").removesuffix(".py") for path in plan.library_files(spec)}
-    for module in ("execution", "producer", "consumer", "janitor", f"processors/{spec.processor}", "scoring"):
-        assert imported(module) <= inputs
+def test_a_run_depends_on_every_module_that_it_imports_and_on_no_other():
+    load = {"kind": "constant", "rate": 10.0}
+    for scorer in ("onnx", "triton"):
+        spec = RunSpec.from_dict({"processor": "ray", "scorer": scorer, "segments": [load]})
+        inputs = {Path(path).relative_to("workflow/scripts/crayfish").as_posix() for path in plan.library_files(spec)}
+        assert inputs >= {"execution.py", "consumer.py", "janitor.py", "processors/ray.py", "ray_node.py", "scoring.py"}
+        assert inputs >= {f"scorers/{scorer}.py", "models/ffnn.py"}
+        assert ("remote.py" in inputs) == ("servers/_triton_model.py" in inputs) == (scorer == "triton")
+        assert not inputs & {"processors/flink.py", "plots.py", "statistics.py", "scorers/noop.py"}
 
 
 REFUSED = [

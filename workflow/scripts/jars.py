@@ -2,7 +2,8 @@
 
 Every file is checked against the sha256 that the set pins before the folder gets its name: where it is, it is whole.
 `--lock` (part of `make lock`) instead resolves the set's direct artifacts and rewrites its pins, transitive ones too.
-A set is YAML: `direct`, a list of group:artifact:version[:classifier], and `artifacts`, {coordinate: sha256}.
+A set is YAML: `direct`, a list of group:artifact:version[:classifier], and `artifacts`, {coordinate: sha256}; with
+`transitive: false` it holds the direct artifacts alone, because the engine that they are added to brings the rest.
 Needs the library jgo and the network; no Maven.
 """
 
@@ -22,11 +23,12 @@ TIMEOUT_S = 60
 
 
 def read_set(path: Path) -> dict:
-    """A set's `direct` and `artifacts`."""
-    content = yaml.safe_load(path.read_text())
-    if set(content) != {"direct", "artifacts"}:
+    """A set's `direct`, `transitive` and `artifacts`."""
+    content = {"transitive": True, **yaml.safe_load(path.read_text())}
+    if set(content) != {"direct", "transitive", "artifacts"}:
         raise CrayfishError(
-            f"{path}: a set of jars has exactly the keys direct and artifacts, not {', '.join(content)}"
+            f"{path}: a set of jars has the keys direct and artifacts, and transitive if it is false, not"
+            f" {', '.join(content)}"
         )
     return content
 
@@ -78,19 +80,20 @@ def lock(path: Path) -> None:
     """Resolve a set's direct artifacts and rewrite its file with everything that they need at run time."""
     from jgo.maven import MavenContext
 
-    direct = read_set(path)["direct"]
+    content = read_set(path)
+    direct, transitive = content["direct"], content["transitive"]
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=TIMEOUT_S)
         try:
-            inputs, transitive = context.resolver.resolve([context.create_dependency(line) for line in direct])
+            needed, others = context.resolver.resolve([context.create_dependency(line) for line in direct])
         except (OSError, RuntimeError) as error:
             raise CrayfishError(f"jars: {path} cannot be resolved: {error}") from error
-        needed = inputs + [one for one in transitive if one.scope in ("compile", "runtime")]
+        needed += [one for one in others if transitive and one.scope in ("compile", "runtime")]
         parts = [(one.groupId, one.artifactId, one.version, one.classifier) for one in needed]
         coordinates = sorted(":".join(filter(None, part)) for part in parts)
         artifacts = {coordinate: sha256(download(coordinate, Path(scratch))) for coordinate in coordinates}
-    content = yaml.safe_dump({"direct": direct, "artifacts": artifacts}, sort_keys=False, width=200)
-    path.write_text(HEADER + content)
+    content = {"direct": direct, **({} if transitive else {"transitive": False}), "artifacts": artifacts}
+    path.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, width=200))
     print(f"{path.stem}: {len(artifacts)} jars")
 
 

@@ -150,8 +150,8 @@ class Json:
     """The original's JSON, in both directions, for one model; plus sequence, due_ns and probe, which accounting needs.
 
     An event: {"sequence": ..., "due_ns": ..., "probe": false, "creationTimestamp": ms, "dataPointSz1": points,
-    "dataPointSz2": values of a point, "dataPoint": "0.93,0.39,...", "prediction": null}; its prediction is the same text
-    with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give the same float32 again.
+    "dataPointSz2": values of a point, "dataPoint": "0.93,0.39,...", "prediction": null}; its prediction is the same
+    text with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give back their float32.
     """
 
     name = "json"
@@ -224,30 +224,18 @@ class Json:
 
     def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Many predictions at once, grouped by their number of data points; see Binary.read_predictions."""
-        by_points: dict[int, list[tuple[int, tuple, list]]] = {}
+        by_points: dict[int, list[tuple[int, np.void, np.ndarray]]] = {}
         for index, message in enumerate(messages):
             try:
                 found = self._read(message)
-                header = (b"", PROBE * found["probe"], found["dataPointSz1"], found["sequence"], found["due_ns"], b"")
-                by_points.setdefault(header[2], []).append((index, header, found["prediction"]))
-            except (MalformedEvent, KeyError, TypeError):
+                points, outputs = found["dataPointSz1"], np.array(found["prediction"], np.float32)
+                header = (b"", PROBE * found["probe"], points, found["sequence"], found["due_ns"], b"")
+                record = np.array(header, PREDICTION_HEADER)
+            except (MalformedEvent, KeyError, TypeError, ValueError, OverflowError):
                 continue
-        groups = []
-        for points, rows in by_points.items():
-            whole = [row for row in rows if self._is_whole(row[2], points)]
-            if whole:
-                outputs = np.array([row[2] for row in whole], np.float32)
-                headers = np.array([row[1] for row in whole], PREDICTION_HEADER)
-                groups.append((np.array([row[0] for row in whole]), headers, outputs))
-        return groups
-
-    def _is_whole(self, outputs: object, points: int) -> bool:
-        """Whether it is a list of `points` lists of numbers, one a model's output."""
-        return (
-            isinstance(outputs, list)
-            and len(outputs) == points
-            and all(isinstance(row, list) and len(row) == self.outputs for row in outputs)
-        )
+            if outputs.shape == (points, self.outputs):
+                by_points.setdefault(points, []).append((index, record, outputs))
+        return [tuple(map(np.array, zip(*rows, strict=True))) for rows in by_points.values()]
 
 
 CODECS = {codec.name: codec for codec in (Binary, Json)}

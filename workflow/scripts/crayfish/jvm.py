@@ -101,6 +101,8 @@ def start(job: Job) -> None:
     parts = (discovery.load("processors", job.spec.processor), discovery.load("scorers", job.spec.scorer))
     options = [option for part in parts for option in getattr(part, "JVM_OPTIONS", ())]
     try:
-        jpype.startJVM(library(home), *COMMON_OPTIONS, *options, classpath=[*job.jars, *job.scorer_jars], convertStrings=False)
+        jpype.startJVM(
+            library(home), *COMMON_OPTIONS, *options, classpath=[*job.jars, *job.scorer_jars], convertStrings=False
+        )
     except (OSError, RuntimeError) as error:
         raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error

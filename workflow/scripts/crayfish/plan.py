@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import jsonschema
 import yaml
 
-from crayfish import discovery, models
+from crayfish import discovery
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import CHOICES, Load, RunSpec
 
 FIXED_COST_S = 30  # of a run, for the estimate
 PRELOAD_S_PER_S = 1.0  # writing a backlog takes about as long as draining it
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
+LIBRARY = Path(__file__).parent
+PROCESSES = ("execution", "worker", "producer", "consumer", "janitor")  # of a run, beside what it chooses
 SCHEMA = Path(__file__).parents[3] / "config" / "schema.yaml"
 
 
@@ -203,32 +208,40 @@ def make_plan(config: dict) -> Plan:
     return Plan(runs, pilots, experiments, figures)
 
 
+@functools.cache
+def imported(module: str) -> frozenset[str]:
+    """What of the library a module of it imports, itself included, all the way down: "scoring", "scorers/onnx", ..."""
+    found, ahead = set(), [module]
+    while ahead:
+        name = ahead.pop()
+        name = f"{name}/__init__" if (LIBRARY / name).is_dir() else name
+        if name in found or not (LIBRARY / f"{name}.py").exists():
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((LIBRARY / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crayfish"):
+                inside = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
+                ahead += [inside] if inside and (LIBRARY / f"{inside}.py").exists() else []
+                ahead += ["/".join(filter(None, (inside, alias.name))) for alias in node.names]
+    return frozenset(found)
+
+
+def files_of(modules: Iterable[str]) -> list[str]:
+    """The files of some modules and of what they import, as paths from the project's root."""
+    return sorted(f"workflow/scripts/crayfish/{name}.py" for name in set().union(*map(imported, modules)))
+
+
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
-    library = "workflow/scripts/crayfish"
-    harness = [
-        "broker",
-        "consumer",
-        "discovery",
-        "errors",
-        "events",
-        "execution",
-        "janitor",
-        "jvm",
-        "machine",
-        "memory",
-    ]
-    harness += ["pacing", "probes", "producer", "run_spec", "scoring", "stages", "worker"]
-    chosen = [f"processors/{spec.processor}", *scorer_files(spec.scorer), *models.files(spec.model)]
-    return [f"{library}/{name}.py" for name in dict.fromkeys(harness + chosen)]
+    chosen = [f"processors/{spec.processor}", *scorer_modules(spec.scorer), f"models/{spec.model}"]
+    return files_of([*PROCESSES, *chosen])
 
 
-def scorer_files(scorer: str) -> list[str]:
-    """The files of a scorer, and of its server if it calls one, as paths in the library without their suffix."""
+def scorer_modules(scorer: str) -> list[str]:
+    """The module of a scorer, and that of its server if it calls one with what that starts."""
     if not discovery.load("scorers", scorer).EXTERNAL:
         return [f"scorers/{scorer}"]
-    shared = getattr(discovery.load("servers", scorer), "LIBRARY", ())
-    return [f"scorers/{scorer}", f"servers/{scorer}", "remote", "protocols", *shared]
+    return [f"scorers/{scorer}", f"servers/{scorer}", *getattr(discovery.load("servers", scorer), "STARTS", ())]
 
 
 def jar_sets(spec: RunSpec, room: str) -> list[str]:

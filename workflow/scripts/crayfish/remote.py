@@ -97,9 +97,13 @@ class GrpcScorer:
                 self._judge(error, give_up)
             await asyncio.sleep(RETRY_PAUSE_S)
 
+    def gone(self, error) -> bool:
+        """Whether a failed call (grpc.RpcError) means that the server is not there."""
+        return error.code() == self._grpc.StatusCode.UNAVAILABLE
+
     def _judge(self, error, give_up: float) -> None:
         """Return if the call is worth repeating, else raise what it means for people."""
-        gone = error.code() == self._grpc.StatusCode.UNAVAILABLE
+        gone = self.gone(error)
         if gone and self._retries and time.monotonic() < give_up:
             return
         server, address = self._job.spec.scorer, self._job.server_address

@@ -117,6 +117,7 @@ class RunSpec:
     delivery: str = "at_least_once"
     protocol: str = "grpc"
     async_calls: int = 0
+    linger_ms: int = 0
     on_server_failure: str = "fail"
     partitions: int = 8
     scorer_threads: int = 1
@@ -148,8 +149,9 @@ class RunSpec:
             )
         if self.saturated and len(self.segments) > 1:
             raise CrayfishError("run.segments: a backlog is a run of its own")
-        if self.async_calls < 0:
-            raise CrayfishError(f"run.async_calls: {self.async_calls!r} must not be negative")
+        for name in ("async_calls", "linger_ms"):
+            if getattr(self, name) < 0:
+                raise CrayfishError(f"run.{name}: {getattr(self, name)!r} must not be negative")
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -174,8 +176,8 @@ class RunSpec:
             )
         if self.async_calls and not (scorer.EXTERNAL and getattr(adapter, "ASYNCHRONOUS", False)):
             raise CrayfishError(
-                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine with"
-                " asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
+                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine"
+                " with asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
             )
         if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
             raise CrayfishError(

@@ -1,4 +1,4 @@
-"""A processor or a scorer's server as a process: `python -m crayfish.worker ROOM --job FILE`. SIGTERM stops it cleanly."""
+"""A processor or a scorer's server as a process: `python -m crayfish.worker ROOM --job FILE`. SIGTERM ends it."""
 
 import argparse
 import signal

@@ -3,7 +3,6 @@
 A module holds
     INPUT_SHAPE     of one data point, without the batch axis
     OUTPUTS         how many logits a data point gets
-    LIBRARY         files of this folder that it shares with others; optional
     FORMATS         the formats that it is made in: "npz", "torchscript", "onnx", ...
     ACCURACY        {dataset: the test accuracy that its training must reach}
     POOL            how many inputs reference.npz holds
@@ -34,12 +33,6 @@ FILE = {
 def file_of(name: str, form: str) -> str:
     """The file, or folder, of a model's format inside the model's folder."""
     return FILE[form].format(model=name)
-
-
-def files(name: str) -> list[str]:
-    """The files that a model is made from, as paths in the library without their suffix."""
-    shared = getattr(import_module(f"crayfish.models.{name}"), "LIBRARY", ())
-    return [f"models/{each}" for each in ("__init__", *shared, name)]
 
 
 def restore(name: str, weights: Path):

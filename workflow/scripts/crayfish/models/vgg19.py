@@ -10,7 +10,6 @@ from crayfish.models._imagenet import INPUT_SHAPE, OUTPUTS, inputs, load
 
 __all__ = ["INPUT_SHAPE", "OUTPUTS", "inputs", "load"]
 
-LIBRARY = ("_imagenet",)
 FORMATS = ("torchscript", "mar", "onnx", "savedmodel", "h5")
 ACCURACY = {}
 POOL = 16

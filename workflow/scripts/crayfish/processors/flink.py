@@ -4,10 +4,12 @@ Delivery     at_least_once: the sink is flushed and the offsets are committed at
              exactly_once: one Kafka transaction a checkpoint, every 100 ms, so predictions are visible that much later.
              Started again with the same group, it goes on from the last checkpoint in the stage's folder, or else from
              the group's committed offsets.
-Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python of its own; source, scoring and sink are one
-             chain in it (several slots of one TaskManager would share one interpreter's lock).
-             task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P slots.
-Buffers      what the consumer has fetched; the sink sends at once. Only process execution gathers: 1000 events (fewer
+Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python of its own; source, scoring and sink are
+             one chain in it (several slots of one TaskManager would share one interpreter's lock).
+             task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P
+             slots.
+Buffers      what the consumer has fetched; the sink sends after linger_ms, and what comes while a request is on its
+             way goes with the next one. Only process execution gathers: 1000 events (fewer
              large ones) or 2 ms; the task model also has Flink's network buffers between its tasks.
 Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
              loads its model at the first event. auto: thread, if it can. `async_calls` events at once may wait for an
@@ -171,7 +173,8 @@ def _sink(job: Job) -> object:
     from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
 
     properties = {
-        "linger.ms": 0,
+        "linger.ms": job.spec.linger_ms,
+        "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is on its way
         "batch.size": 128 * 1024,
         "max.request.size": MAX_MESSAGE_BYTES,
         "buffer.memory": 2 * MAX_MESSAGE_BYTES,

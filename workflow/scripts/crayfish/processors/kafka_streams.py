@@ -1,11 +1,13 @@
 """Kafka Streams: its own Java library in this process through JPype; input topic -> batches -> output topic.
 
-Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a commit). Offsets are committed every
-             second (exactly once: 100 ms), never before the predictions for all that they cover are acknowledged.
+Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a commit). Offsets are committed as often
+             as Kafka Streams does by default, every 30 s (exactly once: 100 ms), and never before the predictions for
+             all that they cover are acknowledged.
 Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
              watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
 Buffers      what a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
-             Python; one leaves when its partition's part of the poll is done: no timer. The producer sends at once.
+             Python; one leaves when its partition's part of the poll is done: no timer. The producer sends after
+             linger_ms.
 """
 
 from __future__ import annotations
@@ -50,7 +52,6 @@ JVM_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.streams.StreamsConfig=error",  # it warns of Kafka 5.0's defaults
 )
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
-COMMIT_MS = {"at_least_once": 1000, "exactly_once": 100}  # a commit holds the stream up for as long as it takes
 POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -82,7 +83,6 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "bootstrap.servers": job.bootstrap_servers,
         "client.id": f"{job.group}-{instance}",
         "processing.guarantee": GUARANTEES[job.spec.delivery],
-        "commit.interval.ms": COMMIT_MS[job.spec.delivery],
         "num.stream.threads": 1,
         "state.dir": Path(job.workdir, f"state-{instance}"),
         "enable.metrics.push": False,
@@ -100,10 +100,10 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "main.consumer.heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
         "main.consumer.session.timeout.ms": 10_000,
         "consumer.default.api.timeout.ms": BROKER_DEADLINE_MS,
-        "producer.linger.ms": 0,
+        "producer.linger.ms": job.spec.linger_ms,
         "producer.max.request.size": MAX_MESSAGE_BYTES,
         "producer.buffer.memory": 2 * MAX_MESSAGE_BYTES,
-        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS,
+        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS + job.spec.linger_ms,
     }
 
 

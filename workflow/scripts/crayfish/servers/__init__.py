@@ -1,8 +1,7 @@
 """The servers of the external scorers: one module a server, named as its scorer; only the chosen one is imported.
 
 A module holds
-    LIBRARY                 what else of this library it uses, such as "servers/_child": a run is made again when it
-                            changes; optional
+    STARTS                  modules of this library that it starts without importing them; optional
     run(job, stop, ready)   serves the model of job.model_path on the loopback with job.spec.parallelism workers until
                             the threading.Event `stop` is set, then ends cleanly. It calls ready(address="host:port",
                             or "unix:/path") once all workers are up, found out by asking the server; what stands in

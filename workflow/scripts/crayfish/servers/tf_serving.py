@@ -26,7 +26,6 @@ from crayfish.servers import _child
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
-LIBRARY = ("servers/_child", "scorers/savedmodel")
 PROGRAM, VARIABLE = "tensorflow_model_server", "TENSORFLOW_MODEL_SERVER"
 IMAGE = "tensorflow/serving:2.19.1"
 RUNTIMES = ("docker", "podman")

@@ -23,7 +23,6 @@ from crayfish.servers import _child
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
-LIBRARY = ("servers/_child",)
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
 RESPONSE_TIMEOUT_S = 120
 QUEUE = 10_000  # requests that may wait; the default of 100 refuses more

@@ -24,7 +24,7 @@ from crayfish.servers import _child
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
 
-LIBRARY = ("servers/_child", "servers/_triton_model")
+STARTS = ("servers/_triton_model",)
 SHARED = Path("/dev/shm")
 MODEL = Path(__file__).with_name("_triton_model.py")
 REGION_BYTES, GROWTH_BYTES = 4 * 1024 * 1024, 1024 * 1024  # of an instance's shared memory, which grows as needed

@@ -1,0 +1,34 @@
+"""Events of either codec as hypothesis draws them, and predictions read back one at a time."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from crayfish.events import PROBE, Header, MalformedEvent
+
+shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
+headers = st.builds(
+    Header,
+    sequence=st.integers(0, 2**63 - 1),
+    due_ns=st.integers(-(2**63), 2**63 - 1),
+    points=st.integers(1, 5),
+    probe=st.booleans(),
+)
+
+
+def points_of(count: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """float32[count, *shape]"""
+    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+
+
+def event_of(codec, header: Header, seed: int = 1) -> bytes:
+    body = codec.encode_body(points_of(header.points, codec.input_shape, seed))
+    return codec.stamp(body, header.points, header.sequence, header.due_ns, header.probe)
+
+
+def prediction_of(codec, message: bytes) -> tuple[Header, np.ndarray]:
+    """A prediction's header and its outputs, float32[n, outputs]; MalformedEvent if it is none."""
+    for _, records, outputs in codec.read_predictions([message]):
+        for record in records:
+            probe = bool(record["flags"] & PROBE)
+            return Header(int(record["sequence"]), int(record["due_ns"]), int(record["points"]), probe), outputs[0]
+    raise MalformedEvent("no prediction")

@@ -1,0 +1,71 @@
+"""Which runs the contract suite makes: all, or a sample in which every processor and scorer is at least twice.
+
+Nothing is listed by hand: processors and scorers are discovered, and what they offer is asked of them.
+"""
+
+from crayfish import discovery
+
+PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
+EXTERNAL = tuple(name for name in SCORERS if discovery.load("scorers", name).EXTERNAL)
+LARGE_MODELS = tuple(name for name in discovery.names("models") if name != "ffnn")
+LARGE_SCORERS = ("onnx", "savedmodel", "dl4j", "triton")
+STYLES = (
+    {},
+    {"parallelism": 2, "scoring": "vectorised"},
+    {"parallelism": 2, "codec": "json"},
+    {"scoring": "vectorised", "codec": "json"},
+)
+
+
+def pairs(everything: bool) -> list[dict]:
+    """The fields of one run each: every scorer in two processors, in changing styles, or in each twice."""
+    runs: list[dict] = []
+    for number, scorer in enumerate(SCORERS):
+        for step in range(len(PROCESSORS) if everything else 2):
+            run = {"processor": PROCESSORS[(number + step) % len(PROCESSORS)], "scorer": scorer}
+            style = 2 * number + step + number // len(PROCESSORS)
+            runs += [run, {**run, **STYLES[1 + style % 3]}] if everything else [{**run, **STYLES[style % 4]}]
+    return runs
+
+
+def variants(everything: bool) -> list[dict]:
+    """What processors and scorers offer beside their defaults, each once."""
+    runs: list[dict] = []
+    for name in PROCESSORS:
+        adapter = discovery.load("processors", name)
+        executions = adapter.EXECUTIONS if everything else adapter.EXECUTIONS[1:]
+        runs += [{"processor": name, "delivery": delivery} for delivery in adapter.DELIVERIES[1:]]
+        runs += [{"processor": name, "execution": execution, "parallelism": 2} for execution in executions]
+        models = getattr(adapter, "PARALLELISM_MODELS", ("data",))[1:]
+        runs += [{"processor": name, "parallelism_model": model, "parallelism": 2} for model in models]
+        if getattr(adapter, "ASYNCHRONOUS", False):
+            called = EXTERNAL if everything else EXTERNAL[-1:]
+            runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
+    for name in EXTERNAL:
+        protocols = getattr(discovery.load("scorers", name), "PROTOCOLS", ("grpc",))[1:]
+        runs += [{"processor": PROCESSORS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
+    return [{"scorer": "onnx", **run} for run in runs]
+
+
+def backlogs(everything: bool) -> list[dict]:
+    """A backlog in every processor, at parallelism 2 and, where all is run, at 1."""
+    return [
+        {"processor": name, "scorer": "onnx", "parallelism": number}
+        for name in PROCESSORS
+        for number in ((2, 1) if everything else (2,))
+    ]
+
+
+def large(everything: bool) -> list[dict]:
+    """Every large model in one processor with embedded scorers and one server; only where all is run."""
+    if not everything:
+        return []
+    return [
+        {"processor": "kafka_streams", "scorer": scorer, "model": model}
+        for model in LARGE_MODELS
+        for scorer in LARGE_SCORERS
+    ]
+
+
+def label(run: dict) -> str:
+    return "-".join(map(str, run.values()))

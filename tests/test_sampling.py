@@ -1,0 +1,33 @@
+"""The sample of the contract suite holds what it promises."""
+
+from collections import Counter
+
+import sampling
+
+from crayfish.run_spec import Load, RunSpec
+
+LOADS = (Load("constant", rate=1.0),)
+
+
+def test_every_processor_and_scorer_is_in_the_sample_at_least_twice():
+    runs = sampling.pairs(everything=False)
+    for name, wanted in (("processor", sampling.PROCESSORS), ("scorer", sampling.SCORERS)):
+        counts = Counter(run[name] for run in runs)
+        assert set(counts) == set(wanted) and min(counts.values()) >= 2
+    for processor in sampling.PROCESSORS:
+        own = [run for run in runs if run["processor"] == processor]
+        assert {run.get("scoring") for run in own} == {None, "vectorised"}
+        assert {run.get("codec") for run in own} == {None, "json"}
+        assert {run.get("parallelism") for run in own} == {None, 2}
+
+
+def test_all_holds_every_pair():
+    runs = sampling.pairs(everything=True)
+    every = {(processor, scorer) for processor in sampling.PROCESSORS for scorer in sampling.SCORERS}
+    assert {(run["processor"], run["scorer"]) for run in runs} == every
+
+
+def test_every_run_that_is_named_can_be_planned():
+    for runs in (sampling.pairs(True), sampling.variants(True), sampling.backlogs(True), sampling.large(True)):
+        for run in runs:
+            RunSpec(**run, segments=LOADS)

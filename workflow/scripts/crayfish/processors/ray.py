@@ -1,0 +1,333 @@
+"""Ray: actors that consume, score and produce in batches, on a Ray of this process's own.
+
+Delivery     at_least_once: offsets are committed every second, only after the broker acknowledged the predictions for
+             all that they cover. Started again with the same group, it goes on from the committed offsets; kill -9
+             loses nothing, and repeats what came after the last commit.
+Parallelism  each of N instances owns every Nth partition (assigned: no rebalances). fused (auto): an instance is one
+             actor; pipeline: three, source -> scoring -> sink, as the original is built, but with one call a batch.
+             Ready: all actors have loaded and know their offsets.
+Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB;
+             nothing waits for it to fill. pipeline: an instance has at most 4 batches under way. Predictions are sent
+             at once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import ray_node
+from crayfish.errors import CrayfishError
+from crayfish.scoring import ScoringOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Consumer, KafkaError
+    from ray.actor import ActorHandle
+
+    from crayfish.run_spec import Job, RunSpec
+
+JARS = ()
+DELIVERIES = ("at_least_once",)
+EXECUTIONS = ("fused", "pipeline")
+BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+CALLS = 4
+COMMIT_S = 1.0
+POLL_S = 0.1  # how soon an idle source sees that it is to stop
+BROKER_DEADLINE_S = 15.0
+STOP_DEADLINE_S = 8.0
+WATCH_S = 0.1
+
+
+def refuse(spec: RunSpec) -> str | None:
+    """Why this engine cannot run this spec, or None."""
+    return None
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Moves events until `stop` is set; the contract is in crayfish.processors."""
+    count = job.spec.parallelism
+    workers = 3 * count if job.spec.execution == "pipeline" else count
+    with ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s) as check:
+        from ray.exceptions import RayError
+
+        try:
+            _drive(job, stop, ready, check)
+        except RayError as error:
+            raise CrayfishError(f"ray: {ray_node.reason(error)}") from error
+
+
+def _drive(job: Job, stop: threading.Event, ready: Callable[[], None], check: Callable[[], None]) -> None:
+    """Start the actors and watch them until `stop`; RayError is what an actor failed with."""
+    import ray
+
+    def actor(kind: type, *arguments: object, threads: int = 1) -> ActorHandle:
+        return ray.remote(kind).options(num_cpus=0, max_concurrency=threads).remote(*arguments)
+
+    def downstream() -> Fused | Pipeline:
+        return Pipeline(actor(Scoring, job), actor(Sink, job)) if job.spec.execution == "pipeline" else Fused(job)
+
+    sources = [actor(Source, job, number, downstream(), threads=3) for number in range(job.spec.parallelism)]
+    runs = [source.run.remote() for source in sources]
+    starting = [source.await_ready.remote() for source in sources]
+    while not stop.is_set():
+        ray.get(ray.wait(runs, timeout=WATCH_S)[0])
+        check()
+        if starting:
+            starting = ray.wait(starting, num_returns=len(starting), timeout=0)[1]
+            if not starting:
+                ready()
+    for source in sources:
+        source.stop.remote()
+    done, late = ray.wait(runs, num_returns=len(runs), timeout=STOP_DEADLINE_S)
+    ray.get(done)
+    if late:
+        raise CrayfishError(f"ray: {len(late)} of {len(runs)} sources did not stop within {STOP_DEADLINE_S:g} s")
+
+
+# --- what the actors do ----------------------------------------------------------------------------------------------
+
+
+def _client(job: Job, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
+    """What consumer and producer share."""
+    return {
+        "bootstrap.servers": job.bootstrap_servers,
+        "error_cb": on_error,
+        "socket.nagle.disable": True,
+        "socket.timeout.ms": int(1000 * BROKER_DEADLINE_S),
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 2,
+    }
+
+
+class Source:
+    """Consumes its share of the partitions and hands batches downstream. An actor of three threads."""
+
+    def __init__(self, job: Job, number: int, downstream: Fused | Pipeline):
+        self._job, self._downstream = job, downstream
+        self._share = range(number, job.spec.partitions, job.spec.parallelism)
+        event_bytes = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
+        self._most = max(1, min(BATCH_EVENTS, BATCH_BYTES // event_bytes))
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._doubt = False  # whether librdkafka has lost the broker since it was last asked
+
+    def await_ready(self) -> None:
+        self._ready.wait()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> None:
+        """Move events until stop(); CrayfishError if the broker is gone or scoring fails."""
+        from confluent_kafka import Consumer, KafkaException
+
+        settings = {
+            **_client(self._job, self._on_error),
+            "group.id": self._job.group,
+            "enable.auto.commit": False,  # consumed offsets are stored, and committed by commit()
+            "auto.offset.reset": "earliest",
+            "fetch.max.bytes": MAX_MESSAGE_BYTES,
+            "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+            "queued.max.messages.kbytes": MAX_MESSAGE_BYTES // 1024,
+        }
+        consumer = Consumer(settings)
+        try:
+            with self._downstream as downstream:
+                consumer.assign(self._start_of(consumer))
+                self._ready.set()
+                self._move(consumer, downstream)
+        except KafkaException as error:
+            raise CrayfishError(f"the broker at {self._job.bootstrap_servers}: {error.args[0].str()}") from error
+        finally:
+            consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        from confluent_kafka import KafkaError
+
+        self._doubt |= error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)
+
+    def _start_of(self, consumer: Consumer) -> list:
+        """The share with its committed offsets; the start of what was never committed."""
+        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+
+        self._ask(consumer)
+        share = [TopicPartition(self._job.input_topic, partition) for partition in self._share]
+        committed = consumer.committed(share, timeout=BROKER_DEADLINE_S)
+        for partition in committed:
+            if partition.error:
+                raise KafkaException(partition.error)
+            if partition.offset < 0:
+                partition.offset = OFFSET_BEGINNING
+        return committed
+
+    def _ask(self, consumer: Consumer) -> None:
+        """CrayfishError unless the broker answers in time and has the topics."""
+        from confluent_kafka import KafkaException
+
+        address = self._job.bootstrap_servers
+        for name in (self._job.input_topic, self._job.output_topic):
+            try:
+                topic = consumer.list_topics(name, timeout=BROKER_DEADLINE_S).topics[name]
+            except KafkaException as error:
+                raise CrayfishError(
+                    f"the broker at {address} does not answer, asked for {BROKER_DEADLINE_S:g} s"
+                    f" ({error.args[0].str()}): check its address and that it runs"
+                ) from error
+            if topic.error:
+                raise CrayfishError(f"the broker at {address} does not offer the topic {name}: {topic.error.str()}")
+        self._doubt = False
+
+    def _move(self, consumer: Consumer, downstream: Fused | Pipeline) -> None:
+        from confluent_kafka import KafkaException
+
+        uncommitted, next_commit = False, time.monotonic() + COMMIT_S
+        while not self._stop.is_set():
+            first = consumer.poll(POLL_S)
+            if first is not None:
+                messages = [first, *(consumer.consume(self._most - 1, 0) if self._most > 1 else ())]
+                for message in messages:
+                    if message.error() is not None:
+                        raise KafkaException(message.error())
+                downstream.forward([message.value() for message in messages])
+                uncommitted = True
+            if time.monotonic() >= next_commit:
+                downstream.settle()
+                if uncommitted:
+                    consumer.commit(asynchronous=True)
+                uncommitted, next_commit = False, time.monotonic() + COMMIT_S
+            if self._doubt:
+                self._ask(consumer)
+        downstream.settle()
+        if uncommitted:
+            consumer.commit(asynchronous=False)
+
+
+class Scoring:
+    """Scores batches. An actor of the pipeline."""
+
+    def __init__(self, job: Job):
+        self._operator = ScoringOperator(job)
+
+    def load(self) -> None:
+        self._operator.__enter__()
+
+    def score(self, events: list[bytes]) -> list[bytes]:
+        return self._operator.score_events(events)
+
+    def ping(self) -> None:
+        """Answers that the actor is alive."""
+
+
+class Sink:
+    """Produces predictions. An actor of the pipeline, and a part of a fused instance."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._failure: KafkaError | None = None
+
+    def load(self) -> None:
+        from confluent_kafka import Producer
+
+        settings = {
+            **_client(self._job, lambda error: None),
+            "linger.ms": 0,
+            "enable.idempotence": True,
+            "message.timeout.ms": int(1000 * BROKER_DEADLINE_S),
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "queue.buffering.max.kbytes": 2 * MAX_MESSAGE_BYTES // 1024,
+            "delivery.report.only.error": True,  # what is acknowledged costs no call of Python
+            "on_delivery": self._on_failure,
+        }
+        self._producer = Producer(settings)
+
+    def _on_failure(self, error: KafkaError | None, message: object) -> None:
+        self._failure = self._failure or error
+
+    def produce(self, predictions: list[bytes]) -> None:
+        """Hands them to the producer; waits only where its buffer is full."""
+        produce, topic = self._producer.produce, self._job.output_topic
+        for prediction in predictions:
+            try:
+                produce(topic, prediction)
+            except BufferError:
+                self.flush()
+                produce(topic, prediction)
+        self._producer.poll(0)
+        self._check()
+
+    def flush(self) -> None:
+        """Until all predictions are acknowledged."""
+        left = self._producer.flush(BROKER_DEADLINE_S + 1)
+        self._check()
+        if left:
+            raise CrayfishError(self._lost(f"{left} predictions are not acknowledged"))
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise CrayfishError(self._lost(self._failure.str()))
+
+    def _lost(self, why: str) -> str:
+        return (
+            f"the broker at {self._job.bootstrap_servers} took no predictions for {BROKER_DEADLINE_S:g} s ({why}):"
+            " check that it runs"
+        )
+
+
+class Fused:
+    """What is downstream of a source: scoring and sink in its own process."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> Fused:
+        self._operator, self._sink = ScoringOperator(self._job), Sink(self._job)
+        self._sink.load()
+        self._operator.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._operator.__exit__(*error)
+
+    def forward(self, events: list[bytes]) -> None:
+        """Score and produce a batch."""
+        self._sink.produce(self._operator.score_events(events))
+
+    def settle(self) -> None:
+        """Until all predictions are acknowledged."""
+        self._sink.flush()
+
+
+class Pipeline:
+    """What is downstream of a source: an actor that scores and one that produces, to which it hands its predictions."""
+
+    def __init__(self, scoring: ActorHandle, sink: ActorHandle):
+        self._scoring, self._sink = scoring, sink
+
+    def __enter__(self) -> Pipeline:
+        import ray
+
+        self._get, self._calls = ray.get, deque()
+        self._get([self._scoring.load.remote(), self._sink.load.remote()])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass  # the actors end with the processor
+
+    def forward(self, events: list[bytes]) -> None:
+        """Send a batch on its way; waits only while CALLS of them are under way."""
+        if len(self._calls) == CALLS:
+            self._get(self._calls.popleft())
+        self._calls.append(self._sink.produce.remote(self._scoring.score.remote(events)))
+
+    def settle(self) -> None:
+        """Until all predictions are acknowledged; also how a dead actor is noticed when no events come."""
+        self._get([*self._calls, self._scoring.ping.remote()])
+        self._calls.clear()
+        self._get(self._sink.flush.remote())

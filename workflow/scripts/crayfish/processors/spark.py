@@ -1,0 +1,268 @@
+"""Spark Structured Streaming by PySpark: Kafka source -> mapInArrow -> Kafka sink in one local Spark.
+
+Delivery     at_least_once: progress is written every second beside the stream (asynchronous progress tracking), into a
+             checkpoint in the stage's folder. Started again there, the job goes on from what was written last.
+Parallelism  N: local[N]. A micro-batch is N tasks at most, each with a Python worker of its own, which loads the model
+             once and keeps it over the micro-batches.
+Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
+             Arrow batches of at most 1000 events or 4 MiB; the sink sends
+             them after linger_ms as they come back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish import jvm
+from crayfish.errors import CrayfishError
+from crayfish.scoring import ScoringOperator
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    import pyarrow
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+    from crayfish.run_spec import Job, RunSpec
+
+JARS = ("spark",)
+DELIVERIES = ("at_least_once",)
+EXECUTIONS = ("micro_batch",)
+HOST = "127.0.0.1"
+SCHEMA = "value binary"
+PROGRESS_MS = 1000
+MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
+ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+BROKER_DEADLINE_MS = 15_000
+CHECK_S = 0.2
+START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
+PR_SET_PDEATHSIG = 1
+JAVA_OPTIONS = "-Xms1g -XX:+UseSerialGC -XX:-UsePerfData"
+LOGGING = """\
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.native.name = org.apache.hadoop.util.NativeCodeLoader
+logger.native.level = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n%throwable
+"""
+
+
+def refuse(spec: RunSpec) -> str | None:
+    """Why this engine cannot run this spec, or None."""
+    return None
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Moves events until `stop` is set; the contract is in crayfish.processors."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    process = start_jvm(job)
+    try:
+        session = SparkSession.builder.getOrCreate()
+        load_scorers(session, job)
+        query = start_query(session, job)
+        ready()
+        while query.isActive and not stop.wait(CHECK_S):
+            pass
+        if not stop.is_set():
+            query.awaitTermination()
+        query.stop()
+        session.stop()
+    except (PySparkException, Py4JJavaError) as error:
+        raise CrayfishError(f"spark: {root_cause(error)}") from error
+    except (Py4JError, OSError) as error:
+        raise CrayfishError(f"spark: its JVM no longer answers: {error}; see the log") from error
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- in the Python workers -------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def operator_of(job: Job) -> ScoringOperator:
+    """This worker's operator: made for its first task and kept until the worker ends."""
+    return ScoringOperator(job).__enter__()
+
+
+def load(job: Job, batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+    """Make this worker's operator."""
+    operator_of(job)
+    yield from ()
+
+
+def score(job: Job, batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+    """Events to predictions, both as batches of one column of bytes."""
+    import pyarrow
+
+    score_events = operator_of(job).score_events
+    for batch in batches:
+        predictions = score_events(unpack(batch.column(0)))
+        yield pyarrow.RecordBatch.from_arrays([pyarrow.array(predictions, pyarrow.binary())], ["value"])
+
+
+def unpack(values: pyarrow.BinaryArray) -> list[bytes]:
+    """The values of a column without nulls, cut out of its one buffer."""
+    _, offsets, content = values.buffers()
+    if content is None:
+        return [b""] * len(values)
+    ends = memoryview(offsets).cast("i")[values.offset : values.offset + len(values) + 1].tolist()
+    view = memoryview(content)
+    return [bytes(view[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+# --- in the driver ---------------------------------------------------------------------------------------------------
+
+
+def event_bytes(job: Job) -> int:
+    """About the size of the largest event."""
+    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
+
+
+def settings(job: Job) -> dict[str, object]:
+    """The settings of the session; what is not here is Spark's default."""
+    folder = Path(job.workdir)
+    logging = folder / "log4j2.properties"
+    logging.write_text(LOGGING)
+    return {
+        "spark.master": f"local[{job.spec.parallelism}]",
+        "spark.app.name": job.group,
+        "spark.driver.host": HOST,
+        "spark.driver.bindAddress": HOST,
+        "spark.driver.memory": "2g",
+        "spark.driver.extraClassPath": ":".join(job.jars),
+        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} -Djava.io.tmpdir={folder} -Dlog4j2.configurationFile={logging}",
+        "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.executorEnv.OMP_NUM_THREADS": job.spec.scorer_threads,  # which Spark would set itself
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.streaming.ui.enabled": "false",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.streaming.pollingDelay": "1ms",
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        "spark.sql.streaming.minBatchesToRetain": 2,
+        "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, min(ARROW_EVENTS, ARROW_BYTES // event_bytes(job))),
+        "spark.sql.execution.arrow.maxBytesPerBatch": MAX_MESSAGE_BYTES,
+    }
+
+
+def die_with_parent() -> None:
+    """In a new process: end when the one that started it does, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start_jvm(job: Job) -> subprocess.Popen:
+    """Spark's JVM, by the command that Spark's own launcher gives; PySpark will find it by environment variables.
+
+    What bin/spark-submit would do, but the JVM ends with this process, and needs no incubating Java module.
+    """
+    from pyspark.find_spark_home import _find_spark_home
+    from pyspark.serializers import UTF8Deserializer, read_int
+
+    folder, java_home = Path(job.workdir), job.java_home or jvm.find().home
+    java, home, answer = str(Path(java_home, "bin", "java")), _find_spark_home(), folder / "gateway"
+    answer.unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+    environment |= {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "JAVA_HOME": java_home, "SPARK_LOCAL_IP": HOST}
+    environment |= {"SPARK_LOCAL_DIRS": job.workdir, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer)}
+    launcher = [java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/jars/*", "org.apache.spark.launcher.Main"]
+    options = [part for name, value in settings(job).items() for part in ("--conf", f"{name}={value}")]
+    asked = [*launcher, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
+    told = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True)
+    command = [
+        part for part in told.stdout.split("\0") if part.strip() and part != "--add-modules=jdk.incubator.vector"
+    ]
+    if told.returncode or not command:
+        raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=die_with_parent)
+    end = time.monotonic() + START_DEADLINE_S
+    while not answer.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise CrayfishError(f"spark: the JVM of {java} did not start; see the log")
+        time.sleep(0.02)
+    with answer.open("rb") as file:
+        os.environ["PYSPARK_GATEWAY_PORT"] = str(read_int(file))
+        os.environ["PYSPARK_GATEWAY_SECRET"] = UTF8Deserializer().loads(file)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    return process
+
+
+def load_scorers(session: SparkSession, job: Job) -> None:
+    """Start the N Python workers and load the model in each: a broken one shows before any event is taken."""
+    count = job.spec.parallelism
+    rows = session.range(0, count, 1, count)
+    rows.mapInArrow(functools.partial(load, job), SCHEMA, barrier=True).collect()
+
+
+def start_query(session: SparkSession, job: Job) -> StreamingQuery:
+    """The topology, running."""
+    kafka = {"kafka.bootstrap.servers": job.bootstrap_servers, "kafka.enable.metrics.push": "false"}
+    deadlines = {
+        "kafka.request.timeout.ms": BROKER_DEADLINE_MS // 3,
+        "kafka.default.api.timeout.ms": BROKER_DEADLINE_MS // 2,
+    }
+    source = {
+        **kafka,
+        **deadlines,
+        "subscribe": job.input_topic,
+        "startingOffsets": "earliest",
+        "maxOffsetsPerTrigger": max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job))),
+        "fetchOffset.numRetries": 2,
+        "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
+        "kafka.fetch.max.wait.ms": 1,  # a task asks one partition after the other
+        "kafka.fetch.max.bytes": MAX_MESSAGE_BYTES,
+        "kafka.max.partition.fetch.bytes": 4 * 1024 * 1024,
+    }
+    sink = {
+        **kafka,
+        "kafka.request.timeout.ms": BROKER_DEADLINE_MS // 3,
+        "topic": job.output_topic,
+        "kafka.linger.ms": job.spec.linger_ms,
+        "kafka.max.request.size": MAX_MESSAGE_BYTES,
+        "kafka.buffer.memory": 2 * MAX_MESSAGE_BYTES,
+        "kafka.max.block.ms": BROKER_DEADLINE_MS,
+        "kafka.delivery.timeout.ms": BROKER_DEADLINE_MS,
+        "checkpointLocation": str(Path(job.workdir, "checkpoint", job.group)),
+        "asyncProgressTrackingEnabled": "true",
+        "asyncProgressTrackingCheckpointIntervalMs": PROGRESS_MS,
+    }
+    events = session.readStream.format("kafka").options(**source).load().select("value")
+    scored = events.coalesce(job.spec.parallelism).mapInArrow(functools.partial(score, job), SCHEMA)
+    return scored.writeStream.format("kafka").options(**sink).queryName("score").start()
+
+
+def root_cause(error: Any) -> str:
+    """The message of an exception's innermost cause in Java; of a Python traceback within it, its last part."""
+    cause = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    if cause is None:
+        return str(error)
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    text = cause.toString()
+    if "Traceback (most recent call last)" in text:
+        lines = text.partition("\n SQLSTATE")[0].splitlines()
+        last = max(index for index, line in enumerate(lines) if line and not line[0].isspace())
+        text = "\n".join(lines[last:])
+    return text

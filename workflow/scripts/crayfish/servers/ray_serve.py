@@ -1,0 +1,176 @@
+"""Ray Serve on a Ray of this process's own: N replicas of the ONNX model behind Serve's gRPC or HTTP proxy.
+
+Both directions carry raw float32 bytes: in a BytesValue over gRPC (no generated code), as the body over HTTP; the shape
+follows from the length. Serve's gRPC servers bind every interface whatever its settings are, so each worker starts with
+`bind_loopback`, which keeps them to the loopback. Whichever protocol is measured, Serve opens an HTTP port too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crayfish import ray_node
+from crayfish.errors import CrayfishError
+from crayfish.scorers import ray_serve as client
+from crayfish.scorers.onnx import Scorer
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from crayfish.run_spec import Job
+
+HOST = ray_node.HOST
+PORT_DEADLINE_S = 30.0
+WATCH_S = 0.2
+IDLE_CONNECTION_S = 3600
+MAX_ONGOING_REQUESTS = 1000  # a replica queues requests rather than the proxy's router turning them away
+ENVIRONMENT = {
+    # One event loop for each process instead of two or three: fewer switches a request.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+}
+
+
+class Model:
+    """A replica: one session on the model file."""
+
+    def __init__(self, job: Job):
+        from google.protobuf.wrappers_pb2 import BytesValue
+        from starlette.responses import Response
+
+        self._bytes_value, self._response = BytesValue, Response
+        self._shape = (-1, *job.input_shape)
+        self._scorer = Scorer(job).__enter__()
+
+    def _score(self, values: bytes) -> bytes:
+        return self._scorer.score(np.frombuffer(values, "<f4").reshape(self._shape)).tobytes()
+
+    async def Score(self, request):
+        """gRPC: BytesValue -> BytesValue."""
+        return self._bytes_value(value=self._score(request.value))
+
+    async def __call__(self, request):
+        """HTTP: body -> body."""
+        return self._response(self._score(await request.body()), media_type="application/octet-stream")
+
+
+def add_servicer(servicer: object, server) -> None:
+    """Tell Serve's proxy of the gRPC method, as generated code would."""
+    import grpc
+    from google.protobuf.wrappers_pb2 import BytesValue
+
+    service, _, method = client.METHOD[1:].partition("/")
+    handler = grpc.unary_unary_rpc_method_handler(
+        getattr(servicer, method),
+        request_deserializer=BytesValue.FromString,
+        response_serializer=BytesValue.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+
+
+def bind_loopback() -> None:
+    """In every worker before anything else: gRPC servers that ask for all interfaces get the loopback."""
+    from grpc.aio import _server
+
+    bind = _server.Server.add_insecure_port
+    _server.Server.add_insecure_port = lambda self, address: bind(self, address.replace("[::]", HOST))
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
+    """Serve until `stop` is set; the contract is in crayfish.servers."""
+    os.environ.update(ENVIRONMENT)
+    deadline_s = job.spec.ready_timeout_s
+    hook = {"worker_process_setup_hook": f"{__name__}.{bind_loopback.__name__}"}
+    workers = job.spec.parallelism + 2
+    with ray_node.started(Path(job.workdir), workers, deadline_s, runtime_env=hook, namespace="serve") as check:
+        import ray
+
+        address = job.server_address or f"{HOST}:{_free_port()}"
+        try:
+            _deploy(job, int(address.rpartition(":")[2]))
+            _await_answer(dataclasses.replace(job, server_address=address), stop, check)
+            ready(address=address, version=ray.__version__)
+            while not stop.wait(WATCH_S):
+                check()
+        except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+            raise CrayfishError(f"ray_serve: {ray_node.reason(error)}") from error
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as one:
+        return one.getsockname()[1]
+
+
+def _await_port(port: int) -> None:
+    """Until the port can be had: a server that was killed may still hold it."""
+    end = time.monotonic() + PORT_DEADLINE_S
+    while True:
+        try:
+            socket.create_server((HOST, port)).close()
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                raise CrayfishError(f"ray_serve: {HOST}:{port} cannot be listened on: {error}") from error
+        time.sleep(0.05)
+
+
+def _deploy(job: Job, port: int) -> None:
+    """Start Serve with its proxy on this port, and the replicas; returns when all of them run."""
+    from ray import serve
+
+    _await_port(port)
+    over_grpc = job.spec.protocol == "grpc"
+    quiet = {"enable_access_log": False, "log_level": "WARNING", "logs_dir": str(Path(job.workdir, "serve"))}
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={
+            "host": HOST,
+            "port": _free_port() if over_grpc else port,
+            "keep_alive_timeout_s": IDLE_CONNECTION_S,
+        },
+        grpc_options={
+            "port": port,
+            "grpc_servicer_functions": [f"{__name__}.{add_servicer.__name__}"] if over_grpc else [],
+            "enable_reflection": False,
+        },
+        logging_config=quiet,
+    )
+    model = serve.deployment(
+        Model,
+        name="model",
+        num_replicas=job.spec.parallelism,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        ray_actor_options={"num_cpus": 0},
+        logging_config=quiet,
+    )
+    serve.run(model.bind(job), name=client.NAME, route_prefix=client.PATH)
+
+
+def _await_answer(job: Job, stop: threading.Event, check: Callable[[], None]) -> None:
+    """Until all replicas run and a real request is answered."""
+    from ray import serve
+
+    one, end = np.zeros((1, *job.input_shape), np.float32), time.monotonic() + job.spec.ready_timeout_s
+    with client.Scorer(job) as scorer:
+        while not stop.is_set():
+            check()
+            states = serve.status().applications[client.NAME].deployments["model"].replica_states
+            problem = f"{states} of {job.spec.parallelism} replicas"
+            if states == {"RUNNING": job.spec.parallelism}:
+                try:
+                    scorer.score(one)
+                    return
+                except CrayfishError as error:
+                    problem = str(error)
+            if time.monotonic() > end:
+                raise CrayfishError(f"ray_serve: not ready within {job.spec.ready_timeout_s:g} s: {problem}")
+            time.sleep(0.05)

@@ -1,0 +1,73 @@
+"""What goes with what, as Markdown, from the same code that refuses what does not: `matrix.py --readme README.md`.
+
+Rewrites the text between the two marker comments of the file, or with --check ends with an error if it is not current.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from crayfish import discovery, errors
+from crayfish.errors import CrayfishError
+from crayfish.run_spec import Load, RunSpec
+
+BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
+LOADS = (Load("constant", rate=1.0),)
+
+
+def cell(reasons: list[str], **fields: object) -> str:
+    """How a combination runs, or a note's number; a new reason is appended."""
+    try:
+        spec = RunSpec(segments=LOADS, **fields)
+    except CrayfishError as error:
+        reason = str(error)
+        if reason not in reasons:
+            reasons.append(reason)
+        return f"no ({reasons.index(reason) + 1})"
+    execution = getattr(discovery.load("processors", spec.processor), "execution", None)
+    return execution(spec) if execution else "yes"
+
+
+def table(corner: str, rows: dict[str, list[str]], columns: tuple[str, ...]) -> list[str]:
+    """A Markdown table of rows of cells."""
+    lines = [f"| {corner} | " + " | ".join(f"`{name}`" for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return lines + [f"| `{name}` | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+
+
+def markdown() -> str:
+    """The matrix of processors and scorers, that of scorers and models, and why what is refused is refused."""
+    rooms = {room: discovery.names(room) for room in ("processors", "scorers", "models")}
+    reasons: list[str] = []
+    pairs = {
+        scorer: [cell(reasons, processor=processor, scorer=scorer) for processor in rooms["processors"]]
+        for scorer in rooms["scorers"]
+    }
+    models = {
+        scorer: [cell(reasons, processor="kafka_streams", scorer=scorer, model=model) for model in rooms["models"]]
+        for scorer in rooms["scorers"]
+    }
+    lines = [*table("scorer", pairs, rooms["processors"]), "", *table("scorer", models, rooms["models"])]
+    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, start=1)]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--readme", type=Path, required=True)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    text = arguments.readme.read_text()
+    pattern = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
+    if not pattern.search(text):
+        raise CrayfishError(f"{arguments.readme}: the marker comments {BEGIN} and {END} are missing")
+    current = pattern.sub(lambda _: f"{BEGIN}\n{markdown()}\n{END}", text)
+    if arguments.check and current != text:
+        raise CrayfishError(
+            f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme README.md"
+        )
+    if not arguments.check:
+        arguments.readme.write_text(current)
+
+
+if __name__ == "__main__":
+    errors.main(main)
