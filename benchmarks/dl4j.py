@@ -1,7 +1,7 @@
 """The scorer dl4j against a plain Java loop over the same network: microseconds a call, in pairs, and their ratio.
 
 Both run in one JVM, in turns, so that what disturbs the machine disturbs both. From the project's root, where
-resources/ holds the environment kafka_streams, the jars dl4j and ecj, and the H5 of ffnn (snakemake makes each by name):
+resources/ holds the environment kafka_streams, the jars dl4j and ecj, and ffnn.h5 (snakemake makes each by name):
     PYTHONPATH=workflow/scripts OMP_NUM_THREADS=1 resources/environments/kafka_streams/python benchmarks/dl4j.py
 """
 
