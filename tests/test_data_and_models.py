@@ -205,6 +205,7 @@ def test_jar_sets_pin_everything(path):
     content = jars.read_set(path)
     assert set(content["direct"]) <= content["artifacts"].keys(), "run `make lock`"
     assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in content["artifacts"].values())
+    assert not {":".join(each.split(":")[:2]) for each in content["artifacts"]} & set(content["excluded"])
     assert all(re.fullmatch(r"[\w.-]+(:[\w.-]+){2,3}", coordinate) for coordinate in content["artifacts"])
 
 

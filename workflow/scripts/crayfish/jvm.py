@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ OLDEST = 17
 ASK_DEADLINE_S = 60.0
 # -Xrs leaves SIGTERM and SIGINT to Python.
 COMMON_OPTIONS = ("-Xrs", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+_starting = threading.Lock()  # the scorers of one process may be opened by several threads at once
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,16 @@ def start(job: Job) -> None:
     """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
     import jpype
 
-    if jpype.isJVMStarted():
-        return
-    home = job.java_home or find().home
-    parts = (discovery.load("processors", job.spec.processor), discovery.load("scorers", job.spec.scorer))
-    options = [option for part in parts for option in getattr(part, "JVM_OPTIONS", ())]
-    jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
-    try:
-        jpype.startJVM(library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False)
-    except (OSError, RuntimeError) as error:
-        raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error
+    with _starting:
+        if jpype.isJVMStarted():
+            return
+        home = job.java_home or find().home
+        parts = (discovery.load("processors", job.spec.processor), discovery.load("scorers", job.spec.scorer))
+        options = [option for part in parts for option in getattr(part, "JVM_OPTIONS", ())]
+        jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
+        try:
+            jpype.startJVM(
+                library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False
+            )
+        except (OSError, RuntimeError) as error:
+            raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error

@@ -32,8 +32,10 @@ JARS = ("dl4j",)
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xmx2g",
+    # An operation leaves some 20 references to native memory, which a collection works through: often, and few at once.
+    "-Xmn24m",
     "-Dorg.bytedeco.javacpp.maxbytes=6g",
-    "-Dorg.bytedeco.javacpp.maxphysicalbytes=8g",
+    "-Dorg.bytedeco.javacpp.maxphysicalbytes=0",  # else it reads the process's memory from /proc at each allocation
     "-Dorg.nd4j.log.initialization=false",
 )
 

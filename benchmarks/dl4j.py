@@ -1,0 +1,84 @@
+"""The scorer dl4j against a plain Java loop over the same network: microseconds a call, in pairs, and their ratio.
+
+Both run in one JVM, in turns, so that what disturbs the machine disturbs both. From the project's root, where
+resources/ holds the environment kafka_streams, the jars dl4j and ecj, and ffnn.h5 (snakemake makes each by name):
+    PYTHONPATH=workflow/scripts OMP_NUM_THREADS=1 resources/environments/kafka_streams/python benchmarks/dl4j.py
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import compile_java
+from crayfish import discovery, errors, jvm
+from crayfish.run_spec import Job, Load, RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def job_of(file: Path, jars: list[Path], workdir: str) -> Job:
+    """A job that has what the scorer asks for."""
+    model = discovery.load("models", "ffnn")
+    return Job(
+        spec=RunSpec("kafka_streams", "dl4j", (Load("constant", rate=1),)),
+        bootstrap_servers="",
+        input_topic="",
+        output_topic="",
+        group="",
+        input_shape=model.INPUT_SHAPE,
+        outputs=model.OUTPUTS,
+        model_path=str(file),
+        server_address=None,
+        jars=(),
+        scorer_jars=tuple(map(str, jars)),
+        java_home=None,
+        workdir=workdir,
+    )
+
+
+def seconds(score, batch: np.ndarray, calls: int) -> float:
+    """Seconds a call of the scorer."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        score(batch)
+    return (time.perf_counter() - start) / calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--file", type=Path, default=ROOT / "resources/models/fashion_mnist/ffnn/ffnn.h5")
+    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=5)
+    arguments = parser.parse_args()
+    jars = sorted((ROOT / "resources/jars/dl4j").glob("*.jar"))
+    (compiler,) = (ROOT / "resources/jars/ecj").glob("*.jar")
+    with tempfile.TemporaryDirectory() as workdir:
+        classes, loop_jar = Path(workdir, "classes"), Path(workdir, "Dl4jLoop.jar")
+        source = ROOT / "benchmarks/Dl4jLoop.java"
+        compile_java.compile_source(source, jars, compiler, jvm.find().executable, classes)
+        compile_java.pack(classes, loop_jar)
+        job = job_of(arguments.file, [*jars, loop_jar], workdir)
+        with discovery.load("scorers", "dl4j").Scorer(job) as scorer:
+            import jpype
+
+            loop = jpype.JClass("crayfish.Dl4jLoop")(str(arguments.file))
+            for size in (1, 32):
+                shape = (size, *job.input_shape)
+                batch, java_shape = np.zeros(shape, np.float32), jpype.JArray(jpype.JLong)(list(shape))
+                seconds(scorer.score, batch, arguments.calls)  # both warm, on the same compiled code
+                loop.run(java_shape, arguments.calls)
+                pairs = [
+                    (seconds(scorer.score, batch, arguments.calls), loop.run(java_shape, arguments.calls))
+                    for _ in range(arguments.pairs)
+                ]
+                ours, plain = (1e6 * statistics.median(each) for each in zip(*pairs, strict=True))
+                ratio = statistics.median(one / other for one, other in pairs)
+                print(f"batch {size}: scorer {ours:.0f} us, Java loop {plain:.0f} us, ratio {ratio:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    errors.main(main)
