@@ -49,6 +49,7 @@ ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
 BROKER_DEADLINE_MS = 15_000
 CHECK_S = 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
+SOCKET_FOLDER = 60  # characters: a Unix socket's whole path may have 107
 JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 LOGGING = """\
 rootLogger.level = warn
@@ -142,9 +143,9 @@ def event_bytes(job: Job) -> int:
 def settings(job: Job) -> dict[str, object]:
     """The settings of the session; what is not here is Spark's default."""
     folder = Path(job.workdir)
-    logging = folder / "log4j2.properties"
-    logging.write_text(LOGGING)
-    java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={logging}"]
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(LOGGING)
+    java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
     return {
         "spark.master": f"local[{job.spec.parallelism}]",
         "spark.app.name": job.group,
@@ -158,7 +159,7 @@ def settings(job: Job) -> dict[str, object]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.ui.enabled": "false",
-        "spark.python.unix.domain.socket.enabled": "true",
+        "spark.python.unix.domain.socket.enabled": str(len(job.workdir) < SOCKET_FOLDER).lower(),
         "spark.sql.adaptive.enabled": "false",
         # Each micro-batch is planned anew: generating its code again costs more than running what was generated saves.
         "spark.sql.codegen.wholeStage": "false",
@@ -176,11 +177,11 @@ def start_jvm(job: Job) -> subprocess.Popen:
 
     What bin/spark-submit would do, but the JVM ends with this process, and needs no incubating Java module.
     """
-    from pyspark.find_spark_home import _find_spark_home
+    import pyspark
     from pyspark.serializers import UTF8Deserializer, read_int
 
     folder, java_home = Path(job.workdir), job.java_home or jvm.find().home
-    java, home, answer = str(Path(java_home, "bin", "java")), _find_spark_home(), folder / "gateway"
+    java, home, answer = str(Path(java_home, "bin", "java")), str(Path(pyspark.__file__).parent), folder / "gateway"
     answer.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
     environment |= {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "JAVA_HOME": java_home, "SPARK_LOCAL_IP": HOST}
@@ -271,7 +272,7 @@ def root_cause(error: Any, job: Job) -> str:
     text = cause.toString()
     if "Traceback (most recent call last)" in text:
         lines = text.partition("\n SQLSTATE")[0].splitlines()
-        last = max(index for index, line in enumerate(lines) if line and not line[0].isspace())
-        return "\n".join(lines[last:])
+        indented = max(index for index, line in enumerate(lines) if line.startswith(" "))
+        return "\n".join(lines[indented + 1 :]).removeprefix("crayfish.errors.CrayfishError: ")
     hint = f"; check that the broker {job.bootstrap_servers} runs and has both topics" if "kafka" in text else ""
     return text + hint
