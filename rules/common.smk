@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from crayfish import discovery, jvm, plan
+from crayfish import discovery, jvm, models, plan
 from crayfish.errors import CrayfishError
 
 config = plan.parsed(config)

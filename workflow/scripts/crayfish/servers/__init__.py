@@ -10,6 +10,6 @@ A module holds
                             is started again after its failure keeps its address. CrayfishError for what a user could
                             have caused.
 It is started as `python -m crayfish.worker servers --job FILE` by its own environment, envs/NAME.yaml. What it prints
-is the stage's log; its scratch folder is job.workdir. The module imports heavy libraries inside run(), so that it can be
-read in any environment. A file whose name starts with "_" is no server.
+is the stage's log; its scratch folder is job.workdir. The module imports heavy libraries inside run(), so that it can
+be read in any environment. A file whose name starts with "_" is no server.
 """
