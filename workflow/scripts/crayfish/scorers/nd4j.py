@@ -32,7 +32,7 @@ JARS = ("dl4j",)
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xmx2g",
-    # An operation leaves some 20 references to native memory, which a collection works through: often, and few at once.
+    # Operations leave references to native memory, each of which a collection works through: few at a time, often.
     "-Xmn24m",
     "-Dorg.bytedeco.javacpp.maxbytes=6g",
     "-Dorg.bytedeco.javacpp.maxphysicalbytes=0",  # else it reads the process's memory from /proc at each allocation

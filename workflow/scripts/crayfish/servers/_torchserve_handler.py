@@ -15,7 +15,7 @@ class Handler:
     """One a worker; TorchServe calls initialize() once and handle() for every batch of requests."""
 
     def initialize(self, context) -> None:
-        logging.getLogger("ts.metrics").setLevel(logging.WARNING)  # else a line a request
+        logging.getLogger().setLevel(logging.WARNING)  # else the worker writes two lines a request
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         folder = Path(context.system_properties["model_dir"])
         module = torch.jit.load(folder / context.manifest["model"]["serializedFile"], map_location="cpu").eval()
