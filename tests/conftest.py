@@ -17,10 +17,31 @@ from crayfish import discovery, models, stages
 from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / "resources/models/fashion_mnist/ffnn"
+MODELS = ROOT / "resources/models/fashion_mnist"
+MODEL = MODELS / "ffnn"
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="every pair and model, not a sample (make test-all)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: runs with --all alone; what it checks is sampled without")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--all"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def sampled(names: tuple[str, ...], first: int, step: int = 2) -> list:
+    """Parameters of a test: every step-th name from the first runs always, the others with --all alone."""
+    kept = names[first::step]
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.full) for name in names]
 
 
 def snakemake(
@@ -75,13 +96,13 @@ class Harness:
             "spec": spec.to_json(),
             "out": out,
             "python": resources / "environments" / spec.processor / "python",
-            "reference": MODEL / "reference.npz",
+            "reference": MODELS / spec.model / "reference.npz",
             "broker-jars": resources / "jars/kafka",
             "packages": resources / "environments" / spec.processor / "packages.json",
             "log": out / "execute_run.log",
         }
         if scorer.FORMAT:
-            settings["model"] = MODEL / models.file_of(spec.model, scorer.FORMAT)
+            settings["model"] = MODELS / spec.model / models.file_of(spec.model, scorer.FORMAT)
         if scorer.EXTERNAL:
             settings["server-python"] = resources / "environments" / spec.scorer / "python"
         settings |= options

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import sampling
-from conftest import manifest_of, model_files
+from conftest import manifest_of, snakemake
 
 from crayfish.run_spec import RunSpec
 
@@ -31,9 +31,9 @@ def spec_of(fields: dict) -> RunSpec:
     return RunSpec.from_dict({"segments": segments, **fields})
 
 
-def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: int, **options: object) -> dict:
+def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: int) -> dict:
     """Run it and check the accounting from its tables; returns the manifest."""
-    run = harness(spec, out, **options)
+    run = harness(spec, out)
     output = run.finish()
     assert run.process.returncode == 0, output
     sent, received = pq.read_table(out / "producer.parquet"), pq.read_table(out / "consumer.parquet")
@@ -78,6 +78,8 @@ def test_a_backlog_is_drained_and_its_predictions_are_checked(harness, tmp_path,
 
 
 def test_a_large_model_answers_every_event_once_and_rightly(harness, tmp_path, large):
+    made = snakemake(f"resources/models/fashion_mnist/{large['model']}/verified_{large['scorer']}.json")
+    assert made.returncode == 0, made.stdout
     load = {"kind": "constant", "rate": 0.5, "warmup_s": 4.0, "measure_s": 12.0}
     spec = spec_of({**large, "segments": [load], "drain_timeout_s": 120.0})
-    assert_answered_once_and_rightly(harness, spec, tmp_path, 8, **model_files(spec))
+    assert_answered_once_and_rightly(harness, spec, tmp_path, 8)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, assert_nothing_left, assert_nothing_written, awaited, crayfish_folders, tagged_processes
+from conftest import (
+    ROOT,
+    assert_nothing_left,
+    assert_nothing_written,
+    awaited,
+    crayfish_folders,
+    sampled,
+    tagged_processes,
+)
 
 from crayfish import discovery
 from crayfish.stages import free_ports
@@ -42,7 +50,7 @@ def test_a_stage_that_is_killed(harness, tmp_path, processor, stage):
     run.assert_failed_cleanly(output)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS[::2])  # the rest dies by kill -9 of the harness: both end all stages
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0))
 def test_sigterm(harness, tmp_path, processor):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
@@ -52,7 +60,7 @@ def test_sigterm(harness, tmp_path, processor):
     run.assert_failed_cleanly(output)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS[1::2])
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
 def test_kill_9_of_the_harness_while_a_run_is_loaded(harness, tmp_path, processor):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
