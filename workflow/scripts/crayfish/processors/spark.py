@@ -5,8 +5,10 @@ Delivery     at_least_once: progress is written every second beside the stream (
 Parallelism  N: local[N]. A micro-batch is N tasks at most, each with a Python worker of its own, which loads the model
              once and keeps it over the micro-batches.
 Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
-             Arrow batches of at most 1000 events or 4 MiB; the sink sends
-             them after linger_ms as they come back.
+             Arrow batches of at most 1000 events or 4 MiB; the sink sends them after linger_ms as they come back.
+Execution    micro_batch only: under trigger(realTime=...) Spark 4.2 writes to a Python worker for as long as that takes
+             input, and waits for more input in between, so that it does not read the worker's predictions (read in its
+             code, not seen in a run).
 """
 
 from __future__ import annotations
@@ -161,9 +163,7 @@ def settings(job: Job) -> dict[str, object]:
         "spark.sql.streaming.ui.enabled": "false",
         "spark.python.unix.domain.socket.enabled": str(len(job.workdir) < SOCKET_FOLDER).lower(),
         "spark.sql.adaptive.enabled": "false",
-        # Each micro-batch is planned anew: generating its code again costs more than running what was generated saves.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.codegen.wholeStage": "false",  # each micro-batch is planned anew, and its code generated again
         "spark.sql.streaming.pollingDelay": "1ms",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": 2,
@@ -240,7 +240,7 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
         "maxOffsetsPerTrigger": max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job))),
         "fetchOffset.numRetries": 2,
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
-        "kafka.fetch.max.wait.ms": 0,  # a task asks one partition after the other
+        "kafka.fetch.max.wait.ms": 1,  # a task asks one partition after the other
         "kafka.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "kafka.max.partition.fetch.bytes": 4 * 1024 * 1024,
     }
