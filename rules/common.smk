@@ -30,8 +30,8 @@ except CrayfishError:
 
 
 wildcard_constraints:
-    env="[a-z_]+",
-    set="[a-z_]+",
+    env="[a-z0-9_]+",
+    set="[a-z0-9_]+",
     model="|".join(discovery.names("models")),
     dataset="fashion_mnist|synthetic",
     repetition="[0-9]+",

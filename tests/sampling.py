@@ -56,10 +56,8 @@ def backlogs(everything: bool) -> list[dict]:
     ]
 
 
-def large(everything: bool) -> list[dict]:
-    """Every large model in one processor with embedded scorers and one server; only where all is run."""
-    if not everything:
-        return []
+def large() -> list[dict]:
+    """Every large model in one processor, with embedded scorers and one server."""
     return [
         {"processor": "kafka_streams", "scorer": scorer, "model": model}
         for model in LARGE_MODELS

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import sampling
 from conftest import manifest_of, snakemake
 
@@ -15,7 +16,7 @@ from crayfish.run_spec import RunSpec
 SIZES = (1, 4)
 RATE, WARMUP_S, MEASURE_S = 150.0, 1.0, 3.0
 EVENTS = int(len(SIZES) * RATE * (WARMUP_S + MEASURE_S))
-CHOICES = {"pair": sampling.pairs, "variant": sampling.variants, "drained": sampling.backlogs, "large": sampling.large}
+CHOICES = {"pair": sampling.pairs, "variant": sampling.variants, "drained": sampling.backlogs}
 
 
 def pytest_generate_tests(metafunc):
@@ -77,6 +78,8 @@ def test_a_backlog_is_drained_and_its_predictions_are_checked(harness, tmp_path,
     assert np.ptp(appended) > 0
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("large", sampling.large(), ids=sampling.label)
 def test_a_large_model_answers_every_event_once_and_rightly(harness, tmp_path, large):
     made = snakemake(f"resources/models/fashion_mnist/{large['model']}/verified_{large['scorer']}.json")
     assert made.returncode == 0, made.stdout

@@ -28,6 +28,6 @@ def test_all_holds_every_pair():
 
 
 def test_every_run_that_is_named_can_be_planned():
-    for runs in (sampling.pairs(True), sampling.variants(True), sampling.backlogs(True), sampling.large(True)):
+    for runs in (sampling.pairs(True), sampling.variants(True), sampling.backlogs(True), sampling.large()):
         for run in runs:
             RunSpec(**run, segments=LOADS)
