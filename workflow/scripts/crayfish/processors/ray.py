@@ -8,7 +8,7 @@ Parallelism  each of N instances owns every Nth partition (assigned: no rebalanc
              Ready: all actors have loaded and know their offsets.
 Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB;
              nothing waits for it to fill. pipeline: an instance has at most 4 batches under way. Predictions are sent
-             at once.
+             after linger_ms.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class Sink:
 
         settings = {
             **_client(self._job, lambda error: None),
-            "linger.ms": 0,
+            "linger.ms": self._job.spec.linger_ms,
             "enable.idempotence": True,
             "message.timeout.ms": int(1000 * BROKER_DEADLINE_S),
             "message.max.bytes": MAX_MESSAGE_BYTES,
