@@ -4,7 +4,7 @@ PYTHON ?= python3
 RESULTS ?= results
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test test-all matrix benchmark lint format lock clean
+.PHONY: figures test test-all matrix compare benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
@@ -18,6 +18,9 @@ test: .venv/test.txt
 test-all: .venv/test.txt
 	@python workflow/scripts/unlock.py
 	pytest --all
+
+compare: .venv/workflow.txt
+	@python workflow/scripts/compare.py $(FIRST) $(SECOND)
 
 matrix: .venv/test.txt
 	python workflow/scripts/matrix.py --readme README.md

@@ -18,7 +18,8 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
-ENVIRONMENTS = sorted(path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml"))
+OWN = {"workflow", "test"}  # which `make` installs into .venv
+ENVIRONMENTS = sorted({path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml")} - OWN)
 LIBRARY = "workflow/scripts/crayfish"
 MODEL = "resources/models/{dataset}/{model}"
 RUN = f"{RESULTS}/runs/{{run}}/{{repetition}}"

@@ -12,6 +12,7 @@ from crayfish.statistics import Interval
 
 latencies = arrays(float, st.integers(1, 3000), elements=st.floats(0, 1e5), fill=st.floats(0, 1e5))
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+positives = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
 
 
 # --- the measured window -------------------------------------------------------------------------------------------
@@ -153,6 +154,21 @@ def test_ranking_is_symmetric_and_means_a_gap(first, second):
     one, other = statistics.t_interval(first), statistics.t_interval(second)
     assert statistics.intervals_part(one, other) == statistics.intervals_part(other, one)
     assert statistics.intervals_part(one, other) == (max(one.low, other.low) > min(one.high, other.high))
+
+
+@given(positives, positives)
+def test_ratio_interval_is_welchs_on_logarithms(first, second):
+    found = statistics.ratio_interval(first, second)
+    known = scipy.stats.ttest_ind(np.log(second), np.log(first), equal_var=False)
+    low, high = known.confidence_interval(0.95)
+    assert found.mean == pytest.approx(np.exp(np.mean(np.log(second)) - np.mean(np.log(first))), rel=1e-6)
+    assert found.low <= found.mean <= found.high
+    if known.df > 1 and np.std(np.log(first)) + np.std(np.log(second)) > 1e-6:
+        assert found.low <= np.exp(low) * (1 + 1e-6) and found.high >= np.exp(high) * (1 - 1e-6)  # fewer whole degrees
+
+
+def test_a_single_repetition_gives_a_ratio_without_an_interval():
+    assert statistics.ratio_interval([2.0], [3.0, 3.0]) == Interval(pytest.approx(1.5), None, None, 3)
 
 
 # --- change over time ----------------------------------------------------------------------------------------------

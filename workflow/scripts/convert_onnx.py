@@ -1,22 +1,14 @@
 """A trained model as ONNX, for any batch size: "input" float32[n, *input shape] -> "logits" float32[n, outputs]."""
 
-import argparse
-from pathlib import Path
-
 import torch
 
-from crayfish import discovery, errors, memory, models
+from crayfish import discovery, errors, models
 
 OPSET = 17
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=discovery.names("models"), required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    memory.require_making(arguments.model, "a conversion")
+    arguments = models.conversion(__doc__)
     torch.onnx.export(
         models.restore(arguments.model, arguments.weights),
         (torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE),),

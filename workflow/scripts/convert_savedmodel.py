@@ -3,21 +3,13 @@
 Its one signature, serving_default: "input" float32[n, *input shape] -> "logits" float32[n, outputs].
 """
 
-import argparse
-from pathlib import Path
-
 import tensorflow as tf
 
-from crayfish import discovery, errors, memory, models
+from crayfish import discovery, errors, models
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=discovery.names("models"), required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder")
-    arguments = parser.parse_args()
-    memory.require_making(arguments.model, "a conversion")
+    arguments = models.conversion(__doc__)
     model = models.restore_keras(arguments.model, arguments.weights)
     shape = discovery.load("models", arguments.model).INPUT_SHAPE
     archive = tf.Module()  # with the variables and the one signature alone, not with Keras's own functions

@@ -198,6 +198,24 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
+def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.ndarray) -> Interval:
+    """The ratio second / first of a positive figure's geometric means over repetitions, and its 95 % interval.
+
+    Welch's t on the logarithms, its degrees of freedom (Welch-Satterthwaite) rounded down. No interval where one of
+    both has a single repetition; n counts both.
+    """
+    logs = [np.log(np.asarray(values, float)) for values in (first, second)]
+    difference, count = float(logs[1].mean() - logs[0].mean()), sum(map(len, logs))
+    if min(map(len, logs)) < 2:
+        return Interval(math.exp(difference), None, None, count)
+    squares = [float(values.var(ddof=1)) / len(values) for values in logs]
+    if not (error := sum(squares)):
+        return Interval(math.exp(difference), math.exp(difference), math.exp(difference), count)
+    freedom = error**2 / sum(square**2 / (len(values) - 1) for square, values in zip(squares, logs, strict=True))
+    half = t_quantile(max(1, int(freedom + 1e-9))) * math.sqrt(error)
+    return Interval(math.exp(difference), math.exp(difference - half), math.exp(difference + half), count)
+
+
 def intervals_part(first: Interval, second: Interval) -> bool:
     """Whether two systems may be ranked: their 95 % intervals share no point. False where either has no interval."""
     if first.low is None or second.low is None:

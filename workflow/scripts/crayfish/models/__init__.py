@@ -17,8 +17,11 @@ A module holds
     load(module, path) -> dict            the same from the user's own file of weights; optional
 """
 
+import argparse
 from importlib import import_module
 from pathlib import Path
+
+from crayfish import discovery, memory
 
 FILE = {
     "npz": "weights.npz",
@@ -33,6 +36,20 @@ FILE = {
 def file_of(name: str, form: str) -> str:
     """The file, or folder, of a model's format inside the model's folder."""
     return FILE[form].format(model=name)
+
+
+def conversion(description: str) -> argparse.Namespace:
+    """The command line of a script that makes one format of a model: model, weights (npz), out.
+
+    CrayfishError if the machine has not the memory for it; a large model waits until no other is being made.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", choices=discovery.names("models"), required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    memory.require_making(arguments.model, "a conversion")
+    return arguments
 
 
 def restore(name: str, weights: Path):
