@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -245,14 +246,25 @@ def test_every_model_says_what_it_is_made_in_and_needs():
     for name in discovery.names("models"):
         model = discovery.load("models", name)
         assert set(model.FORMATS) <= set(models.FILE) and model.POOL > 1 and model.MAKING_MEMORY >= model.MEMORY >= 0
-        assert all((ROOT / f"workflow/scripts/crayfish/{file}.py").exists() for file in models.files(name))
 
 
 def test_what_needs_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemFree: 1 kB\nMemAvailable:    2000000 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     memory.require_making("ffnn", "a conversion")
     with pytest.raises(CrayfishError, match=r"conversion of vgg19 needs about 4\.3 GB of memory, 2\.0 GB are free"):
+        memory.require_making("vgg19", "a conversion")
+    (tmp_path / "meminfo").write_text("MemAvailable:    9000000 kB\n")
+    memory.require_making("vgg19", "a conversion")  # what was refused does not hold up the next
+
+
+def test_a_large_model_that_waits_too_long_for_its_turn_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(memory, "TURN_DEADLINE_S", 0.3)
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    memory.require_making("resnet50", "a conversion")
+    with pytest.raises(CrayfishError, match="being made"):
         memory.require_making("vgg19", "a conversion")
 
 

@@ -6,12 +6,14 @@ import fcntl
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from crayfish import discovery
 from crayfish.errors import CrayfishError
 
 MEMINFO = Path("/proc/meminfo")
+TURN_DEADLINE_S = 900.0
 SMALL = 2**30  # what needs no more may run beside others
 
 
@@ -27,9 +29,33 @@ def require(need: int, what: str, remedy: str = "stop other programs, or use a m
 
 
 def require_making(model: str, what: str) -> None:
-    """The same for the training or a conversion of a model: a large one waits until the others have ended."""
+    """The same for the training or a conversion of a model: a large one first waits until no other is being made.
+
+    The others wait until this process ends.
+    """
     need = discovery.load("models", model).MAKING_MEMORY
-    if need > SMALL:
-        lock = os.open(Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock"), os.O_RDWR | os.O_CREAT)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
-    require(need, f"{what} of {model}")
+    if need <= SMALL:
+        require(need, f"{what} of {model}")
+        return
+    path = Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock")
+    lock, end = os.open(path, os.O_RDWR | os.O_CREAT), time.monotonic() + TURN_DEADLINE_S
+    try:
+        while not _locked(lock):
+            if time.monotonic() > end:
+                raise CrayfishError(
+                    f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model that is being made:"
+                    f" see which process holds {path}, and run the same command again"
+                )
+            time.sleep(0.2)  # flock has no wait with a deadline
+        require(need, f"{what} of {model}")
+    except CrayfishError:
+        os.close(lock)
+        raise
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
