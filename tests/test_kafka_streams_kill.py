@@ -68,7 +68,12 @@ class Bed:
         load = Load("constant", rate=1.0)
         spec = RunSpec("kafka_streams", "noop", (load,), delivery=delivery, partitions=PARTITIONS)
         jars = [*sorted((self.resources / "jars/kafka_streams").glob("*.jar")), compiled]
-        paths = {"jars": tuple(map(str, jars)), "java_home": jvm.find().home, "workdir": str(self.folder / name)}
+        paths = {
+            "jars": tuple(map(str, jars)),
+            "scorer_jars": (),
+            "java_home": jvm.find().home,
+            "workdir": str(self.folder / name),
+        }
         return Job(spec, self.servers, "input", name, name, SHAPE, OUTPUTS, None, None, **paths)
 
     def start(self, job: Job, commit_ms: int) -> stages.Stage:

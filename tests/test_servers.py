@@ -136,7 +136,8 @@ def test_what_runs_in_the_container_ends_with_its_client_and_on_sigterm(tmp_path
     command = ["/bin/sh", "-c", tf_serving.IN_CONTAINER, tf_serving.PROGRAM, "--port=0", "--model_name=a b"]
     container = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert container.stdout.readline() == "--port=0 --model_name=a b\n"
-    (server,) = [each for each in psutil.Process(container.pid).children() if "600" in each.cmdline()]
+    children = psutil.Process(container.pid).children
+    (server,) = awaited(lambda: [each for each in children() if "600" in each.cmdline()] or None, 10, "its program")
     container.terminate() if how == "SIGTERM" else container.stdin.close()
     container.wait(10)
     awaited(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE or None, 10, "its end")
