@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import shutil
 import signal
 import tempfile
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOST = "127.0.0.1"
+WORKERS_DEADLINE_S = 5.0
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 SOCKET_PATH_BYTES = 107  # what a Unix socket's path may have
 LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
@@ -66,9 +68,36 @@ def started(workdir: Path, workers: int, deadline_s: float, **options: object) -
             signal.signal(number, handler)
         yield _check
     finally:
+        workers = _descendants()
         ray.shutdown()
+        _await_end(workers)
         if extra:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _descendants() -> list[int]:
+    """A file descriptor (pidfd) of every process that this one has started, directly or not."""
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
+    found, ahead = set(), {os.getpid()}
+    while ahead := {child for child, parent in parents.items() if parent in ahead} - found:
+        found |= ahead
+    descriptors = []
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            descriptors.append(os.pidfd_open(process))
+    return descriptors
+
+
+def _await_end(processes: list[int]) -> None:
+    """Until they have ended (a worker that holds a JVM takes a while); what has not in time is killed."""
+    end = time.monotonic() + WORKERS_DEADLINE_S
+    for process in processes:
+        if not select.select([process], [], [], max(0.0, end - time.monotonic()))[0]:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
 
 
 def _init(folder: Path, workers: int, deadline_s: float, options: dict) -> None:
