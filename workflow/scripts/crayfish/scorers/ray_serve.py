@@ -40,12 +40,8 @@ class Grpc(remote.GrpcScorer):
     METHOD = METHOD
     METADATA = (("application", NAME),)
 
-    def __enter__(self) -> Grpc:
-        from crayfish import protocols
-
-        self._message = protocols.TYPES["google.BytesValue"]
-        super().__enter__()
-        return self
+    def prepare(self, types: dict[str, type]) -> None:
+        self._message = types["google.BytesValue"]
 
     def encode(self, batch: np.ndarray) -> bytes:
         return self._message(value=batch.tobytes()).SerializeToString()
