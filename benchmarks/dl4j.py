@@ -22,22 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def job_of(file: Path, jars: list[Path], workdir: str) -> Job:
     """A job that has what the scorer asks for."""
-    model = discovery.load("models", "ffnn")
-    return Job(
-        spec=RunSpec("kafka_streams", "dl4j", (Load("constant", rate=1),)),
-        bootstrap_servers="",
-        input_topic="",
-        output_topic="",
-        group="",
-        input_shape=model.INPUT_SHAPE,
-        outputs=model.OUTPUTS,
-        model_path=str(file),
-        server_address=None,
-        jars=(),
-        scorer_jars=tuple(map(str, jars)),
-        java_home=None,
-        workdir=workdir,
-    )
+    spec = RunSpec("kafka_streams", "dl4j", (Load("constant", rate=1),))
+    return Job.without_kafka(spec, workdir, model_path=str(file), scorer_jars=tuple(map(str, jars)))
 
 
 def seconds(score, batch: np.ndarray, calls: int) -> float:

@@ -67,21 +67,7 @@ def job(tmp_path) -> Job:
     """What a server is told."""
     spec = RunSpec("kafka_streams", "tf_serving", (Load("constant", rate=1.0),), parallelism=3, scorer_threads=2)
     (tmp_path / "work").mkdir()
-    return Job(
-        spec=spec,
-        bootstrap_servers="",
-        input_topic="",
-        output_topic="",
-        group="",
-        input_shape=(28, 28),
-        outputs=10,
-        model_path="/models/the.model",
-        server_address=None,
-        jars=(),
-        scorer_jars=(),
-        java_home=None,
-        workdir=str(tmp_path / "work"),
-    )
+    return Job.without_kafka(spec, str(tmp_path / "work"), model_path="/models/the.model")
 
 
 def program(folder: Path, name: str, script: str) -> Path:

@@ -29,7 +29,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def job_of(arguments: argparse.Namespace, protocol: str, workdir: str) -> Job:
     """A job that has all that a scorer or a server asks for; no Kafka is used."""
-    model, scorer = discovery.load("models", arguments.model), discovery.load("scorers", arguments.scorer)
+    scorer = discovery.load("scorers", arguments.scorer)
     spec = RunSpec(
         arguments.environment,
         arguments.scorer,
@@ -41,20 +41,12 @@ def job_of(arguments: argparse.Namespace, protocol: str, workdir: str) -> Job:
     java = jvm.of_environment(arguments.jdk) if arguments.jdk else None
     if java is None and (scorer.EXTERNAL or getattr(scorer, "JARS", ())):
         java = jvm.find()
-    return Job(
-        spec=spec,
-        bootstrap_servers="",
-        input_topic="",
-        output_topic="",
-        group="",
-        input_shape=model.INPUT_SHAPE,
-        outputs=model.OUTPUTS,
+    return Job.without_kafka(
+        spec,
+        workdir,
         model_path=str(arguments.file.resolve()),
-        server_address=None,
-        jars=(),
         scorer_jars=tuple(str(jar.resolve()) for jar in jvm.jar_files(arguments.scorer_jars)),
         java_home=java.home if java else None,
-        workdir=workdir,
     )
 
 

@@ -248,6 +248,15 @@ class Job:
     java_home: str | None
     workdir: str  # scratch folder of this stage, removed after the run
 
+    @classmethod
+    def without_kafka(cls, spec: RunSpec, workdir: str, **places: object) -> Job:
+        """A job for a scorer or its server alone; `places` are the fields that it needs beside the model's shape."""
+        model = discovery.load("models", spec.model)
+        nowhere = dict.fromkeys(("bootstrap_servers", "input_topic", "output_topic", "group"), "")
+        absent = {**dict.fromkeys(("model_path", "server_address", "java_home")), "jars": (), "scorer_jars": ()}
+        shape = {"input_shape": model.INPUT_SHAPE, "outputs": model.OUTPUTS}
+        return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
+
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
         return path
