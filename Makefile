@@ -1,14 +1,17 @@
-# The two commands are `make figures` and `make test`. ARGS goes to Snakemake: make figures ARGS="--config repetitions=5"
+# The two commands are `make figures` and `make test`. ARGS goes to Snakemake: make figures ARGS="--config repetitions=5";
+# CONFIG names a file of config/: make figures CONFIG=laptop
 SHELL := /bin/bash
 PYTHON ?= python3
-RESULTS ?= results
+CONFIG ?= config
+RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: figures test test-all matrix compare benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
-	snakemake --cores all figures --show-failed-logs --report $(RESULTS)/report.html --report-after-run $(ARGS)
+	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml \
+	  --report $(RESULTS)/report.html --report-after-run $(ARGS)
 	@echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html"
 
 test: .venv/test.txt

@@ -4,6 +4,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+configfile: "config/experiments.yaml"
 configfile: "config/config.yaml"
 
 
@@ -20,14 +21,14 @@ include: "rules/figures.smk"
 rule figures:
     default_target: True
     input:
-        expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=["svg", "pdf", "png"]),
+        expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.drawn, kind=["svg", "pdf", "png"]),
         f"{RESULTS}/tables/runs.csv",
         f"{RESULTS}/tables/models.csv",
 
 
 rule tables:
     input:
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, "runs", "models"]),
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DRAWN, "runs", "models"]),
 
 
 rule environments:

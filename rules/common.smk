@@ -1,7 +1,9 @@
 # What several rules need: the plan that the config asks for, and functions from a run to the files that it uses.
+import functools
 import re
 import shlex
 import sys
+from collections import Counter
 
 from snakemake.exceptions import WorkflowError
 
@@ -17,7 +19,27 @@ except CrayfishError as error:
     raise WorkflowError(str(error))
 
 RESULTS = config["results"]
-JOBS = {job: number for number, job in enumerate(PLAN.jobs(), start=1)}
+DRAWN = PLAN.experiments_of(PLAN.drawn)
+
+
+def wanted_experiments():
+    """Those of the figures and tables that the command line names; of the figures that are drawn if it names none."""
+    targets = [Path(str(target)) for target in workflow.dag_settings.targets]
+    named = {kind: {path.stem for path in targets if path.parent.name == kind} for kind in ("figures", "tables")}
+    of_figures = PLAN.experiments_of(name for name in PLAN.figures if name in named["figures"])
+    return [name for name in PLAN.experiments if name in {*of_figures, *named["tables"]}] or DRAWN
+
+
+@functools.cache
+def jobs():
+    """(run, repetition) of all that is wanted -> its number, from 1. Targets are known only after this file was read."""
+    return {job: number for number, job in enumerate(PLAN.jobs(wanted_experiments()), start=1)}
+
+
+def job_number(wildcards):
+    return jobs().get((wildcards.run, int(wildcards.repetition)), 0)
+
+
 OWN = {"workflow", "test"}  # which `make` installs into .venv
 ENVIRONMENTS = sorted({path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml")} - OWN)
 LIBRARY = "workflow/scripts/crayfish"
@@ -101,7 +123,7 @@ def formats_of(wildcards):
     if wildcards.models == "all_models":
         return {name: discovery.load("models", name).FORMATS for name in discovery.names("models")}
     used = {}
-    for spec in PLAN.runs.values():
+    for spec in (PLAN.runs[run] for run in dict(PLAN.jobs(DRAWN))):
         used.setdefault(spec.model, set()).add(discovery.load("scorers", spec.scorer).FORMAT)
     return {name: sorted(forms - {None}) for name, forms in sorted(used.items())}
 
@@ -182,9 +204,10 @@ def scorer_jars_of(wildcards):
     return [f"resources/jars/{name}" for name in plan.jar_sets(spec_of(wildcards), "scorers")]
 
 
-def pilot_of(wildcards):
-    pilot = PLAN.pilots.get(wildcards.run)
-    return f"{RESULTS}/runs/{pilot}/1/summary.json" if pilot else []
+def sized_by(wildcards):
+    """The summary of the pilot or the search that finds the rate of this run's load; nothing where it is given."""
+    run = PLAN.sized_by.get(wildcards.run)
+    return f"{RESULTS}/runs/{run}/1/summary.json" if run else []
 
 
 def library_of(wildcards):
@@ -192,8 +215,8 @@ def library_of(wildcards):
 
 
 def summaries_of(wildcards):
-    """The summaries of an experiment, or of all; pilots only size other runs and are in no table."""
-    names = PLAN.experiments if wildcards.table == "runs" else [wildcards.table]
+    """The summaries of an experiment, or of all that are drawn; what only sizes other runs is in no table."""
+    names = DRAWN if wildcards.table == "runs" else [wildcards.table]
     runs = dict.fromkeys(run for name in names for run in PLAN.experiments[name].runs)
     return [
         f"{RESULTS}/runs/{run}/{repetition}/summary.json"
@@ -203,9 +226,13 @@ def summaries_of(wildcards):
 
 
 onstart:
+    names = ", ".join(wanted_experiments())
+    repetitions = Counter(run for run, _ in jobs())
+    for run, count in repetitions.items():
+        print(f"  {count} x {PLAN.seconds([(run, 1)]):4.0f} s  {run}", file=sys.stderr)
     print(
-        f"Crayfish: {len(JOBS)} runs in {len(PLAN.experiments)} experiments, if none is there yet about"
-        f" {PLAN.seconds() / 60:.0f} minutes, environments and models apart.",
+        f"Crayfish: {len(jobs())} runs for {names}: if none is there yet about {PLAN.seconds(jobs()) / 60:.0f} minutes,"
+        " environments and models apart.",
         file=sys.stderr,
     )
 

@@ -15,7 +15,7 @@ rule execute_run:
         server_python=server_python,
         reference=reference_of,
         model=model_of,
-        pilot=pilot_of,
+        sized_by=sized_by,
     output:
         run=f"{RUN}/run.json",
         producer=f"{RUN}/producer.parquet",
@@ -24,24 +24,24 @@ rule execute_run:
         manifest=f"{RUN}/manifest.json",
     log:
         "logs/execute_run/{run}/{repetition}.log",
-    priority: lambda wildcards: len(JOBS) - JOBS[(wildcards.run, int(wildcards.repetition))]
+    priority: lambda wildcards: len(jobs()) - job_number(wildcards)
     conda:
         "../envs/harness.yaml"
     threads: workflow.cores
     resources:
-        run_number=lambda wildcards: JOBS[(wildcards.run, int(wildcards.repetition))],
-        run_total=len(JOBS),
+        run_number=job_number,
+        run_total=lambda wildcards: len(jobs()),
     params:
         spec=lambda wildcards: spec_of(wildcards).to_json(),
         folder=lambda wildcards, output: str(Path(output.run).parent),
         model=lambda wildcards, input: f"--model {input.model[0]}" if input.model else "",
         server=lambda wildcards, input: f"--server-python {input.server_python}" if input.server_python else "",
-        pilot=lambda wildcards, input: f"--pilot {input.pilot}" if input.pilot else "",
+        sized_by=lambda wildcards, input: f"--sized-by {input.sized_by}" if input.sized_by else "",
         jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
         kafka=f"--bootstrap-servers {config['kafka']}" if config["kafka"] else "",
     shell:
         "{input.python} {input.script} --spec {params.spec:q} --out {params.folder} --python {input.processor_python}"
-        " --reference {input.reference} {params.model} {params.server} {params.pilot} {params.jdk} {params.kafka}"
+        " --reference {input.reference} {params.model} {params.server} {params.sized_by} {params.jdk} {params.kafka}"
         " --broker-jars {input.broker_jars} --jars {input.jars} --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
@@ -57,6 +57,7 @@ rule summarise_run:
         f"{RUN}/summary.json",
     log:
         "logs/summarise_run/{run}/{repetition}.log",
+    priority: 1_000_000  # before the next run: it may be what that one waits for, and repetitions stay interleaved
     conda:
         "../envs/harness.yaml"
     params:

@@ -8,12 +8,25 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from crayfish import plan
 from crayfish.errors import CrayfishError
-from crayfish.run_spec import RunSpec
+from crayfish.run_spec import CHOICES, RunSpec
 
-CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
+FOLDER = Path(__file__).parents[1] / "config"
+CONTROLS = ("config", "laptop", "debug", "small", "large")
+
+
+def laid_over(*names: str) -> dict:
+    """The config that Snakemake makes of some files of config/, each laid over those before it."""
+    config: dict = {}
+    for name in ("experiments", "config", *names):
+        update_config(config, yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+    return config
+
+
+CONFIG = laid_over()
 
 
 def changed(**changes: object) -> dict:
@@ -34,15 +47,18 @@ def test_the_default_plan_holds_every_combination_once():
     expected = len(block["processor"]) * len(block["scorer"]) * len(block["parallelism"])
     assert len(made.experiments["scalability"].runs) == expected
     assert len(made.jobs()) == len(set(made.jobs()))
-    assert set(made.figures) == set(CONFIG["figures"])
+    assert set(made.figures) == set(CONFIG["figures"]) > set(made.drawn) == set(CONFIG["draw"])
 
 
-def test_repetitions_are_interleaved_and_pilots_come_first():
+def test_repetitions_are_interleaved_and_what_sizes_others_comes_first():
     made = plan.make_plan(changed(repetitions=2))
-    numbers = [number for run, number in made.jobs() if run not in made.pilots.values()]
+    sizing = set(made.sized_by.values())
+    jobs = made.jobs(["scalability", "bursty"])
+    numbers = [number for run, number in jobs if run not in sizing]
     assert numbers == sorted(numbers) and set(numbers) == {1, 2}
-    first_measured = next(index for index, (run, _) in enumerate(made.jobs()) if run not in made.pilots.values())
-    assert all(run in made.pilots.values() for run, _ in made.jobs()[:first_measured])
+    first_measured = next(index for index, (run, _) in enumerate(jobs) if run not in sizing)
+    assert all(run in sizing for run, _ in jobs[:first_measured])
+    assert [number for run, number in jobs if run in sizing] == [1] * first_measured
 
 
 def test_a_list_in_the_load_makes_segments_of_one_run():
@@ -57,7 +73,61 @@ def test_narrowing_keeps_only_what_is_named():
 
 
 def test_a_backlog_with_a_rate_needs_no_pilot():
-    assert plan.make_plan(changed(experiments__scalability__load__rate=1000)).pilots == {}
+    made = plan.make_plan(changed(experiments__scalability__load__rate=1000))
+    assert not made.sized_by.keys() & set(made.experiments["scalability"].runs)
+
+
+def test_a_pilot_of_a_large_model_writes_no_more_than_a_disk_holds():
+    made = plan.make_plan(CONFIG)
+    for run in made.experiments["scalability_resnet50"].runs:
+        (load,) = made.runs[made.sized_by[run]].segments
+        assert load.rate * (load.warmup_s + load.measure_s) * 224 * 224 * 3 * 4 <= plan.PILOT_BYTES
+
+
+def test_a_fraction_of_the_sustainable_rate_needs_the_search_of_the_same_system():
+    made = plan.make_plan(CONFIG)
+    for run in made.experiments["bursty"].runs:
+        spec, search = made.runs[run], made.runs[made.sized_by[run]]
+        assert spec.segments[0].rate == 0.7 and spec.segments[0].peak_rate == 1.1 and spec.relative
+        assert search.searches and (search.processor, search.scorer) == (spec.processor, spec.scorer)
+        assert search.identifier in made.experiments["sustainable_rate"].runs
+    assert "0.7" in run and "of-sustainable" in run
+
+
+def test_several_products_are_laid_together():
+    vary = [
+        {"processor": ["flink", "ray"], "scorer": ["onnx"]},
+        {"processor": "flink", "scorer": ["dl4j", "onnx"], "parallelism": 1},
+    ]
+    made = plan.make_plan(changed(experiments__input_rate__vary=vary))
+    systems = [(made.runs[run].processor, made.runs[run].scorer) for run in made.experiments["input_rate"].runs]
+    assert systems == [("flink", "onnx"), ("ray", "onnx"), ("flink", "dl4j")]
+
+
+def test_several_loads_are_segments_one_after_the_other():
+    loads = [{"kind": "constant", "rate": 9, "batch_size": [1, 2]}, {"kind": "poisson", "rate": 5}]
+    made = plan.make_plan(changed(experiments__input_rate__load=loads))
+    (run, *_) = made.experiments["input_rate"].runs
+    described = [(load.kind, load.rate, load.batch_size) for load in made.runs[run].segments]
+    assert described == [("constant", 9, 1), ("constant", 9, 2), ("poisson", 5, 1)]
+
+
+def test_a_figure_of_which_nothing_is_left_is_not_drawn():
+    made = plan.make_plan(changed(scorers=["dl4j"], figures__cost__where={"scorer": ["onnx"]}))
+    assert "cost" not in made.figures and made.drawn == ("latency_serving_kinds",)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_controls_draw_what_they_promise(name):
+    config = laid_over(name)
+    made = plan.make_plan(config)
+    hours = made.seconds(made.jobs(made.experiments_of(made.drawn))) / 3600
+    systems = {spec.processor for spec in made.runs.values()}, {spec.scorer for spec in made.runs.values()}
+    if name != "config":
+        assert set(made.drawn) == set(config["figures"]) and config["results"] == f"results/{name}"
+        assert systems[0] == set(CHOICES["processor"]) and systems[1] >= set(CHOICES["scorer"]) - {"noop"}
+    if name in (most := {"config": 0.75, "laptop": 4.0, "debug": 20 / 60}):
+        assert hours <= most[name]
 
 
 def test_the_identifier_tells_every_field_that_is_not_the_default():
@@ -118,9 +188,19 @@ REFUSED = [
     ({"experiments__input_rate__load__batch_size": 0}, ["load.batch_size", "0"]),
     ({"experiments__scalability__vary__parallelism": [64]}, ["parallelism", "64", "partitions"]),
     ({"experiments__scalability__vary__parallelism": [1.5]}, ["parallelism", "1.5", "whole number"]),
+    ({"draw": ["burts"]}, ["draw", "'burts'", "did you mean 'burst'"]),
+    ({"figures__cost__where": {"scorer": ["onyx"]}}, ["figures.cost.where.scorer", "'onyx'", "did you mean 'onnx'"]),
+    ({"figures__cost__where": {"scorers": ["onnx"]}}, ["figures.cost.where.scorers", "did you mean 'scorer'"]),
+    ({"search__objektive_ms": 5}, ["objektive_ms", "did you mean 'objective_ms'"]),
+    ({"experiments__input_rate__load__rate": {"fraction": 0.5}}, ["load.rate", "fraction: 0.7, of: sustainable"]),
+    (
+        {"experiments__input_rate__load__rate": {"fraction": 0.5, "of": "maximum"}},
+        ["load.rate", "'maximum'", "sustainable"],
+    ),
+    ({"experiments__bursty__load__peak_rate": 100}, ["experiments.bursty.load", "both numbers, or both fractions"]),
     ({"experiments__input_rate__vari": {}}, ["experiments.input_rate.vari", "unknown key"]),
-    ({"figures__latency_ffnn__experiment": "input"}, ["figures.latency_ffnn.experiment", "'input'", "input_rate"]),
-    ({"figures__latency_ffnn__kind": "pie"}, ["figures.latency_ffnn.kind", "'pie'", "latency_by_rate"]),
+    ({"figures__cost__experiment": "input"}, ["figures.cost.experiment", "'input'", "input_rate"]),
+    ({"figures__cost__kind": "pie"}, ["figures.cost.kind", "'pie'", "latency_by_rate"]),
 ]
 
 

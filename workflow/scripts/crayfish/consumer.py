@@ -1,14 +1,15 @@
 """The sink: a process that receives every prediction, stamps it and checks it against the right answer for its image.
 
 `python -m crayfish.consumer --job FILE --reference NPZ --anchor NS --out PARQUET`. It reports its progress as JSON
-lines; {"until": [offset, ...]} on its standard input says where each partition of the output topic ends: it reads to
-there, writes the table of all predictions and ends. The table, in order of receipt, without probes: sequence,
+lines. On its standard input {"write": true} makes it write the table of all predictions so far, and {"until": [offset,
+...]} says where each partition of the output topic ends: it reads to there, writes the table and ends. The table, in order of receipt, without probes: sequence,
 output_append_ms (the broker's LogAppendTime, truncated to 1 ms), received_ns (-1 where --offline: a backlog that is
 read after it was drained), partition, correct.
 """
 
 import argparse
 import json
+import queue
 import sys
 import threading
 import time
@@ -164,12 +165,17 @@ def main() -> None:
     with np.load(arguments.reference) as reference:
         answers = right_answers(job, reference["outputs"])
     sink = Sink(job, Checker(job, answers), arguments.anchor, arguments.offline)
-    ends: list[list[int]] = []
-    threading.Thread(target=lambda: ends.extend(json.loads(line)["until"] for line in sys.stdin), daemon=True).start()
+    commands: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    threading.Thread(target=lambda: [commands.put(json.loads(line)) for line in sys.stdin], daemon=True).start()
     report(event="ready")
-    next_report = 0
-    while not (ends and sink.at(ends[-1])):
+    next_report, ends = 0, None
+    while ends is None or not sink.at(ends):
         sink.step()
+        if not commands.empty():
+            ends = commands.get().get("until")
+            if ends is None:
+                sink.write(arguments.out)
+                report(event="written")
         if time.monotonic_ns() > next_report:
             report(event="progress", received=sink.received, distinct=sink.distinct, wrong=sink.wrong)
             next_report = time.monotonic_ns() + PROGRESS_NS

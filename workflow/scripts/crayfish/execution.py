@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from crayfish import broker, discovery, machine, memory, probes, stages
+from crayfish import broker, discovery, machine, memory, probes, search, stages
 from crayfish.consumer import Checker, right_answers
 from crayfish.errors import CrayfishError
 from crayfish.jvm import Java
-from crayfish.run_spec import Job, RunSpec
+from crayfish.run_spec import Job, Load, RunSpec
 from crayfish.stages import LIBRARY, Stage
 
 LOCK_DEADLINE_S = 30.0
@@ -100,6 +100,7 @@ class Run:
         self.segments: list[dict] = []
         self.marks: dict[str, float] = {}
         self.topics: list[str] = []
+        self.probes: list[search.Probe] = []  # of a search
         self.server: dict | None = None  # what an external scorer's server says of itself, and how often it failed
         self._stages: list[Stage] = []
         self._last_progress = 0.0
@@ -301,16 +302,75 @@ class Run:
         self.await_path(processor)
         for stage in (producer, consumer):
             stage.wait_for("ready", START_DEADLINE_S, self.watch)
-        sent = 0
-        for index, load in enumerate(self.spec.segments):
-            producer.send(segment=index)
-            started = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)
-            before = sent
-            sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
-            self.excluded_s += load.warmup_s + load.measure_s
-            self.sampler.measure_memory()
-            self._note_segment(index, started, sent - before)
+        if self.spec.searches:
+            self._search(producer, consumer)
+        else:
+            for load in self.spec.segments:
+                self._send_segment(load, producer, consumer)
         self._finish(processor, producer, consumer)
+
+    def _send_segment(self, load: Load, producer: Stage, consumer: Stage) -> None:
+        """Send the next segment when it is due and wait for its predictions."""
+        index, before = len(self.segments), sum(segment["events"] for segment in self.segments)
+        producer.send(segment=index, load=vars(load))
+        started = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)
+        sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
+        self.excluded_s += load.warmup_s + load.measure_s
+        self.sampler.measure_memory()
+        self._note_segment(load, started, sent - before)
+
+    def _search(self, producer: Stage, consumer: Stage) -> None:
+        """Probe one rate after the other until the sustainable one is confirmed; see search.py. Each is a segment."""
+        wanted = self.spec.segments[0]
+        while step := search.next_rate(self.probes, wanted.rate):
+            rate, confirming = step
+            length = wanted.confirm_s if confirming else wanted.measure_s
+            load = Load("constant", rate, wanted.batch_size, wanted.warmup_s, length)
+            self._send_segment(load, producer, consumer)
+            self.segments[-1]["load"] = vars(load)
+            self.probes.append(self._judged(load, confirming, producer, consumer))
+            found = self.probes[-1]
+            log.info(
+                "%s  %g events/s %s%s",
+                self.places.title,
+                rate,
+                "confirming: " * confirming,
+                found.reason or "sustained",
+            )
+
+    def _judged(self, load: Load, confirming: bool, producer: Stage, consumer: Stage) -> search.Probe:
+        """What the newest segment says of its rate."""
+        for stage in (producer, consumer):
+            stage.send(write=True)
+            stage.wait_for("written", START_DEADLINE_S, self.watch)
+        segment = self.segments[-1]
+        events = pq.read_table(self.folder / "producer.parquet")
+        events = events.slice(len(events) - segment["events"])
+        answers = pq.read_table(self.folder / "consumer.parquet")
+        due, sent, appended = (events[name].to_numpy() for name in ("due_ns", "sent_ns", "input_append_ms"))
+        place = answers["sequence"].to_numpy() - events["sequence"][0].as_py()
+        found = {}
+        for name in ("received_ns", "output_append_ms"):
+            found[name] = np.full(len(due), -1)
+            found[name][place[place >= 0][::-1]] = answers[name].to_numpy()[place >= 0][::-1]  # the first of duplicates
+        if (found["received_ns"] < 0).any():
+            raise CrayfishError(
+                f"the search for the sustainable rate stopped at {load.rate:g} events/s: {self.spec.processor} did not"
+                f" answer them within {self.spec.drain_timeout_s:g} s; begin lower (search.rate), or raise"
+                " run.drain_timeout_s"
+            )
+        return search.judge(
+            load.rate,
+            confirming,
+            self.spec.segments[0].objective_ms,
+            due,
+            sent,
+            found["received_ns"],
+            appended,
+            found["output_append_ms"],
+            segment["load_start_ns"],
+            self.spec.lateness_bound_ms,
+        )
 
     def _follow_segment(self, index: int, length_s: float, producer: Stage, consumer: Stage) -> int:
         """Watch one segment until its predictions are there or the drain's deadline passes; returns the events sent."""
@@ -334,7 +394,7 @@ class Run:
             if now - rate_since >= 1.0:
                 rate, previous, rate_since = (received - previous) / (now - rate_since), received, now
             self.progress(
-                f"segment {index + 1}/{len(self.spec.segments)}: {sent} sent, {rate:.0f} events/s out,"
+                f"segment {index + 1}{'' if self.spec.searches else f'/{len(self.spec.segments)}'}: {sent} sent, {rate:.0f} events/s out,"
                 f" backlog {max(0, sent - received)}"
             )
             if now > end:
@@ -344,8 +404,7 @@ class Run:
             select.select([], [], [], 0.02)
         return sent
 
-    def _note_segment(self, index: int, started: dict, events: int) -> None:
-        load = self.spec.segments[index]
+    def _note_segment(self, load: Load, started: dict, events: int) -> None:
         start = started["start_ns"]
         self.segments.append(
             {
@@ -377,7 +436,7 @@ class Run:
         self.excluded_s += time.monotonic() - began
         self.sampler.measure_memory()
         self.mark("drain")
-        self._note_segment(0, {"start_ns": start_ns}, events)
+        self._note_segment(self.spec.segments[0], {"start_ns": start_ns}, events)
         self.segments[0]["end_ns"] = time.monotonic_ns() + self.anchor_ns
         self._finish(processor, None, None)
 
@@ -405,10 +464,14 @@ class Run:
             select.select([], [], [], 0.02)
 
     def _drain(self, events: int) -> None:
-        """Until the output topic has grown by all events; a stall as long as the drain's deadline ends the wait."""
-        expected = events + self.spec.partitions
+        """Until the output topic has grown by all events, or the load's time for that is over.
+
+        A stall as long as the drain's deadline ends the wait, too.
+        """
+        expected, load = events + self.spec.partitions, self.spec.segments[0]
+        end = time.monotonic() + (load.at_most_s or float("inf"))
         done, since, rate_from = -1, time.monotonic(), None
-        while done < expected:
+        while done < expected and time.monotonic() < end:
             self.watch()
             now, new = time.monotonic(), sum(self.output_ends())
             rate_from = rate_from or (now, new)
@@ -439,7 +502,7 @@ class Run:
         self.mark("consumer")
 
 
-def others(samples: dict, windows: list[dict]) -> list[str]:
+def others(samples: dict, windows: dict[int, dict]) -> list[str]:
     """Warnings about cores that processes outside of this run used while it measured."""
     times = np.array(samples["machine"]["time_ns"])
 
@@ -448,23 +511,23 @@ def others(samples: dict, windows: list[dict]) -> list[str]:
         return float(edges[1] - edges[0]) / ((window["end_ns"] - window["load_start_ns"]) / 1e9)
 
     found = []
-    for number, window in enumerate(windows, start=1):
+    for number, window in windows.items():
         if len(times) < 2 or window["end_ns"] <= window["load_start_ns"]:
             continue
         own = sum(used(stage["cpu_s"], window) for stage in samples["stages"].values())
         if (cores := used(samples["machine"]["cpu_s"], window) - own) > OTHERS_CORES:
-            found.append(f"segment {number}: other processes used {cores:.2f} cores while it was measured")
+            found.append(f"segment {number + 1}: other processes used {cores:.2f} cores while it was measured")
     return found
 
 
-def late(spec: RunSpec, producer: Path, windows: list[dict]) -> tuple[int, list[str]]:
+def late(spec: RunSpec, producer: Path, windows: dict[int, dict]) -> tuple[int, list[str]]:
     """How many paced events were sent later than the bound, and a warning for each segment where they are too many."""
     if spec.saturated:
         return 0, []
     table = pq.read_table(producer, columns=["segment", "due_ns", "sent_ns"])
     segment, due, sent = (table[name].to_numpy() for name in table.column_names)
     late_ms, found = (sent - due) / 1e6, []
-    for number, window in enumerate(windows):
+    for number, window in windows.items():
         inside = late_ms[(segment == number) & (due >= window["load_start_ns"])]
         share = float((inside > spec.lateness_bound_ms).mean())
         if share > LATE_SHARE:
@@ -481,6 +544,9 @@ def accounting(run: Run) -> dict[str, int]:
     got, where = run.received, f"{run.spec.scorer} in {run.spec.processor}"
     if got["wrong"] or got["malformed"]:
         raise CrayfishError(f"{got['wrong']} predictions are wrong and {got['malformed']} are malformed: {where}")
+    left = 0
+    if run.spec.segments[0].at_most_s:
+        sent, left = got["distinct"], sent - got["distinct"]
     if got["distinct"] != sent:
         raise CrayfishError(
             f"{sent - got['distinct']} of {sent} events were not answered, and {run.spec.delivery} excludes loss:"
@@ -489,7 +555,14 @@ def accounting(run: Run) -> dict[str, int]:
     if run.spec.delivery == "exactly_once" and got["received"] != sent:
         raise CrayfishError(f"{got['received'] - sent} predictions came twice under exactly_once: {where}")
     duplicated = got["received"] - got["distinct"]
-    return {"sent": sent, "received_once": got["distinct"], "lost": 0, "duplicated": duplicated, "wrong": 0}
+    return {
+        "sent": sent,
+        "received_once": got["distinct"],
+        "lost": 0,
+        "left": left,
+        "duplicated": duplicated,
+        "wrong": 0,
+    }
 
 
 def check_memory(spec: RunSpec) -> None:
@@ -521,8 +594,12 @@ def execute(spec: RunSpec, places: Places) -> None:
         if left := stages.sweep(run.tag):
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(left)}")
         run.mark("stopped")
-        counts["late"], found = late(spec, run.folder / "producer.parquet", run.segments)
-        run.warnings += [*found, *others(samples, run.segments)]
+        windows = dict(enumerate(run.segments))
+        if spec.searches:  # of its probes only the last, confirming one is a result
+            windows = {len(run.segments) - 1: run.segments[-1]}
+            run.warnings += search.warnings_of(run.probes)
+        counts["late"], found = late(spec, run.folder / "producer.parquet", windows)
+        run.warnings += [*found, *others(samples, windows)]
         if run.server and run.server["failures"]:
             run.warnings.append(
                 f"the server of {spec.scorer} failed {run.server['failures']} times and was down for"
@@ -539,6 +616,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "segments": run.segments,
         "substitutes": [run.server["substitute"]] if run.server and "substitute" in run.server else [],
         "server": run.server,
+        "search": search.result(run.probes) if run.probes else None,
         "warnings": run.warnings,
         "stages": {
             name: {"cpu_s": round(stage["cpu_s"][-1], 2), "pss_bytes_peak": stage["pss_bytes_peak"]}

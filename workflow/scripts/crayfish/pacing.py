@@ -58,6 +58,6 @@ def due_offsets(load: Load, seed: int) -> np.ndarray:
             f"load.rate: {load.rate!r} events/s for {times[-1]:g} s make no event of a {load.kind} load;"
             " raise load.rate (of a backlog it is a pilot's rate) or load.measure_s"
         )
-    if load.kind == "backlog":
+    if load.saturated:
         return np.zeros(len(marks), np.int64)
     return np.rint(np.interp(marks, events, times) * 1e9).astype(np.int64)

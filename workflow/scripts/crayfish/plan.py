@@ -17,8 +17,10 @@ from crayfish import discovery
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import CHOICES, Load, RunSpec
 
-FIXED_COST_S = 30  # of a run, for the estimate
-PRELOAD_S_PER_S = 1.0  # writing a backlog takes about as long as draining it
+FIXED_COST_S = 15  # of a run, for the estimate
+PRELOAD_S_PER_S = 0.7  # writing a backlog takes about that much of the time that draining it takes
+PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
+PROBES = 14  # of a search, about
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
 LIBRARY = Path(__file__).parent
 PROCESSES = ("execution", "worker", "producer", "consumer", "janitor")  # of a run, beside what it chooses
@@ -36,33 +38,47 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs by their identifiers, the pilot of each run whose backlog needs one, and the experiments."""
+    """All runs by their identifiers, the run (a pilot, a search) that finds the rate of each whose load needs one, the
+    experiments, and the figures with those that are drawn unless others are asked for."""
 
     runs: dict[str, RunSpec]
-    pilots: dict[str, str]
+    sized_by: dict[str, str]
     experiments: dict[str, Experiment]
     figures: dict[str, dict] = field(default_factory=dict)
+    drawn: tuple[str, ...] = ()
 
     def repetitions(self, run: str) -> int:
-        """How often a run is repeated: as the most demanding of its experiments asks. Pilots run once."""
+        """How often a run is repeated: as the most demanding of its experiments asks. One that only sizes others: once."""
         return max([each.repetitions for each in self.experiments.values() if run in each.runs], default=1)
 
-    def jobs(self) -> list[tuple[str, int]]:
-        """Every (run, repetition), interleaved: the first repetition of all, then the second of all."""
-        pilots = [(run, 1) for run in dict.fromkeys(self.pilots.values())]
-        measured = [run for run in self.runs if run not in self.pilots.values()]
+    def experiments_of(self, figures: Iterable[str]) -> list[str]:
+        """The experiments that some figures draw."""
+        return list(dict.fromkeys(self.figures[name]["experiment"] for name in figures))
+
+    def jobs(self, experiments: Iterable[str] | None = None) -> list[tuple[str, int]]:
+        """Every (run, repetition) of some experiments, or of all: first what sizes others, then the first repetition of
+        all, the second of all, and so on: interleaved."""
+        named = self.experiments if experiments is None else experiments
+        measured = dict.fromkeys(run for name in named for run in self.experiments[name].runs)
+        sizing = dict.fromkeys(self.sized_by[run] for run in measured if run in self.sized_by)
         most = max(map(self.repetitions, measured), default=0)
-        return pilots + [
+        repeated = [
             (run, number) for number in range(1, most + 1) for run in measured if number <= self.repetitions(run)
         ]
+        return list(dict.fromkeys([*((run, 1) for run in sizing), *repeated]))
 
-    def seconds(self) -> float:
-        """A rough estimate of how long all of it takes on an idle machine."""
-        return sum(_seconds(self.runs[run]) for run, _ in self.jobs())
+    def seconds(self, jobs: Iterable[tuple[str, int]]) -> float:
+        """A rough estimate of how long they take on an idle machine."""
+        return sum(seconds_of(self.runs[run]) for run, _ in jobs)
 
 
-def _seconds(spec: RunSpec) -> float:
+def seconds_of(spec: RunSpec) -> float:
+    """A rough estimate of how long one run takes on an idle machine."""
     load = sum(load.warmup_s + load.measure_s for load in spec.segments)
+    if at_most := spec.segments[0].at_most_s:
+        load = min(load, at_most)
+    if spec.searches:
+        load = PROBES * load + spec.segments[0].confirm_s
     return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * spec.saturated)
 
 
@@ -125,51 +141,91 @@ def _known(where: str, field_name: str, values: list) -> list:
     return values
 
 
-def _segments(where: str, load: dict) -> tuple[Load, ...]:
-    """The segments of one run: the product of the load's lists, in the order of the lists."""
-    allowed = [each.name for each in fields(Load)]
+def _segments(where: str, load: dict | list, searched: dict) -> tuple[Load, ...]:
+    """The segments of one run: the product of the load's lists, in the order of the lists; of several loads, in turn."""
+    if isinstance(load, list):
+        return tuple(segment for each in load for segment in _segments(where, each, searched))
+    allowed = [each.name for each in fields(Load) if each.name != "of"]
     for key in load:
         if key not in allowed:
             raise CrayfishError(f"{where}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+    if load.get("kind") == "search":
+        load = {**searched, **load}
     combinations = itertools.product(*(_listed(value) for value in load.values()))
-    return RunSpec.loads([dict(zip(load, values, strict=True)) for values in combinations])
+    return RunSpec.loads([_plain_rates(where, dict(zip(load, values, strict=True))) for values in combinations])
+
+
+def _plain_rates(where: str, load: dict) -> dict:
+    """The load with {fraction: 0.7, of: sustainable} as the number 0.7 and the load's field `of`."""
+    relative = {name: load[name] for name in ("rate", "peak_rate") if isinstance(load.get(name), dict)}
+    if not relative:
+        return load
+    for name, rate in relative.items():
+        if rate.keys() != {"fraction", "of"}:
+            raise CrayfishError(
+                f"{where}.{name}: {rate!r} is no rate: allowed are a number and {{fraction: 0.7, of: sustainable}}"
+            )
+    others = [name for name in ("rate", "peak_rate") if name in load and name not in relative]
+    if others or len({rate["of"] for rate in relative.values()}) > 1:
+        raise CrayfishError(f"{where}: rate and peak_rate are both numbers, or both fractions of the same")
+    return {**load, **{name: rate["fraction"] for name, rate in relative.items()}, "of": rate["of"]}
+
+
+def _check_fields(where: str, keys: Iterable[str]) -> None:
+    allowed = [each.name for each in fields(RunSpec) if each.name != "segments"]
+    for key in keys:
+        if key not in allowed:
+            raise CrayfishError(f"{where}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+
+
+def _products(where: str, block: dict) -> Iterable[dict]:
+    """The fields that vary, of one run each: the product of their lists, or of several products one after the other."""
+    for product in _listed(block["vary"]):
+        _check_fields(f"{where}.vary", product)
+        vary = {key: _known(f"{where}.vary.{key}", key, _listed(value)) for key, value in product.items()}
+        yield from (dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values()))
+
+
+def _narrowing(config: dict) -> dict[str, list]:
+    """Field of RunSpec -> the values that the whole config keeps."""
+    return {
+        singular: _known(plural, singular, config[plural])
+        for plural, singular in NARROWED.items()
+        if config.get(plural) is not None
+    }
+
+
+def _agrees(spec: RunSpec, kept: dict[str, list]) -> bool:
+    """Whether a run has one of the values that are kept of each field."""
+    return all(getattr(spec, name) in values for name, values in kept.items())
 
 
 def _specs(name: str, block: dict, config: dict) -> list[RunSpec]:
     where = f"experiments.{name}"
-    allowed = [each.name for each in fields(RunSpec) if each.name != "segments"]
-    vary = {key: _listed(value) for key, value in block.get("vary", {}).items()}
-    fixed = {**config.get("run", {}), **block.get("fix", {})}
-    for part, keys in (("vary", vary), ("fix", block.get("fix", {})), ("run", config.get("run", {}))):
-        for key in keys:
-            if key not in allowed:
-                place = "run" if part == "run" else f"{where}.{part}"
-                raise CrayfishError(
-                    f"{place}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})"
-                )
-    for plural, singular in NARROWED.items():
-        values = _known(f"{where}.vary.{singular}", singular, vary.get(singular, []))
-        if config.get(plural) is not None and values:
-            vary[singular] = [value for value in values if value in config[plural]]
-    segments = _segments(f"{where}.load", block["load"])
-    specs = []
-    for values in itertools.product(*vary.values()):
-        chosen = {**fixed, **dict(zip(vary, values, strict=True)), "dataset": config["dataset"], "seed": config["seed"]}
+    _check_fields(f"{where}.fix", block.get("fix", {}))
+    fixed = {**config.get("run", {}), **block.get("fix", {}), "dataset": config["dataset"], "seed": config["seed"]}
+    segments = [vars(load) for load in _segments(f"{where}.load", block["load"], config["search"])]
+    kept, specs = _narrowing(config), []
+    for values in _products(where, block):
         try:
-            specs.append(RunSpec.from_dict({**chosen, "segments": [vars(load) for load in segments]}))
+            specs.append(RunSpec.from_dict({**fixed, **values, "segments": segments}))
         except CrayfishError as error:
             raise CrayfishError(f"{where} is refused: {error}") from error
-    return specs
+    return [spec for spec in specs if _agrees(spec, kept)]
 
 
-def _pilot(spec: RunSpec, config: dict) -> RunSpec | None:
-    """The short run whose rate sizes this run's backlog; None where the rate is given."""
+def _sizing(spec: RunSpec, config: dict) -> RunSpec | None:
+    """The run that finds the rate of this one's load: a short saturated pilot, or a search; None where it is given."""
     load = spec.segments[0]
-    if load.kind != "backlog" or load.rate:
-        return None
-    seconds = config["pilot"]["seconds"]
-    short = Load("backlog", config["pilot"]["rate"], load.batch_size, warmup_s=0.8 * seconds, measure_s=0.2 * seconds)
-    return replace(spec, segments=(short,))
+    if load.kind == "backlog" and not load.rate:
+        rate, seconds = config["pilot"]["rate"], config["pilot"]["seconds"]
+        events = min(rate * seconds, max(spec.partitions, PILOT_BYTES // spec.event_bytes))
+        times = {"warmup_s": 0.8 * seconds, "measure_s": 0.2 * seconds, "at_most_s": seconds}
+        return replace(spec, segments=(Load("backlog", events / seconds, load.batch_size, **times),))
+    if spec.relative:
+        search = {"kind": "search", "batch_size": load.batch_size}
+        return replace(spec, segments=_segments("search", search, config["search"]))
+    return None
 
 
 def _check_weights(weights: dict) -> None:
@@ -183,29 +239,45 @@ def _check_weights(weights: dict) -> None:
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
     validate(config)
-    for plural, singular in NARROWED.items():
-        _known(plural, singular, config.get(plural) or [])
+    _narrowing(config)
     _check_weights(config.get("weights") or {})
+    _check_fields("run", config["run"])
     runs: dict[str, RunSpec] = {}
-    pilots: dict[str, str] = {}
+    sized_by: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
     for name, block in config["experiments"].items():
         specs = _specs(name, block, config)
         for spec in specs:
             runs[spec.identifier] = spec
-            if pilot := _pilot(spec, config):
-                runs[pilot.identifier] = pilot
-                pilots[spec.identifier] = pilot.identifier
+            if sizing := _sizing(spec, config):
+                runs[sizing.identifier] = sizing
+                sized_by[spec.identifier] = sizing.identifier
         repetitions = block.get("repetitions", config["repetitions"])
         experiments[name] = Experiment(name, tuple(dict.fromkeys(spec.identifier for spec in specs)), repetitions)
-    for name, figure in config["figures"].items():
-        if figure["experiment"] not in experiments:
+    figures = {name: figure for name, figure in config["figures"].items() if _is_drawn(name, figure, experiments, runs)}
+    drawn = config["draw"] if config["draw"] is not None else list(config["figures"])
+    for name in drawn:
+        if name not in config["figures"]:
+            known = list(config["figures"])
+            raise CrayfishError(f"draw: {name!r} is not a figure{_suggest(name, known)} (allowed: {', '.join(known)})")
+    return Plan(runs, sized_by, experiments, figures, tuple(name for name in drawn if name in figures))
+
+
+def _is_drawn(name: str, figure: dict, experiments: dict[str, Experiment], runs: dict[str, RunSpec]) -> bool:
+    """Whether any run is left for a figure after the narrowing; refuses one whose names are not known."""
+    where, kept = f"figures.{name}", figure.get("where", {})
+    for key, value, allowed in (
+        ("experiment", figure["experiment"], list(experiments)),
+        ("kind", figure["kind"], discovery.names("figures")),
+    ):
+        if value not in allowed:
             raise CrayfishError(
-                f"figures.{name}.experiment: {figure['experiment']!r} is not an experiment"
-                f" (allowed: {', '.join(experiments)})"
+                f"{where}.{key}: {value!r} is not known{_suggest(value, list(allowed))} (allowed: {', '.join(allowed)})"
             )
-    figures = {name: figure for name, figure in config["figures"].items() if experiments[figure["experiment"]].runs}
-    return Plan(runs, pilots, experiments, figures)
+    _check_fields(f"{where}.where", kept)
+    for field_name, values in kept.items():
+        _known(f"{where}.where.{field_name}", field_name, values)
+    return any(_agrees(runs[run], kept) for run in experiments[figure["experiment"]].runs)
 
 
 @functools.cache

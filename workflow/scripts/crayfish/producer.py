@@ -1,9 +1,10 @@
 """The load generator: a process that sends each event when it is due, whatever the system under test does (open loop).
 
 `python -m crayfish.producer --job FILE --reference NPZ --anchor NS --out PARQUET`. It obeys JSON lines on its standard
-input: {"segment": k} sends the k-th segment of the RunSpec and reports progress and, when the broker has all of it,
-segment_done; closing the input ends it and writes the table of all events: sequence, segment, due_ns, sent_ns,
-input_append_ms (the broker's LogAppendTime, truncated to 1 ms), partition.
+input: {"segment": k} sends the k-th segment of the RunSpec, or {"segment": k, "load": {...}} this one in its place, and
+reports progress and, when the broker has all of it, segment_done; {"write": true} writes the table of all events so far,
+and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns, input_append_ms (the broker's
+LogAppendTime, truncated to 1 ms), partition.
 """
 
 import argparse
@@ -80,16 +81,15 @@ class Generator:
         if self._error is not None:
             raise CrayfishError(f"producer: the broker refused an event: {self._error.str()}")
 
-    def segment(self, index: int) -> None:
+    def segment(self, index: int, load: Load) -> None:
         """Send one segment and wait until the broker has all of it."""
-        load: Load = self._job.spec.segments[index]
         bodies = event_bodies(self._codec, self._pool, load.batch_size)
         offsets = pacing.due_offsets(load, seed=self._job.spec.seed + index)
         start_ns = time.monotonic_ns() + LEAD_NS
         due = offsets + (start_ns + self._anchor_ns)
         sent = np.zeros(len(due), np.int64)
         self._report(event="segment_started", segment=index, events=len(due), start_ns=int(start_ns + self._anchor_ns))
-        (self._send_backlog if load.kind == "backlog" else self._send_paced)(load, index, bodies, due, sent)
+        (self._send_backlog if load.saturated else self._send_paced)(load, index, bodies, due, sent)
         left = self._producer.flush(FLUSH_DEADLINE_S)
         self._check()
         if left:
@@ -163,10 +163,16 @@ def main() -> None:
     report = stages.reporter()
     with np.load(arguments.reference) as reference:
         pool = reference["inputs"]
-    generator = Generator(Job.read(arguments.job), pool, arguments.anchor, report)
+    job = Job.read(arguments.job)
+    generator = Generator(job, pool, arguments.anchor, report)
     report(event="ready")
-    for line in sys.stdin:
-        generator.segment(json.loads(line)["segment"])
+    for command in map(json.loads, sys.stdin):
+        if "segment" in command:
+            number = command["segment"]
+            generator.segment(number, Load(**command["load"]) if "load" in command else job.spec.segments[number])
+        else:
+            generator.write(arguments.out)
+            report(event="written")
     generator.write(arguments.out)
     report(event="written")
 

@@ -27,7 +27,8 @@ CHOICES = {
 BASE_MEMORY = 3 * 2**30  # broker, engine, clients
 MAX_EVENT_BYTES = 64 * 2**20 - 4096  # the messages of brokers, engines and servers, without their own headers
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
-LOADS = ("constant", "poisson", "bursty", "backlog")
+LOADS = ("constant", "poisson", "bursty", "backlog", "search")
+RELATIVE_TO = ("sustainable",)
 
 
 def _check_type(where: str, value: object, annotation: str) -> None:
@@ -55,9 +56,12 @@ def _build(cls: type, where: str, values: dict) -> dict:
 class Load:
     """One segment of a run: how events arrive, after a warm-up of its own.
 
-    kind: constant, poisson (mean `rate`), bursty (`rate`, and `peak_rate` for `burst_s` every `between_s`), or backlog
-    (all events written before the processor starts: saturation). rate, peak_rate: events/s; times: seconds;
-    batch_size: data points an event. Of a backlog, rate is a pilot's: with the times, it says how many events.
+    kind: constant, poisson (mean `rate`), bursty (`rate`, and `peak_rate` for `burst_s` every `between_s`), backlog
+    (all events written before the processor starts: saturation), or search (the sustainable rate is looked for: probes of
+    warmup_s + measure_s, the first at `rate`, judged by `objective_ms`, the result confirmed for `confirm_s`).
+    rate, peak_rate: events/s, or where `of` is "sustainable" fractions of what a search has found; times: seconds;
+    batch_size: data points an event. Of a backlog, rate is a pilot's: with the times, it says how many events; it is
+    drained for `at_most_s` if that is not 0, and what is left then counts nowhere.
     """
 
     kind: str
@@ -68,19 +72,35 @@ class Load:
     peak_rate: float = 0.0
     burst_s: float = 0.0
     between_s: float = 0.0
+    objective_ms: float = 0.0
+    confirm_s: float = 0.0
+    at_most_s: float = 0.0
+    of: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in LOADS:
             raise CrayfishError(f"load.kind: {self.kind!r} is not a load; allowed: {', '.join(LOADS)}")
+        if self.of and (self.of not in RELATIVE_TO or self.kind in ("backlog", "search")):
+            raise CrayfishError(
+                f"load.rate: a {self.kind} load has no rate of {self.of!r}; a constant, poisson or bursty one may be a"
+                f" fraction of: {', '.join(RELATIVE_TO)}"
+            )
         positive = ["batch_size", "measure_s"] + ([] if self.kind == "backlog" else ["rate"])
         if self.kind == "bursty":
             positive += ["peak_rate", "burst_s", "between_s"]
+        if self.kind == "search":
+            positive += ["objective_ms", "confirm_s"]
         for name in positive:
             if not getattr(self, name) > 0:
                 raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must be more than 0 for a {self.kind} load")
-        for name in ("rate", "warmup_s", "peak_rate", "burst_s", "between_s"):
+        for name in ("rate", "warmup_s", "peak_rate", "burst_s", "between_s", "at_most_s"):
             if getattr(self, name) < 0:
                 raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must not be negative")
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all events are there before the processor starts."""
+        return self.kind == "backlog"
 
     def label(self) -> str:
         """A readable name of it: every field that is not the default."""
@@ -92,12 +112,15 @@ class Load:
             "peak_rate": "peak",
             "burst_s": "burst",
             "between_s": "every",
+            "objective_ms": "p99-",
+            "confirm_s": "confirm",
+            "at_most_s": "atmost",
         }
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in short and value != field.default:
                 parts.append(f"{short[field.name]}{value:g}")
-        return "-".join(parts)
+        return "-".join(parts + ([f"of-{self.of}"] if self.of else []))
 
 
 @dataclass(frozen=True)
@@ -147,8 +170,8 @@ class RunSpec:
                 f"run.parallelism: {self.parallelism} instances cannot share {self.partitions} partitions:"
                 " raise run.partitions or lower the parallelism"
             )
-        if self.saturated and len(self.segments) > 1:
-            raise CrayfishError("run.segments: a backlog is a run of its own")
+        if (self.saturated or self.searches) and len(self.segments) > 1:
+            raise CrayfishError(f"run.segments: a {self.segments[0].kind} is a run of its own")
         for name in ("async_calls", "linger_ms"):
             if getattr(self, name) < 0:
                 raise CrayfishError(f"run.{name}: {getattr(self, name)!r} must not be negative")
@@ -184,19 +207,35 @@ class RunSpec:
                 f"run.scorer: {self.scorer} reads {scorer.FORMAT}, and {self.model} is made in:"
                 f" {', '.join(model.FORMATS)}"
             )
-        most = MAX_EVENT_BYTES // (math.prod(model.INPUT_SHAPE) * VALUE_BYTES[self.codec])
-        if (points := max(load.batch_size for load in self.segments)) > most:
+        if self.event_bytes > MAX_EVENT_BYTES:
+            points = max(load.batch_size for load in self.segments)
             raise CrayfishError(
                 f"load.batch_size: {points} data points of {self.model} are too large for one message of 64 MiB;"
-                f" at most {most} with the {self.codec} codec"
+                f" at most {MAX_EVENT_BYTES // (self.event_bytes // points)} with the {self.codec} codec"
             )
         if reason := adapter.refuse(self):
             raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")
 
     @property
     def saturated(self) -> bool:
-        """Whether the run drains a backlog."""
-        return any(load.kind == "backlog" for load in self.segments)
+        """Whether the run drains a backlog, whole or not."""
+        return any(load.saturated for load in self.segments)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run looks for its system's sustainable rate."""
+        return any(load.kind == "search" for load in self.segments)
+
+    @property
+    def relative(self) -> bool:
+        """Whether rates are fractions of what a search has found."""
+        return any(load.of for load in self.segments)
+
+    @property
+    def event_bytes(self) -> int:
+        """The size of its largest event, at most."""
+        points = max(load.batch_size for load in self.segments)
+        return points * math.prod(discovery.load("models", self.model).INPUT_SHAPE) * VALUE_BYTES[self.codec]
 
     @property
     def memory_bytes(self) -> int:
