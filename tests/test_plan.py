@@ -118,6 +118,10 @@ REFUSED = [
     ({"experiments__input_rate__load__batch_size": 0}, ["load.batch_size", "0"]),
     ({"experiments__scalability__vary__parallelism": [64]}, ["parallelism", "64", "partitions"]),
     ({"experiments__scalability__vary__parallelism": [1.5]}, ["parallelism", "1.5", "whole number"]),
+    (
+        {"experiments__input_rate__fix": {"transport": "in_engine"}},
+        ["transport", "kafka_streams", "'in_engine'", "kafka"],
+    ),
     ({"experiments__input_rate__vari": {}}, ["experiments.input_rate.vari", "unknown key"]),
     ({"figures__latency_ffnn__experiment": "input"}, ["figures.latency_ffnn.experiment", "'input'", "input_rate"]),
     ({"figures__latency_ffnn__kind": "pie"}, ["figures.latency_ffnn.kind", "'pie'", "latency_by_rate"]),

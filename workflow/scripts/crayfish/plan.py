@@ -63,7 +63,7 @@ class Plan:
 
 def _seconds(spec: RunSpec) -> float:
     load = sum(load.warmup_s + load.measure_s for load in spec.segments)
-    return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * spec.saturated)
+    return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
 
 
 def _suggest(key: str, allowed: list[str]) -> str:
@@ -248,3 +248,8 @@ def jar_sets(spec: RunSpec, room: str) -> list[str]:
     """The jar sets of a run's processor or of its scorer: room is "processors" or "scorers"."""
     part = spec.processor if room == "processors" else spec.scorer
     return sorted(getattr(discovery.load(room, part), "JARS", ()))
+
+
+def java_source(spec: RunSpec) -> str | None:
+    """The Java source that is compiled for a run's processor, or None."""
+    return getattr(discovery.load("processors", spec.processor), "JAVA", {}).get(spec.transport)

@@ -20,6 +20,7 @@ CHOICES = {
     "scoring": ("per_event", "vectorised"),
     "execution": ("auto", "thread", "process", "micro_batch", "fused", "pipeline"),
     "parallelism_model": ("data", "task"),
+    "transport": ("kafka", "in_engine"),
     "delivery": ("at_least_once", "exactly_once"),
     "protocol": ("grpc", "http"),
     "on_server_failure": ("fail", "retry"),
@@ -114,6 +115,7 @@ class RunSpec:
     parallelism: int = 1
     execution: str = "auto"
     parallelism_model: str = "data"
+    transport: str = "kafka"
     delivery: str = "at_least_once"
     protocol: str = "grpc"
     async_calls: int = 0
@@ -162,6 +164,7 @@ class RunSpec:
             "delivery": (self.processor, adapter.DELIVERIES),
             "execution": (self.processor, ("auto", *adapter.EXECUTIONS)),
             "parallelism_model": (self.processor, getattr(adapter, "PARALLELISM_MODELS", ("data",))),
+            "transport": (self.processor, getattr(adapter, "TRANSPORTS", ("kafka",))),
             "protocol": (self.scorer, getattr(scorer, "PROTOCOLS", ("grpc",))),
         }
         for name, (part, allowed) in offered.items():
@@ -256,6 +259,11 @@ class Job:
         absent = {**dict.fromkeys(("model_path", "server_address", "java_home")), "jars": (), "scorer_jars": ()}
         shape = {"input_shape": model.INPUT_SHAPE, "outputs": model.OUTPUTS}
         return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
+
+    @property
+    def exchange(self) -> Path:
+        """The folder by which harness and engine of a run without Kafka hand over events and predictions."""
+        return Path(self.workdir) / "exchange"
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
