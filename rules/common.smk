@@ -158,7 +158,12 @@ def dataset_options(wildcards):
 def adapter_of(wildcards):
     """The processor whose Java source this is."""
     loaded = (discovery.load("processors", name) for name in discovery.names("processors"))
-    return next(adapter for adapter in loaded if getattr(adapter, "JAVA", None) == f"{wildcards.source}.java")
+    return next(adapter for adapter in loaded if f"{wildcards.source}.java" in getattr(adapter, "JAVA", {}).values())
+
+
+def jars_to_compile(wildcards):
+    adapter = adapter_of(wildcards)
+    return [f"resources/jars/{name}" for name in getattr(adapter, "JAVA_JARS", adapter.JARS)]
 
 
 def processor_python(wildcards):
@@ -195,7 +200,7 @@ def reference_of(wildcards):
 def jars_of(wildcards):
     """The folders of jars that the processor names, and what is compiled beside it."""
     spec = spec_of(wildcards)
-    compiled = getattr(discovery.load("processors", spec.processor), "JAVA", None)
+    compiled = plan.java_source(spec)
     folders = [f"resources/jars/{name}" for name in plan.jar_sets(spec, "processors")]
     return folders + ([f"resources/java/{Path(compiled).stem}.jar"] if compiled else [])
 
@@ -208,6 +213,17 @@ def sized_by(wildcards):
     """The summary of the pilot or the search that finds the rate of this run's load; nothing where it is given."""
     run = PLAN.sized_by.get(wildcards.run)
     return f"{RESULTS}/runs/{run}/1/summary.json" if run else []
+
+
+def broker_jars_of(wildcards):
+    """Those of a broker of the run's own."""
+    return [] if config["kafka"] or spec_of(wildcards).transport != "kafka" else "resources/jars/kafka"
+
+
+def existing_kafka(wildcards):
+    """Of the script: the Kafka that the config names, for a run that goes through one."""
+    used = config["kafka"] and spec_of(wildcards).transport == "kafka"
+    return f"--bootstrap-servers {config['kafka']}" if used else ""
 
 
 def library_of(wildcards):

@@ -5,7 +5,7 @@ rule compile_java:
         packages=packages_of("harness"),
         script="workflow/scripts/compile_java.py",
         source=f"{LIBRARY}/processors/{{source}}.java",
-        jars=lambda wildcards: [f"resources/jars/{name}" for name in adapter_of(wildcards).JARS],
+        jars=jars_to_compile,
         compiler="resources/jars/ecj",
         jdk=JDK,
     output:

@@ -9,7 +9,7 @@ rule execute_run:
         processor_python=processor_python,
         packages=run_packages,
         jdk=JDK,
-        broker_jars=[] if config["kafka"] else "resources/jars/kafka",
+        broker_jars=broker_jars_of,
         jars=jars_of,
         scorer_jars=scorer_jars_of,
         server_python=server_python,
@@ -38,7 +38,7 @@ rule execute_run:
         server=lambda wildcards, input: f"--server-python {input.server_python}" if input.server_python else "",
         sized_by=lambda wildcards, input: f"--sized-by {input.sized_by}" if input.sized_by else "",
         jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
-        kafka=f"--bootstrap-servers {config['kafka']}" if config["kafka"] else "",
+        kafka=existing_kafka,
     shell:
         "{input.python} {input.script} --spec {params.spec:q} --out {params.folder} --python {input.processor_python}"
         " --reference {input.reference} {params.model} {params.server} {params.sized_by} {params.jdk} {params.kafka}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crayfish import discovery, models, stages
+from crayfish import discovery, models, plan, stages
 from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,9 +72,8 @@ def resources() -> Path:
     targets = [f"resources/environments/{name}/python" for name in environments]
     jars = [name for user in (*adapters, *scorers.values()) for name in getattr(user, "JARS", ())]
     targets += [f"resources/jars/{name}" for name in ("kafka", *jars)]
-    targets += [
-        f"resources/java/{Path(adapter.JAVA).stem}.jar" for adapter in adapters if getattr(adapter, "JAVA", None)
-    ]
+    sources = [source for adapter in adapters for source in getattr(adapter, "JAVA", {}).values()]
+    targets += [f"resources/java/{Path(source).stem}.jar" for source in sources]
     reading = [name for name, scorer in scorers.items() if scorer.FORMAT]
     targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in reading]
     done = snakemake(*dict.fromkeys(targets))
@@ -90,17 +89,18 @@ class Harness:
         adapter, scorer = discovery.load("processors", spec.processor), discovery.load("scorers", spec.scorer)
         resources = ROOT / "resources"
         jars = [resources / "jars" / name for name in adapter.JARS]
-        if java := getattr(adapter, "JAVA", None):
+        if java := plan.java_source(spec):
             jars.append(resources / "java" / f"{Path(java).stem}.jar")
         settings: dict[str, object] = {
             "spec": spec.to_json(),
             "out": out,
             "python": resources / "environments" / spec.processor / "python",
             "reference": MODELS / spec.model / "reference.npz",
-            "broker-jars": resources / "jars/kafka",
             "packages": resources / "environments" / spec.processor / "packages.json",
             "log": out / "execute_run.log",
         }
+        if spec.transport == "kafka":
+            settings["broker-jars"] = resources / "jars/kafka"
         if scorer.FORMAT:
             settings["model"] = MODELS / spec.model / models.file_of(spec.model, scorer.FORMAT)
         if scorer.EXTERNAL:

@@ -38,6 +38,9 @@ def variants(everything: bool) -> list[dict]:
         runs += [{"processor": name, "execution": execution, "parallelism": 2} for execution in executions]
         models = getattr(adapter, "PARALLELISM_MODELS", ("data",))[1:]
         runs += [{"processor": name, "parallelism_model": model, "parallelism": 2} for model in models]
+        for transport in getattr(adapter, "TRANSPORTS", ("kafka",))[1:]:
+            styles = ({"parallelism": 2}, {}, *STYLES[1:]) if everything else ({"parallelism": 2},)
+            runs += [{"processor": name, "transport": transport, **style} for style in styles]
         if getattr(adapter, "ASYNCHRONOUS", False):
             called = EXTERNAL if everything else EXTERNAL[-1:]
             runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]

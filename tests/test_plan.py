@@ -198,6 +198,10 @@ REFUSED = [
         ["load.rate", "'maximum'", "sustainable"],
     ),
     ({"experiments__bursty__load__peak_rate": 100}, ["experiments.bursty.load", "both numbers, or both fractions"]),
+    (
+        {"experiments__input_rate__fix": {"transport": "in_engine"}},
+        ["transport", "kafka_streams", "'in_engine'", "kafka"],
+    ),
     ({"experiments__input_rate__vari": {}}, ["experiments.input_rate.vari", "unknown key"]),
     ({"figures__cost__experiment": "input"}, ["figures.cost.experiment", "'input'", "input_rate"]),
     ({"figures__cost__kind": "pie"}, ["figures.cost.kind", "'pie'", "latency_by_rate"]),

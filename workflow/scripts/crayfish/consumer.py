@@ -2,9 +2,9 @@
 
 `python -m crayfish.consumer --job FILE --reference NPZ --anchor NS --out PARQUET`. It reports its progress as JSON
 lines. On its standard input {"write": true} makes it write the table of all predictions so far, and {"until": [offset,
-...]} says where each partition of the output topic ends: it reads to there, writes the table and ends. The table, in order of receipt, without probes: sequence,
-output_append_ms (the broker's LogAppendTime, truncated to 1 ms), received_ns (-1 where --offline: a backlog that is
-read after it was drained), partition, correct.
+...]} says where each partition of the output topic ends: it reads to there, writes the table and ends. The table, in
+order of receipt, without probes: sequence, output_append_ms (the broker's LogAppendTime, truncated to 1 ms),
+received_ns (-1 where --offline: a backlog that is read after it was drained), partition, correct.
 """
 
 import argparse

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from crayfish import broker, discovery, machine, memory, probes, search, stages
+from crayfish import broker, discovery, in_engine, machine, memory, probes, search, stages
 from crayfish.consumer import Checker, right_answers
 from crayfish.errors import CrayfishError
 from crayfish.jvm import Java
@@ -93,6 +93,7 @@ class Run:
     def __init__(self, spec: RunSpec, places: Places):
         self.spec, self.places = spec, places
         self.tag = uuid.uuid4().hex
+        self.name = f"crayfish-{self.tag[:12]}"
         self.anchor_ns = time.time_ns() - time.monotonic_ns()
         self.started = time.monotonic()
         self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
@@ -188,16 +189,20 @@ class Run:
         self.admin: AdminClient = broker.admin_client(servers)
         deadline = broker.REQUEST_DEADLINE_S if self.places.bootstrap_servers else broker.READY_DEADLINE_S
         broker.wait_ready(self.admin, servers, deadline, self.watch)
-        name = f"crayfish-{self.tag[:12]}"
-        self.topics = [f"{name}-input", f"{name}-output"]
+        self.topics = [f"{self.name}-input", f"{self.name}-output"]
         broker.make_topics(self.admin, self.topics, self.spec.partitions)
+        self.write_job(servers, *self.topics)
+        self.mark("broker")
+
+    def write_job(self, servers: str = "", input_topic: str = "", output_topic: str = "") -> None:
+        """What the stages are told; no servers and topics where the run has no Kafka."""
         model = discovery.load("models", self.spec.model)
         self.job = Job(
             spec=self.spec,
             bootstrap_servers=servers,
-            input_topic=self.topics[0],
-            output_topic=self.topics[1],
-            group=name,
+            input_topic=input_topic,
+            output_topic=output_topic,
+            group=self.name,
             input_shape=model.INPUT_SHAPE,
             outputs=model.OUTPUTS,
             model_path=str(self.places.model.resolve()) if self.places.model else None,
@@ -212,7 +217,6 @@ class Run:
         with np.load(self.places.reference) as reference:
             self.pool, answers = reference["inputs"], right_answers(self.job, reference["outputs"])
         self.checker = Checker(self.job, answers)
-        self.mark("broker")
 
     def _remove_topics(self) -> None:
         """From a broker that lives on; one that no longer answers keeps them, and the log says which."""
@@ -317,7 +321,7 @@ class Run:
         sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
         self.excluded_s += load.warmup_s + load.measure_s
         self.sampler.measure_memory()
-        self._note_segment(load, started, sent - before)
+        self.note_segment(load, started, sent - before)
 
     def _search(self, producer: Stage, consumer: Stage) -> None:
         """Probe one rate after the other until the sustainable one is confirmed; see search.py. Each is a segment."""
@@ -393,10 +397,8 @@ class Run:
             now = time.monotonic()
             if now - rate_since >= 1.0:
                 rate, previous, rate_since = (received - previous) / (now - rate_since), received, now
-            self.progress(
-                f"segment {index + 1}{'' if self.spec.searches else f'/{len(self.spec.segments)}'}: {sent} sent, {rate:.0f} events/s out,"
-                f" backlog {max(0, sent - received)}"
-            )
+            number = f"{index + 1}" if self.spec.searches else f"{index + 1}/{len(self.spec.segments)}"
+            self.progress(f"segment {number}: {sent} sent, {rate:.0f} events/s out, backlog {max(0, sent - received)}")
             if now > end:
                 if not done:
                     raise producer.failure("did not finish its segment in time")
@@ -404,7 +406,7 @@ class Run:
             select.select([], [], [], 0.02)
         return sent
 
-    def _note_segment(self, load: Load, started: dict, events: int) -> None:
+    def note_segment(self, load: Load, started: dict, events: int) -> None:
         start = started["start_ns"]
         self.segments.append(
             {
@@ -436,7 +438,7 @@ class Run:
         self.excluded_s += time.monotonic() - began
         self.sampler.measure_memory()
         self.mark("drain")
-        self._note_segment(self.spec.segments[0], {"start_ns": start_ns}, events)
+        self.note_segment(self.spec.segments[0], {"start_ns": start_ns}, events)
         self.segments[0]["end_ns"] = time.monotonic_ns() + self.anchor_ns
         self._finish(processor, None, None)
 
@@ -490,9 +492,7 @@ class Run:
 
     def _finish(self, processor: Stage, producer: Stage | None, consumer: Stage | None) -> None:
         """Stop the processor, read the output topic to its end, and let the clients write their tables."""
-        if not processor.stop(STOP_DEADLINE_S):
-            self.warnings.append(f"{self.spec.processor} did not stop within {STOP_DEADLINE_S:g} s and was killed")
-        self.mark("processor_stopped")
+        self.stop_processor(processor)
         if producer is not None:
             self._end_producer(producer)
         consumer = consumer or self.start_client("consumer", "--offline")
@@ -500,6 +500,11 @@ class Run:
         consumer.stopping = True
         self.received = consumer.wait_for("written", START_DEADLINE_S + self.spec.drain_timeout_s, self.watch)
         self.mark("consumer")
+
+    def stop_processor(self, processor: Stage) -> None:
+        if not processor.stop(STOP_DEADLINE_S):
+            self.warnings.append(f"{self.spec.processor} did not stop within {STOP_DEADLINE_S:g} s and was killed")
+        self.mark("processor_stopped")
 
 
 def others(samples: dict, windows: dict[int, dict]) -> list[str]:
@@ -584,9 +589,14 @@ def execute(spec: RunSpec, places: Places) -> None:
     about = {"machine": machine.describe(), "git": machine.git_state(LIBRARY)}
     with Run(spec, places) as run:
         check_memory(spec)
-        run.open_broker()
-        run.start_server()
-        run.drained_load() if spec.saturated else run.paced_load()
+        if spec.transport == "in_engine":
+            run.write_job()
+            run.start_server()
+            in_engine.load(run)
+        else:
+            run.open_broker()
+            run.start_server()
+            run.drained_load() if spec.saturated else run.paced_load()
         counts = accounting(run)
         for stage in reversed(run._stages):
             stage.stop(STOP_DEADLINE_S)

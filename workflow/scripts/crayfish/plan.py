@@ -48,7 +48,7 @@ class Plan:
     drawn: tuple[str, ...] = ()
 
     def repetitions(self, run: str) -> int:
-        """How often a run is repeated: as the most demanding of its experiments asks. One that only sizes others: once."""
+        """How often a run is repeated: as the most demanding of its experiments asks; one that only sizes others, once."""
         return max([each.repetitions for each in self.experiments.values() if run in each.runs], default=1)
 
     def experiments_of(self, figures: Iterable[str]) -> list[str]:
@@ -79,7 +79,7 @@ def seconds_of(spec: RunSpec) -> float:
         load = min(load, at_most)
     if spec.searches:
         load = PROBES * load + spec.segments[0].confirm_s
-    return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * spec.saturated)
+    return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
 
 
 def _suggest(key: str, allowed: list[str]) -> str:
@@ -142,7 +142,7 @@ def _known(where: str, field_name: str, values: list) -> list:
 
 
 def _segments(where: str, load: dict | list, searched: dict) -> tuple[Load, ...]:
-    """The segments of one run: the product of the load's lists, in the order of the lists; of several loads, in turn."""
+    """The segments of one run: the product of the load's lists, in their order; those of several loads in turn."""
     if isinstance(load, list):
         return tuple(segment for each in load for segment in _segments(where, each, searched))
     allowed = [each.name for each in fields(Load) if each.name != "of"]
@@ -320,3 +320,8 @@ def jar_sets(spec: RunSpec, room: str) -> list[str]:
     """The jar sets of a run's processor or of its scorer: room is "processors" or "scorers"."""
     part = spec.processor if room == "processors" else spec.scorer
     return sorted(getattr(discovery.load(room, part), "JARS", ()))
+
+
+def java_source(spec: RunSpec) -> str | None:
+    """The Java source that is compiled for a run's processor, or None."""
+    return getattr(discovery.load("processors", spec.processor), "JAVA", {}).get(spec.transport)

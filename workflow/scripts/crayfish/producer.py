@@ -2,8 +2,8 @@
 
 `python -m crayfish.producer --job FILE --reference NPZ --anchor NS --out PARQUET`. It obeys JSON lines on its standard
 input: {"segment": k} sends the k-th segment of the RunSpec, or {"segment": k, "load": {...}} this one in its place, and
-reports progress and, when the broker has all of it, segment_done; {"write": true} writes the table of all events so far,
-and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns, input_append_ms (the broker's
+reports progress and, when the broker has all of it, segment_done; {"write": true} writes the table of all events so
+far, and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns, input_append_ms (the broker's
 LogAppendTime, truncated to 1 ms), partition.
 """
 

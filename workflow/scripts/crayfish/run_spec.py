@@ -20,6 +20,7 @@ CHOICES = {
     "scoring": ("per_event", "vectorised"),
     "execution": ("auto", "thread", "process", "micro_batch", "fused", "pipeline"),
     "parallelism_model": ("data", "task"),
+    "transport": ("kafka", "in_engine"),
     "delivery": ("at_least_once", "exactly_once"),
     "protocol": ("grpc", "http"),
     "on_server_failure": ("fail", "retry"),
@@ -57,8 +58,8 @@ class Load:
     """One segment of a run: how events arrive, after a warm-up of its own.
 
     kind: constant, poisson (mean `rate`), bursty (`rate`, and `peak_rate` for `burst_s` every `between_s`), backlog
-    (all events written before the processor starts: saturation), or search (the sustainable rate is looked for: probes of
-    warmup_s + measure_s, the first at `rate`, judged by `objective_ms`, the result confirmed for `confirm_s`).
+    (all events written before the processor starts: saturation), or search (the sustainable rate is looked for: probes
+    of warmup_s + measure_s, the first at `rate`, judged by `objective_ms`, the result confirmed for `confirm_s`).
     rate, peak_rate: events/s, or where `of` is "sustainable" fractions of what a search has found; times: seconds;
     batch_size: data points an event. Of a backlog, rate is a pilot's: with the times, it says how many events; it is
     drained for `at_most_s` if that is not 0, and what is left then counts nowhere.
@@ -137,6 +138,7 @@ class RunSpec:
     parallelism: int = 1
     execution: str = "auto"
     parallelism_model: str = "data"
+    transport: str = "kafka"
     delivery: str = "at_least_once"
     protocol: str = "grpc"
     async_calls: int = 0
@@ -185,6 +187,7 @@ class RunSpec:
             "delivery": (self.processor, adapter.DELIVERIES),
             "execution": (self.processor, ("auto", *adapter.EXECUTIONS)),
             "parallelism_model": (self.processor, getattr(adapter, "PARALLELISM_MODELS", ("data",))),
+            "transport": (self.processor, getattr(adapter, "TRANSPORTS", ("kafka",))),
             "protocol": (self.scorer, getattr(scorer, "PROTOCOLS", ("grpc",))),
         }
         for name, (part, allowed) in offered.items():
@@ -192,6 +195,8 @@ class RunSpec:
                 raise CrayfishError(
                     f"run.{name}: {part} does not offer {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
                 )
+        if self.searches and self.transport != "kafka":
+            raise CrayfishError("load.kind: a search needs the load generator: run.transport must be kafka")
         if self.on_server_failure != "fail" and not scorer.EXTERNAL:
             raise CrayfishError(
                 f"run.on_server_failure: {self.scorer} calls no server, so there is no failure to survive:"
@@ -295,6 +300,11 @@ class Job:
         absent = {**dict.fromkeys(("model_path", "server_address", "java_home")), "jars": (), "scorer_jars": ()}
         shape = {"input_shape": model.INPUT_SHAPE, "outputs": model.OUTPUTS}
         return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
+
+    @property
+    def exchange(self) -> Path:
+        """The folder by which harness and engine of a run without Kafka hand over events and predictions."""
+        return Path(self.workdir) / "exchange"
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from crayfish.run_spec import RunSpec
 
 JARS = ("kafka_streams",)
-JAVA = "KafkaStreamsBatching.java"
+JAVA = {"kafka": "KafkaStreamsBatching.java"}
 DELIVERIES = ("at_least_once", "exactly_once")
 EXECUTIONS = ()
 JVM_OPTIONS = (
