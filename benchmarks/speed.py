@@ -53,7 +53,7 @@ def produced(run: Run) -> Stage:
 def relay(out: Path) -> dict:
     """events/s and CPU us an event of the plain relay over a backlog."""
     with Run(spec_of("backlog", RELAY_EVENTS, 1.0), places(out)) as run:
-        run._end_producer(produced(run))
+        run.end_producer(produced(run))
         command = [
             sys.executable,
             str(ROOT / "benchmarks/relay.py"),
@@ -71,7 +71,7 @@ def relay(out: Path) -> dict:
 def lateness(out: Path) -> dict:
     """How late the producer sent 5 000 events/s of 3 KB to an otherwise idle broker, after a warm-up, ms."""
     with Run(spec_of("constant", 5000.0, 20.0, WARMUP_S), places(out)) as run:
-        run._end_producer(produced(run))
+        run.end_producer(produced(run))
         table = pq.read_table(run.folder / "producer.parquet")
     late = (table["sent_ns"].to_numpy() - table["due_ns"].to_numpy()) / 1e6
     late = np.sort(late[int(WARMUP_S * 5000) :])

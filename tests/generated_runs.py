@@ -74,6 +74,7 @@ def write_run(
         outputs[-1] = {name: values[answered] for name, values in outputs[-1].items()}
         segments.append(
             {
+                "load": vars(load),
                 "start_ns": start,
                 "load_start_ns": start + int(load.warmup_s * 1e9),
                 "end_ns": end,

@@ -9,7 +9,7 @@ import pytest
 from conftest import manifest_of, tagged_processes
 
 from crayfish.events import CODECS
-from crayfish.in_engine import NUMBER, Exchange
+from crayfish.loads.in_engine import NUMBER, Exchange
 from crayfish.run_spec import Job, RunSpec
 
 LONG = {"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}

@@ -181,13 +181,10 @@ def split_warning(text: str) -> tuple[int | None, str]:
     return (int(match[1]), text[match.end() :]) if match else (None, text)
 
 
-def measured_segments(manifest: dict) -> list[tuple[int, dict, dict]]:
-    """Number, load and times of each segment that is a result: of a search its last probe alone."""
-    segments = manifest["segments"]
-    if manifest.get("search"):
-        return [(len(segments) - 1, segments[-1]["load"], segments[-1])]
-    loads = manifest["spec"]["segments"]
-    return [(number, load, about) for number, (load, about) in enumerate(zip(loads, segments, strict=True))]
+def measured_segments(manifest: dict) -> list[tuple[int, dict]]:
+    """Number and description of each segment that is a result: of a search its last probe alone."""
+    numbered = list(enumerate(manifest["segments"]))
+    return numbered[-1:] if manifest.get("search") else numbered
 
 
 def summarise(folder: Path) -> dict:
@@ -198,7 +195,8 @@ def summarise(folder: Path) -> dict:
     events = join(read_columns(folder / "producer.parquet", PRODUCER), consumer)
     spec, segments, position = manifest["spec"], [], np.searchsorted(events["sequence"], consumer["sequence"])
     of_row = events["segment"][np.minimum(position, len(events["sequence"]) - 1)]
-    for number, load, about in measured_segments(manifest):
+    for number, about in measured_segments(manifest):
+        load = about["load"]
         inside, rows = select(events, events["segment"] == number), of_row == number
         figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
         counted = inside["sequence"][inside["answered"]] if load.get("at_most_s") else inside["sequence"]

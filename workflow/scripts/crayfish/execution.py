@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from crayfish import broker, discovery, in_engine, machine, memory, probes, search, stages
+from crayfish import broker, discovery, machine, memory, probes, stages
 from crayfish.consumer import Checker, right_answers
 from crayfish.errors import CrayfishError
 from crayfish.jvm import Java
@@ -99,9 +99,9 @@ class Run:
         self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
         self.warnings: list[str] = []
         self.segments: list[dict] = []
+        self.search: dict | None = None  # what a search has found
         self.marks: dict[str, float] = {}
         self.topics: list[str] = []
-        self.probes: list[search.Probe] = []  # of a search
         self.server: dict | None = None  # what an external scorer's server says of itself, and how often it failed
         self._stages: list[Stage] = []
         self._last_progress = 0.0
@@ -295,206 +295,33 @@ class Run:
             self._last_progress = now
             log.info("%s  %s  %.0f s", self.places.title, text, now - self.started)
 
-    # --- load ----------------------------------------------------------------------------------------------------
+    # --- what the loads share (crayfish/loads) ------------------------------------------------------------------------
 
-    def paced_load(self) -> None:
-        """Start everything, prove the path, send each segment when it is due and wait for its predictions."""
-        processor = self.start_processor()
-        producer = self.start_client("producer")
-        consumer = self.start_client("consumer")
-        probes.send(self.job, self.pool)
-        self.await_path(processor)
-        for stage in (producer, consumer):
-            stage.wait_for("ready", START_DEADLINE_S, self.watch)
-        if self.spec.searches:
-            self._search(producer, consumer)
-        else:
-            for load in self.spec.segments:
-                self._send_segment(load, producer, consumer)
-        self._finish(processor, producer, consumer)
-
-    def _send_segment(self, load: Load, producer: Stage, consumer: Stage) -> None:
-        """Send the next segment when it is due and wait for its predictions."""
-        index, before = len(self.segments), sum(segment["events"] for segment in self.segments)
-        producer.send(segment=index, load=vars(load))
-        started = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)
-        sent = self._follow_segment(index, load.warmup_s + load.measure_s, producer, consumer)
-        self.excluded_s += load.warmup_s + load.measure_s
+    def note_segment(self, load: Load, start_ns: int, events: int, end_ns: int | None = None) -> None:
+        """Note a segment: its load, its times by the wall clock, its events. Without end_ns its load tells the end."""
         self.sampler.measure_memory()
-        self.note_segment(load, started, sent - before)
-
-    def _search(self, producer: Stage, consumer: Stage) -> None:
-        """Probe one rate after the other until the sustainable one is confirmed; see search.py. Each is a segment."""
-        wanted = self.spec.segments[0]
-        while step := search.next_rate(self.probes, wanted.rate):
-            rate, confirming = step
-            length = wanted.confirm_s if confirming else wanted.measure_s
-            load = Load("constant", rate, wanted.batch_size, wanted.warmup_s, length)
-            self._send_segment(load, producer, consumer)
-            self.segments[-1]["load"] = vars(load)
-            self.probes.append(self._judged(load, confirming, producer, consumer))
-            found = self.probes[-1]
-            log.info(
-                "%s  %g events/s %s%s",
-                self.places.title,
-                rate,
-                "confirming: " * confirming,
-                found.reason or "sustained",
-            )
-
-    def _judged(self, load: Load, confirming: bool, producer: Stage, consumer: Stage) -> search.Probe:
-        """What the newest segment says of its rate."""
-        for stage in (producer, consumer):
-            stage.send(write=True)
-            stage.wait_for("written", START_DEADLINE_S, self.watch)
-        segment = self.segments[-1]
-        events = pq.read_table(self.folder / "producer.parquet")
-        events = events.slice(len(events) - segment["events"])
-        answers = pq.read_table(self.folder / "consumer.parquet")
-        due, sent, appended = (events[name].to_numpy() for name in ("due_ns", "sent_ns", "input_append_ms"))
-        place = answers["sequence"].to_numpy() - events["sequence"][0].as_py()
-        found = {}
-        for name in ("received_ns", "output_append_ms"):
-            found[name] = np.full(len(due), -1)
-            found[name][place[place >= 0][::-1]] = answers[name].to_numpy()[place >= 0][::-1]  # the first of duplicates
-        if (found["received_ns"] < 0).any():
-            raise CrayfishError(
-                f"the search for the sustainable rate stopped at {load.rate:g} events/s: {self.spec.processor} did not"
-                f" answer them within {self.spec.drain_timeout_s:g} s; begin lower (search.rate), or raise"
-                " run.drain_timeout_s"
-            )
-        return search.judge(
-            load.rate,
-            confirming,
-            self.spec.segments[0].objective_ms,
-            due,
-            sent,
-            found["received_ns"],
-            appended,
-            found["output_append_ms"],
-            segment["load_start_ns"],
-            self.spec.lateness_bound_ms,
-        )
-
-    def _follow_segment(self, index: int, length_s: float, producer: Stage, consumer: Stage) -> int:
-        """Watch one segment until its predictions are there or the drain's deadline passes; returns the events sent."""
-        sent = received = previous = 0
-        rate_since, rate = time.monotonic(), 0.0
-        end = time.monotonic() + length_s + START_DEADLINE_S
-        done = False
-        while not (done and received >= sent):
-            self.watch()
-            for message in producer.drain():
-                sent = message.get("sent", sent)
-                if message["event"] == "segment_done":
-                    done, end = True, time.monotonic() + self.spec.drain_timeout_s
-            for message in consumer.drain():
-                received = message.get("distinct", received)
-                if message.get("wrong"):
-                    raise CrayfishError(
-                        f"{message['wrong']} predictions are wrong: {self.spec.scorer} in {self.spec.processor}"
-                    )
-            now = time.monotonic()
-            if now - rate_since >= 1.0:
-                rate, previous, rate_since = (received - previous) / (now - rate_since), received, now
-            number = f"{index + 1}" if self.spec.searches else f"{index + 1}/{len(self.spec.segments)}"
-            self.progress(f"segment {number}: {sent} sent, {rate:.0f} events/s out, backlog {max(0, sent - received)}")
-            if now > end:
-                if not done:
-                    raise producer.failure("did not finish its segment in time")
-                break
-            select.select([], [], [], 0.02)
-        return sent
-
-    def note_segment(self, load: Load, started: dict, events: int) -> None:
-        start = started["start_ns"]
         self.segments.append(
             {
-                "start_ns": start,
-                "load_start_ns": start + int(load.warmup_s * 1e9),
-                "end_ns": start + int((load.warmup_s + load.measure_s) * 1e9),
+                "load": vars(load),
+                "start_ns": start_ns,
+                "load_start_ns": start_ns + int(load.warmup_s * 1e9),
+                "end_ns": end_ns or start_ns + int((load.warmup_s + load.measure_s) * 1e9),
                 "events": events,
                 "points_per_event": load.batch_size,
             }
         )
 
-    def drained_load(self) -> None:
-        """Write the whole backlog, then start the processor and wait until it has answered all of it."""
-        self._check_disk()
-        producer = self.start_client("producer")
-        probes.send(self.job, self.pool)
-        producer.wait_for("ready", START_DEADLINE_S, self.watch)
-        began = time.monotonic()
-        producer.send(segment=0)
-        events = producer.wait_for("segment_started", START_DEADLINE_S, self.watch)["events"]
-        self._preload(producer, events)
-        self.excluded_s += time.monotonic() - began
-        self.mark("preload")
-        self._end_producer(producer)
-        processor = self.start_processor()
-        self.await_path(processor)
-        began, start_ns = time.monotonic(), time.monotonic_ns() + self.anchor_ns
-        self._drain(events)
-        self.excluded_s += time.monotonic() - began
-        self.sampler.measure_memory()
-        self.mark("drain")
-        self.note_segment(self.spec.segments[0], {"start_ns": start_ns}, events)
-        self.segments[0]["end_ns"] = time.monotonic_ns() + self.anchor_ns
-        self._finish(processor, None, None)
-
-    def _check_disk(self) -> None:
-        load, model = self.spec.segments[0], discovery.load("models", self.spec.model)
-        size = 4 * load.batch_size * int(np.prod(model.INPUT_SHAPE)) + 200
-        need = int(1.2 * size * load.rate * (load.warmup_s + load.measure_s))
-        free = shutil.disk_usage(self.folder).free
-        if free < need:
-            raise CrayfishError(
-                f"the backlog needs {need / 1e9:.1f} GB in {self.folder.parent}, {free / 1e9:.1f} GB are free:"
-                " make room, set TMPDIR to another disk, or lower load.measure_s"
-            )
-
-    def _preload(self, producer: Stage, events: int) -> None:
-        end = time.monotonic() + START_DEADLINE_S + events / 2000
-        while True:
-            self.watch()
-            for message in producer.drain():
-                self.progress(f"writing the backlog: {message.get('sent', 0)} of {events}")
-                if message["event"] == "segment_done":
-                    return
-            if time.monotonic() > end:
-                raise producer.failure(f"did not write a backlog of {events} events in time")
-            select.select([], [], [], 0.02)
-
-    def _drain(self, events: int) -> None:
-        """Until the output topic has grown by all events, or the load's time for that is over.
-
-        A stall as long as the drain's deadline ends the wait, too.
-        """
-        expected, load = events + self.spec.partitions, self.spec.segments[0]
-        end = time.monotonic() + (load.at_most_s or float("inf"))
-        done, since, rate_from = -1, time.monotonic(), None
-        while done < expected and time.monotonic() < end:
-            self.watch()
-            now, new = time.monotonic(), sum(self.output_ends())
-            rate_from = rate_from or (now, new)
-            if new > done:
-                done, since = new, now
-            elif now - since > self.spec.drain_timeout_s:
-                return
-            rate = (new - rate_from[1]) / (now - rate_from[0]) if now > rate_from[0] else 0.0
-            self.progress(f"draining: {rate:.0f} events/s, backlog {max(0, expected - new)}")
-            select.select([], [], [], 0.25)
-
-    def _end_producer(self, producer: Stage) -> None:
+    def end_producer(self, producer: Stage) -> None:
+        """Let the producer write its table and end."""
         producer.process.stdin.close()
         producer.stopping = True
         producer.wait_for("written", START_DEADLINE_S, self.watch)
 
-    def _finish(self, processor: Stage, producer: Stage | None, consumer: Stage | None) -> None:
+    def finish(self, processor: Stage, producer: Stage | None, consumer: Stage | None) -> None:
         """Stop the processor, read the output topic to its end, and let the clients write their tables."""
         self.stop_processor(processor)
         if producer is not None:
-            self._end_producer(producer)
+            self.end_producer(producer)
         consumer = consumer or self.start_client("consumer", "--offline")
         consumer.send(until=self.output_ends())
         consumer.stopping = True
@@ -502,6 +329,7 @@ class Run:
         self.mark("consumer")
 
     def stop_processor(self, processor: Stage) -> None:
+        """Stop it; a warning if it has to be killed."""
         if not processor.stop(STOP_DEADLINE_S):
             self.warnings.append(f"{self.spec.processor} did not stop within {STOP_DEADLINE_S:g} s and was killed")
         self.mark("processor_stopped")
@@ -589,14 +417,7 @@ def execute(spec: RunSpec, places: Places) -> None:
     about = {"machine": machine.describe(), "git": machine.git_state(LIBRARY)}
     with Run(spec, places) as run:
         check_memory(spec)
-        if spec.transport == "in_engine":
-            run.write_job()
-            run.start_server()
-            in_engine.load(run)
-        else:
-            run.open_broker()
-            run.start_server()
-            run.drained_load() if spec.saturated else run.paced_load()
+        discovery.load("loads", spec.driver).drive(run)
         counts = accounting(run)
         for stage in reversed(run._stages):
             stage.stop(STOP_DEADLINE_S)
@@ -605,9 +426,8 @@ def execute(spec: RunSpec, places: Places) -> None:
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(left)}")
         run.mark("stopped")
         windows = dict(enumerate(run.segments))
-        if spec.searches:  # of its probes only the last, confirming one is a result
+        if run.search:  # of its probes only the last one is a result
             windows = {len(run.segments) - 1: run.segments[-1]}
-            run.warnings += search.warnings_of(run.probes)
         counts["late"], found = late(spec, run.folder / "producer.parquet", windows)
         run.warnings += [*found, *others(samples, windows)]
         if run.server and run.server["failures"]:
@@ -626,7 +446,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "segments": run.segments,
         "substitutes": [run.server["substitute"]] if run.server and "substitute" in run.server else [],
         "server": run.server,
-        "search": search.result(run.probes) if run.probes else None,
+        "search": run.search,
         "warnings": run.warnings,
         "stages": {
             name: {"cpu_s": round(stage["cpu_s"][-1], 2), "pss_bytes_peak": stage["pss_bytes_peak"]}

@@ -48,7 +48,7 @@ class Plan:
     drawn: tuple[str, ...] = ()
 
     def repetitions(self, run: str) -> int:
-        """How often a run is repeated: as the most demanding of its experiments asks; one that only sizes others, once."""
+        """How often a run is repeated: as its most demanding experiment asks; one that only sizes others, once."""
         return max([each.repetitions for each in self.experiments.values() if run in each.runs], default=1)
 
     def experiments_of(self, figures: Iterable[str]) -> list[str]:
@@ -131,6 +131,12 @@ def _listed(value: object) -> list:
     return value if isinstance(value, list) else [value]
 
 
+def _check_keys(where: str, keys: Iterable[str], allowed: list[str]) -> None:
+    for key in keys:
+        if key not in allowed:
+            raise CrayfishError(f"{where}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+
+
 def _known(where: str, field_name: str, values: list) -> list:
     allowed = CHOICES.get(field_name)
     for value in values:
@@ -145,12 +151,10 @@ def _segments(where: str, load: dict | list, searched: dict) -> tuple[Load, ...]
     """The segments of one run: the product of the load's lists, in their order; those of several loads in turn."""
     if isinstance(load, list):
         return tuple(segment for each in load for segment in _segments(where, each, searched))
-    allowed = [each.name for each in fields(Load) if each.name != "of"]
-    for key in load:
-        if key not in allowed:
-            raise CrayfishError(f"{where}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+    _check_keys(where, load, [each.name for each in fields(Load) if each.name != "of"])
     if load.get("kind") == "search":
         load = {**searched, **load}
+        _check_keys("search", searched, [each.name for each in fields(Load) if each.name not in ("kind", "of")])
     combinations = itertools.product(*(_listed(value) for value in load.values()))
     return RunSpec.loads([_plain_rates(where, dict(zip(load, values, strict=True))) for values in combinations])
 
@@ -172,10 +176,7 @@ def _plain_rates(where: str, load: dict) -> dict:
 
 
 def _check_fields(where: str, keys: Iterable[str]) -> None:
-    allowed = [each.name for each in fields(RunSpec) if each.name != "segments"]
-    for key in keys:
-        if key not in allowed:
-            raise CrayfishError(f"{where}.{key}: unknown key{_suggest(key, allowed)} (allowed: {', '.join(allowed)})")
+    _check_keys(where, keys, [each.name for each in fields(RunSpec) if each.name != "segments"])
 
 
 def _products(where: str, block: dict) -> Iterable[dict]:
@@ -242,6 +243,7 @@ def make_plan(config: dict) -> Plan:
     _narrowing(config)
     _check_weights(config.get("weights") or {})
     _check_fields("run", config["run"])
+    _segments("search", {"kind": "search"}, config["search"])
     runs: dict[str, RunSpec] = {}
     sized_by: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
@@ -305,7 +307,12 @@ def files_of(modules: Iterable[str]) -> list[str]:
 
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again. Paths from the project's root."""
-    chosen = [f"processors/{spec.processor}", *scorer_modules(spec.scorer), f"models/{spec.model}"]
+    chosen = [
+        f"loads/{spec.driver}",
+        f"processors/{spec.processor}",
+        *scorer_modules(spec.scorer),
+        f"models/{spec.model}",
+    ]
     return files_of([*PROCESSES, *chosen])
 
 

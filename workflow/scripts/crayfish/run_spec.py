@@ -232,6 +232,13 @@ class RunSpec:
         return any(load.kind == "search" for load in self.segments)
 
     @property
+    def driver(self) -> str:
+        """The module of crayfish.loads that drives the run."""
+        if self.transport == "in_engine":
+            return "in_engine"
+        return "backlog" if self.saturated else "search" if self.searches else "paced"
+
+    @property
     def relative(self) -> bool:
         """Whether rates are fractions of what a search has found."""
         return any(load.of for load in self.segments)

@@ -3,8 +3,8 @@
 A rate is sustained if the p99 latency (received minus due) is at most the objective and the
 backlog does not grow: the 95 % interval of its slope includes 0 or lies below. A rate has failed when two probes of it
 did, since one alone may be a moment's. Rates double until one fails, then the gap is halved geometrically until it is
-narrower than RESOLUTION; the highest sustained rate is confirmed by a longer probe, and where that fails a lower one is,
-each time by a larger step.
+narrower than RESOLUTION; the highest sustained rate is confirmed by a longer probe, and where that fails a lower one
+is, each time by a larger step.
 """
 
 from __future__ import annotations

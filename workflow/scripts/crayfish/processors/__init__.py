@@ -11,7 +11,7 @@ Its docstring states its delivery guarantee, what its parallelism N means, and w
     EXECUTIONS  its ways to execute, beside "auto": Flink's "thread" and "process", ...; empty if there is one only
     PARALLELISM_MODELS  ("data",) if missing; Flink adds "task"
     TRANSPORTS          ("kafka",) if missing; "in_engine": it makes the events itself and keeps the predictions, as the
-                        files in job.exchange tell it (crayfish.in_engine); `ready` then comes before any event
+                        files in job.exchange tell it (crayfish.loads.in_engine); `ready` then comes before any event
     ASYNCHRONOUS        whether it offers run.async_calls; False if missing
     refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
     run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls

@@ -1,4 +1,4 @@
-"""A run without Kafka: the engine makes the events and keeps the predictions. `load` is what producer, broker and
+"""A run without Kafka: the engine makes the events and keeps the predictions. `drive` is what producer, broker and
 consumer are in a run with Kafka, and writes the same tables.
 
 Harness and engine meet in the folder Job.exchange. Whole numbers in its files are int64, big-endian; times are ns of
@@ -119,8 +119,10 @@ class Exchange:
                     )
 
 
-def load(run: Run) -> None:
-    """Start the processor, prove the path through it by probes, and let one segment go after the other."""
+def drive(run: Run) -> None:
+    """See crayfish.loads."""
+    run.write_job()
+    run.start_server()
     exchange = Exchange(run.job, run.pool, run.anchor_ns)
     processor = run.start_processor()
     processor.wait_for("ready", run.spec.ready_timeout_s, run.watch)
@@ -135,10 +137,7 @@ def load(run: Run) -> None:
         start_ns = exchange.begin(index + 1)
         _follow(run, exchange, index, length_s, expected)
         end_ns = time.monotonic_ns() + run.anchor_ns
-        run.sampler.measure_memory()
-        run.note_segment(segment, {"start_ns": start_ns}, events)
-        if run.spec.saturated:
-            run.segments[index]["end_ns"] = end_ns
+        run.note_segment(segment, start_ns, events, end_ns if run.spec.saturated else None)
         run.excluded_s += length_s or (end_ns - start_ns) / 1e9
     run.stop_processor(processor)
     pq.write_table(pa.table(exchange.sent()), run.folder / "producer.parquet")
