@@ -196,11 +196,6 @@ def _narrowing(config: dict) -> dict[str, list]:
     }
 
 
-def _agrees(spec: RunSpec, kept: dict[str, list]) -> bool:
-    """Whether a run has one of the values that are kept of each field."""
-    return all(getattr(spec, name) in values for name, values in kept.items())
-
-
 def _specs(name: str, block: dict, config: dict) -> list[RunSpec]:
     where = f"experiments.{name}"
     _check_fields(f"{where}.fix", block.get("fix", {}))
@@ -208,11 +203,14 @@ def _specs(name: str, block: dict, config: dict) -> list[RunSpec]:
     segments = [vars(load) for load in _segments(f"{where}.load", block["load"], config["search"])]
     kept, specs = _narrowing(config), []
     for values in _products(where, block):
+        fields_of = {**fixed, **values}
+        if any(fields_of.get(name) not in wanted for name, wanted in kept.items()):
+            continue
         try:
-            specs.append(RunSpec.from_dict({**fixed, **values, "segments": segments}))
+            specs.append(RunSpec.from_dict({**fields_of, "segments": segments}))
         except CrayfishError as error:
             raise CrayfishError(f"{where} is refused: {error}") from error
-    return [spec for spec in specs if _agrees(spec, kept)]
+    return specs
 
 
 def _sizing(spec: RunSpec, config: dict) -> RunSpec | None:
@@ -279,7 +277,10 @@ def _is_drawn(name: str, figure: dict, experiments: dict[str, Experiment], runs:
     _check_fields(f"{where}.where", kept)
     for field_name, values in kept.items():
         _known(f"{where}.where.{field_name}", field_name, values)
-    return any(_agrees(runs[run], kept) for run in experiments[figure["experiment"]].runs)
+    return any(
+        all(getattr(runs[run], field_name) in values for field_name, values in kept.items())
+        for run in experiments[figure["experiment"]].runs
+    )
 
 
 @functools.cache

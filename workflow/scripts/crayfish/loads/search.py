@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from crayfish.execution import Run
     from crayfish.stages import Stage
 
+FIRST_BYTES_PER_S = 2_000_000  # the search begins no higher: large events belong to large models
 log = logging.getLogger("crayfish")
 
 
 def drive(run: Run) -> None:
     """See crayfish.loads. What was found is in run.search; of the segments the last one is the result."""
     wanted, found = run.spec.segments[0], []
+    first = min(wanted.rate, FIRST_BYTES_PER_S / run.spec.event_bytes)
     processor, producer, consumer = paced.start(run)
-    while step := search.next_rate(found, wanted.rate):
+    while step := search.next_rate(found, first):
         rate, confirming = step
         length_s = wanted.confirm_s if confirming else wanted.measure_s
         load = Load("constant", rate, wanted.batch_size, wanted.warmup_s, length_s)
