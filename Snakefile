@@ -21,13 +21,12 @@ rule figures:
     default_target: True
     input:
         expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=["svg", "pdf", "png"]),
-        f"{RESULTS}/tables/runs.csv",
-        f"{RESULTS}/tables/models.csv",
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DIGESTS, "runs", "models"]),
 
 
 rule tables:
     input:
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, "runs", "models"]),
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*PLAN.experiments, *DIGESTS, "runs", "models"]),
 
 
 rule environments:

@@ -124,6 +124,15 @@ def recoveries(load: Load, segment: dict, answered: Columns) -> list[float | Non
     ]
 
 
+def series(load: Load, segment: dict, events: Columns) -> dict[str, list]:
+    """The whole segment second by second, its warm-up too; the latency is received minus due."""
+    answered, start_ns = events["answered"], segment["start_ns"]
+    latency = np.where(answered, (events["received_ns"] - events["due_ns"]) / MS, np.nan)
+    appended_s = (events["output_append_ms"][answered] - start_ns / MS) / 1000
+    due_s = (events["due_ns"] - start_ns) / 1e9
+    return statistics.per_second(due_s, latency, appended_s, int(load.warmup_s + load.measure_s))
+
+
 def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
     """CPU us an event of every stage, between the first and the last append of the window."""
     if not len(appended_ms):
@@ -140,8 +149,9 @@ def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
 def warnings_of(summary: dict, load: Load) -> list[str]:
     """What makes a segment's figures doubtful, as sentences for the tables and figures."""
     found, growth = [], summary["backlog"]
-    if summary["window_s"] < SHORT * load.measure_s:
-        found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
+    wanted = min(load.measure_s, 0.75 * (load.warmup_s + load.measure_s))  # the first quarter is left out anyway
+    if summary["window_s"] < SHORT * wanted:
+        found.append(f"measured for {summary['window_s']:.1f} s instead of {wanted:g} s")
     if load.kind != "bursty" and growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
         found.append(f"overloaded: the backlog grew by {growth['slope_events_per_s']:.0f} events/s")
     return found
@@ -169,10 +179,14 @@ def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict,
         "latency_curve": statistics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
         "lateness": None if saturated else lateness(window, bound_ms),
         "backlog": None if saturated else backlog_growth(events, window),
+        "series": None if saturated else series(load, segment, events),
+        "bursts_s": pacing.bursts(load),
         "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
         "cpu_us_per_event": costs(samples, appended),
     }
-    return {**summary, "warnings": warnings_of(summary, load)}
+    # What a search found, of which this segment is the confirmation.
+    found = {name: segment[name] for name in ("sustainable_events_per_s",) if name in segment}
+    return {**summary, **found, "warnings": warnings_of(summary, load)}
 
 
 def split_warning(text: str) -> tuple[int | None, str]:
