@@ -44,8 +44,11 @@ def rows_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
     if name == "latency_percentiles":
         return table.drop_nulls("latency_max_ms")
     if name == "recovery_times":
-        bursts = table.drop_nulls("burst") if "burst" in table.columns else table.clear()
-        return bursts.unique(["experiment", "run", "segment", "burst"], keep="first", maintain_order=True)
+        if "burst" not in table.columns:
+            return table.clear()
+        return table.drop_nulls("burst").unique(
+            ["experiment", "run", "segment", "burst"], keep="first", maintain_order=True
+        )
     return table
 
 

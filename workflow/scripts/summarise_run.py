@@ -149,10 +149,11 @@ def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
 def warnings_of(summary: dict, load: Load) -> list[str]:
     """What makes a segment's figures doubtful, as sentences for the tables and figures."""
     found, growth = [], summary["backlog"]
-    wanted = min(load.measure_s, 0.75 * (load.warmup_s + load.measure_s))  # the first quarter is left out anyway
-    if summary["window_s"] < SHORT * wanted:
-        found.append(f"measured for {summary['window_s']:.1f} s instead of {wanted:g} s")
-    if load.kind != "bursty" and growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
+    if load.kind == "bursty":
+        return found  # its series and recovery use all of the segment, and a burst may overload
+    if summary["window_s"] < SHORT * load.measure_s:
+        found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
+    if growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
         found.append(f"overloaded: the backlog grew by {growth['slope_events_per_s']:.0f} events/s")
     return found
 

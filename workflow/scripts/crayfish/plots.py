@@ -359,6 +359,16 @@ def spaced(value: float, _: object = None) -> str:
     return f"{value:,.12g}".replace(",", "\u202f")
 
 
+def rounded(value: float) -> str:
+    """A number of three digits."""
+    return f"{value:#.3g}" if abs(value) < 99.95 else spaced(float(f"{value:.3g}"))
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """A mean and, if it has a width, its interval, three digits each."""
+    return rounded(mean) + (f"  [{rounded(low)}, {rounded(high)}]" if low < high else "")
+
+
 def value_axis(
     axes: list[Axes], table: pl.DataFrame, metrics: list[str], label: str, log: bool | None = None, along: str = "y"
 ) -> None:
@@ -520,11 +530,9 @@ def ranked_rows(table: pl.DataFrame, metric: str, label: str, apart: tuple[str, 
         found = sorted(systems(rows, apart), key=lambda system: -system.rows[metric].max())
         for place, system in enumerate(found):
             best = system.rows.sort(metric, descending=True)[:1]
-            mean, low, high = (float(end[0]) for end in bounds(best, metric))
             axes.axhline(place, color="#bbbbbb", linewidth=0.5, linestyle=":", zorder=0)
             draw_points(axes, system, [place], best, metric, joined=False, along="x")
-            interval = f"  [{spaced(float(f'{low:.3g}'))}, {spaced(float(f'{high:.3g}'))}]" if low < high else ""
-            beside(axes, place, spaced(float(f"{mean:.3g}")) + interval)
+            beside(axes, place, with_interval(*(float(end[0]) for end in bounds(best, metric))))
         label_rows(axes, [system.label for system in found])
         entitle(axes, title, loc="left")
         value_axis([axes], rows, [metric], label, along="x")

@@ -53,11 +53,11 @@ def draw_row(axes: Axes, place: int, row: dict) -> None:
         width = row.get(f"cpu_{stage}_us_per_event") or 0.0
         axes.barh(place, width, 0.62, left, color=face, hatch=hatch, edgecolor="black", linewidth=0.5)
         left += width
-    total, low, high = (row[f"cpu_us_per_event{end}"] for end in ("", "_low", "_high"))
-    interval = ""
-    if low is not None:
-        axes.errorbar(total, place, xerr=[[total - low], [high - total]], color="black", elinewidth=0.9, capsize=2.5)
-        interval = f"  [{low:#.3g}, {high:#.3g}]"
+    total = row["cpu_us_per_event"]
+    low, high = (
+        total if row[f"cpu_us_per_event_{end}"] is None else row[f"cpu_us_per_event_{end}"] for end in ("low", "high")
+    )
+    axes.errorbar(total, place, xerr=[[total - low], [high - total]], color="black", elinewidth=0.9, capsize=2.5)
     if row["warnings"]:
         axes.plot([total], [place], **plots.RING)
-    plots.beside(axes, place, f"{total:#.3g}{interval}")
+    plots.beside(axes, place, plots.with_interval(total, low, high))

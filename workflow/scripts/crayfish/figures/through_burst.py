@@ -20,7 +20,7 @@ TEXT = (
 AXES = ("burst", "rate_events_per_s", "peak_rate_events_per_s")
 METRICS = ("recovery_s",)
 COLUMNS = 4
-SHADE = "#e4e4e4"
+SHADE = {"facecolor": "#f0f0f0", "edgecolor": "#c8c8c8", "hatch": "////", "linewidth": 0}
 
 
 def draw(table: pl.DataFrame) -> Figure:
@@ -60,7 +60,7 @@ def draw_system(above: Axes, below: Axes, system: plots.System, rows: pl.DataFra
     """The two panels of one system."""
     for axes in (above, below):
         for burst in rows.drop_nulls("burst").unique("burst", maintain_order=True).iter_rows(named=True):
-            axes.axvspan(burst["burst_start_s"], burst["burst_end_s"], color=SHADE, zorder=0, linewidth=0)
+            axes.axvspan(burst["burst_start_s"], burst["burst_end_s"], zorder=0, **SHADE)
     at = rows["second"] + 0.5
     for metric, style in (("latency_p50_ms", "-"), ("latency_p99_ms", (0, (2, 1)))):
         curve(above, system, rows, metric, style)
@@ -113,7 +113,7 @@ def handles(parts: list[tuple]) -> list:
         Line2D([], [], color="black", linewidth=1, label="median latency; predictions appended"),
         Line2D([], [], color="black", linewidth=1, linestyle=(0, (2, 1)), label="99th percentile"),
         Line2D([], [], color="black", linewidth=0.7, drawstyle="steps-post", label="events due"),
-        Patch(color=SHADE, label="burst"),
+        Patch(label="burst", **SHADE),
         Line2D([], [], color="black", marker="^", markersize=4, linestyle="none", label="recovered"),
     ]
     if any((rows["recovered_repetitions"] < rows["repetitions"]).any() for _, rows in parts):
