@@ -22,13 +22,12 @@ rule figures:
     default_target: True
     input:
         expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.drawn, kind=["svg", "pdf", "png"]),
-        f"{RESULTS}/tables/runs.csv",
-        f"{RESULTS}/tables/models.csv",
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DIGESTS, "runs", "models"]),
 
 
 rule tables:
     input:
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DRAWN, "runs", "models"]),
+        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DRAWN, *DIGESTS, "runs", "models"]),
 
 
 rule environments:

@@ -1,17 +1,26 @@
 # Tables to figures: drawing never measures.
+import json
+
+
+def figure_of(wildcards):
+    return PLAN.figures[wildcards.figure]
+
+
 rule plot:
     input:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/plot.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("plots", "statistics", "errors")],
-        table=lambda wildcards: f"{RESULTS}/tables/{PLAN.figures[wildcards.figure]['experiment']}.csv",
+        library=lambda wildcards: plan.files_of(["discovery", f"figures/{figure_of(wildcards)['kind']}"]),
+        means=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}.csv",
+        series=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_series.csv",
+        curves=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_curves.csv",
     output:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
             caption="../workflow/report/caption.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            category=lambda wildcards: figure_of(wildcards)["experiment"],
+            labels={"name": "{figure}", "shows": "figure"},
         ),
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         png=f"{RESULTS}/figures/{{figure}}.png",
@@ -21,7 +30,9 @@ rule plot:
     conda:
         "../envs/analysis.yaml"
     params:
-        kind=lambda wildcards: PLAN.figures[wildcards.figure]["kind"],
+        kind=lambda wildcards: figure_of(wildcards)["kind"],
+        where=lambda wildcards: json.dumps(figure_of(wildcards).get("where", {}), sort_keys=True),
     shell:
-        "{input.python} {input.script} --kind {params.kind} --table {input.table}"
-        " --out {output.svg} {output.pdf} {output.png} --caption {output.caption} 2> {log}"
+        "{input.python} {input.script} --kind {params.kind} --where {params.where:q} --means {input.means}"
+        " --series {input.series} --curves {input.curves} --out {output.svg} {output.pdf} {output.png}"
+        " --caption {output.caption} 2> {log}"

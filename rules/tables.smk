@@ -1,4 +1,18 @@
-# Summaries of runs to tables.
+# Summaries of runs to tables, and these to digests over all experiments.
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
+
+
+def part_of(wildcards):
+    """What tabulate makes of the summaries."""
+    return "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means"
+
+
+def tables_of(wildcards):
+    """The tables of every experiment that is drawn, of the part that a digest needs."""
+    return [f"{RESULTS}/tables/{name}{DIGESTS[wildcards.digest]}.csv" for name in DRAWN]
+
+
 rule tabulate:
     input:
         python=python_of("analysis"),
@@ -8,17 +22,43 @@ rule tabulate:
         summaries=summaries_of,
     output:
         report(
-            f"{RESULTS}/tables/{{table}}.csv",
+            f"{RESULTS}/tables/{{table}}{{part}}.csv",
             caption="../workflow/report/table.rst",
-            category="Tables",
-            labels={"table": "{table}"},
+            category=lambda wildcards: "Tables" if wildcards.table == "runs" else wildcards.table,
+            labels={"name": "{table}{part}", "shows": "table"},
         ),
     log:
-        "logs/tabulate/{table}.log",
+        "logs/tabulate/{table}{part}.log",
+    wildcard_constraints:
+        part="|_series|_curves",
     conda:
         "../envs/analysis.yaml"
     params:
-        each_run=lambda wildcards: "--each-run" if wildcards.table == "runs" else "",
+        part=part_of,
     shell:
-        "{input.python} {input.script} --experiment {wildcards.table} {params.each_run} --summaries {input.summaries}"
-        " --out {output} 2> {log}"
+        "{input.python} {input.script} --experiment {wildcards.table} --part {params.part}"
+        " --summaries {input.summaries} --out {output} 2> {log}"
+
+
+rule digest:
+    input:
+        python=python_of("analysis"),
+        packages=packages_of("analysis"),
+        script="workflow/scripts/digest.py",
+        library=plan.files_of(["errors", "plots", "run_spec"]),
+        tables=tables_of,
+    output:
+        report(
+            f"{RESULTS}/tables/{{digest}}.csv",
+            caption="../workflow/report/digest.rst",
+            category="Tables",
+            labels={"name": "{digest}", "shows": "table"},
+        ),
+    log:
+        "logs/digest/{digest}.log",
+    wildcard_constraints:
+        digest="|".join(DIGESTS),
+    conda:
+        "../envs/analysis.yaml"
+    shell:
+        "{input.python} {input.script} --digest {wildcards.digest} --tables {input.tables} --out {output} 2> {log}"

@@ -16,6 +16,8 @@ from crayfish.run_spec import Load, RunSpec
 START_NS = 1_790_000_000_000_000_000
 MACHINE = {"cpu": "Example CPU @ 2.20GHz", "cores": 2, "memory_bytes": 24 * 2**30}
 STAGES = {"broker": 20.0, "processor": 40.0, "producer": 30.0, "consumer": 10.0}  # CPU us an event
+SERVER = {"server": 60.0}  # of an external scorer
+EXTERNAL = ("torchserve", "tf_serving", "ray_serve", "triton")
 
 
 def spec_of(processor: str, scorer: str, *loads: Load, **fields: object) -> dict:
@@ -27,13 +29,19 @@ def spec_of(processor: str, scorer: str, *loads: Load, **fields: object) -> dict
 def folder_of(root: Path, spec: dict, repetition: int) -> Path:
     """Where a run's files go, named as a run's are."""
     loads = "+".join(Load(**load).label() for load in spec["segments"])
-    return root / f"{spec['processor']}-{spec['scorer']}_parallelism-{spec['parallelism']}_{loads}" / str(repetition)
+    others = [f"{name}-{spec[name]}" for name in ("model", "parallelism", "codec", "scoring", "parallelism_model")]
+    name = "_".join([f"{spec['processor']}-{spec['scorer']}", *others, spec.get("transport", "kafka"), loads])
+    return root / name / str(repetition)
 
 
 def appends(load: Load, due: np.ndarray, median_ms: float, capacity: float, random: np.random.Generator) -> np.ndarray:
-    """When each event's prediction is appended, ns: after a lognormal latency or, of a backlog, at the capacity."""
+    """When each event's prediction is appended, ns: of a backlog at the capacity; else after a lognormal latency, which
+    of bursts follows a queue that is served at the capacity."""
+    served = np.arange(1, len(due) + 1) * int(1e9 / capacity)
     if load.kind == "backlog":
-        return due + np.arange(1, len(due) + 1) * int(1e9 / capacity)
+        return due + served
+    if load.kind == "bursty":
+        due = served + np.maximum.accumulate(due - served)
     return due + (median_ms * 1e6 * random.lognormal(0, 0.5, len(due))).astype(np.int64)
 
 
@@ -47,10 +55,13 @@ def write_run(
     twice: int = 0,
     warnings: tuple[str, ...] = (),
     substitutes: tuple[str, ...] = (),
+    sustainable: float | None = None,
+    cost: float = 1.0,
     seed: int = 1,
 ) -> Path:
-    """Write the files of one run and return its folder. `lost` last events of every segment are never answered, and the
-    first `twice` predictions of the run come again at its end."""
+    """Write the files of one run and return its folder. `lost` last events of every segment are never answered, the
+    first `twice` predictions of the run come again at its end, `sustainable` is what its search found, and every stage
+    costs `cost` times as much as usual."""
     random = np.random.default_rng(seed)
     tables, outputs, segments, start, sequence = [], [], [], START_NS, 0
     for number, load in enumerate(Load(**load) for load in spec["segments"]):
@@ -91,10 +102,12 @@ def write_run(
     folder.mkdir(parents=True)
     pq.write_table(pa.table(events), folder / "producer.parquet")
     pq.write_table(pa.table(predictions), folder / "consumer.parquet")
-    _write_samples(folder / "processor.json", events["due_ns"], predictions["output_append_ms"], start)
+    stages = {name: cost * usual for name, usual in stages_of(spec).items()}
+    _write_samples(folder / "processor.json", events["due_ns"], predictions["output_append_ms"], start, stages)
     manifest = {
         "spec": spec,
         "segments": segments,
+        "search": {"sustainable_events_per_s": sustainable, "probes": []} if sustainable else None,
         "warnings": list(warnings),
         "substitutes": list(substitutes),
         "machine": MACHINE,
@@ -104,12 +117,21 @@ def write_run(
     return folder
 
 
-def _write_samples(path: Path, due_ns: np.ndarray, output_append_ms: np.ndarray, end_ns: int) -> None:
+def stages_of(spec: dict) -> dict[str, float]:
+    """The stages of a run, CPU us an event: without Kafka the engine alone; an external scorer has a server."""
+    if spec.get("transport") == "in_engine":
+        return {"processor": STAGES["processor"]}
+    return {**STAGES, **(SERVER if spec["scorer"] in EXTERNAL else {})}
+
+
+def _write_samples(
+    path: Path, due_ns: np.ndarray, output_append_ms: np.ndarray, end_ns: int, costs: dict[str, float]
+) -> None:
     """CPU of every stage in proportion to the events answered so far."""
     times = np.arange(due_ns[0] - 5_000_000_000, end_ns + 5_000_000_000, 500_000_000)
     answered = np.searchsorted(np.sort(output_append_ms) * 1_000_000, times)
     stages = {
         name: {"time_ns": times.tolist(), "cpu_s": (answered * cost / 1e6).tolist(), "pss_bytes_peak": 512 * 2**20}
-        for name, cost in STAGES.items()
+        for name, cost in costs.items()
     }
     path.write_text(json.dumps({"stages": stages, "machine": stages["processor"]}))

@@ -80,6 +80,49 @@ def test_curve_keeps_the_tail():
     assert curve["quantile"][-2] == pytest.approx(1 - 1e-6)
 
 
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_quantiles_of_curves_have_ten_events_above_and_the_smaller_sample_has_the_fewer(count, other):
+    quantiles = statistics.curve_quantiles(count)
+    assert (np.diff(quantiles) > 0).all() and (count * (1 - quantiles) >= 9.999).all()
+    assert len(quantiles) == 0 if count < 10 else quantiles[0] == 0
+    assert np.isin(statistics.curve_quantiles(min(count, other)), quantiles).all()
+
+
+@given(latencies)
+def test_a_curve_between_its_points_is_the_sample_s_quantiles(sample):
+    quantiles = statistics.curve_quantiles(len(sample))
+    found = statistics.curve_at(statistics.quantile_curve(sample), quantiles)
+    assert (np.diff(found) >= -1e-6).all()
+    body = quantiles <= 0.9
+    assert found[body] == pytest.approx(np.quantile(sample, quantiles[body]), rel=1e-6, abs=1e-5)
+    # In the tail the curve has 100 points, so that between two of them it stays within the sample's neighbours.
+    ordered, place = np.sort(sample), quantiles[~body] * (len(sample) - 1)
+    slack = np.ceil(0.08 * (len(sample) - 1 - place)).astype(int) + 1
+    below = ordered[np.maximum(0, np.floor(place).astype(int) - slack)]
+    above = ordered[np.minimum(len(sample) - 1, np.ceil(place).astype(int) + slack)]
+    assert (found[~body] >= below - 1e-5).all() and (found[~body] <= above + 1e-5).all()
+
+
+@given(
+    arrays(float, st.integers(0, 300), elements=st.floats(-1, 7, allow_subnormal=False)),
+    arrays(float, st.integers(0, 50), elements=st.floats(-1, 7, allow_subnormal=False)),
+    st.integers(1, 6),
+    st.randoms(),
+)
+def test_seconds_hold_what_was_due_and_appended_in_them(due, appended, seconds, random):
+    latency = np.array([random.choice([np.nan, random.uniform(0, 100)]) for _ in due])
+    found = statistics.per_second(due, latency, appended, seconds)
+    assert found["second"] == list(range(seconds))
+    assert sum(found["due"]) == ((due >= 0) & (due < seconds)).sum()
+    assert found["appended"] == [int(((appended >= at) & (appended < at + 1)).sum()) for at in range(seconds)]
+    for at in range(seconds):
+        inside = latency[(due >= at) & (due < at + 1) & ~np.isnan(latency)]
+        assert found["p99_ms"][at] is None
+        assert (found["p50_ms"][at] is None) == (len(inside) < 20)
+        if len(inside) >= 20:
+            assert found["p50_ms"][at] == pytest.approx(np.median(inside))
+
+
 def test_no_latency_is_none_and_an_empty_curve():
     assert statistics.latency_summary(np.zeros(0)) is None
     assert statistics.quantile_curve(np.zeros(0)) == {"quantile": [], "ms": []}

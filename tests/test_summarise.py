@@ -113,6 +113,48 @@ def test_recovery_after_bursts(tmp_path):
     assert segment["recovery_s"] == [0.0, None]  # after the second burst nothing is due
 
 
+def test_a_paced_segment_is_told_second_by_second(tmp_path):
+    segment, second = summary_of(tmp_path, CONSTANT, Load("constant", rate=200, warmup_s=4, measure_s=10), lost=150)[
+        "segments"
+    ]
+    series = segment["series"]
+    assert series["second"] == list(range(20))
+    assert series["due"] == [1000] * 20
+    assert series["p50_ms"][:19] == pytest.approx([5.3] * 19, rel=0.1)
+    assert series["p99_ms"][0] > 10 and series["p99_ms"][19] is None  # 850 answers
+    assert series["appended"][1:19] == pytest.approx([1000] * 18, abs=15)
+    assert sum(series["appended"]) <= 20_000 - 150
+    assert second["series"]["due"] == [200] * 14
+    assert second["series"]["p99_ms"] == [None] * 14
+
+
+def test_a_backlog_has_no_series_and_a_bursty_load_has_bursts(tmp_path):
+    bursty = Load("bursty", rate=100, warmup_s=5, measure_s=75, peak_rate=300, burst_s=10, between_s=30)
+    (segment,) = summary_of(tmp_path / "bursty", bursty, capacity=200.0)["segments"]
+    assert segment["bursts_s"] == [(35.0, 45.0), (75.0, 80.0)]
+    assert segment["series"]["due"][34:36] == [100, 300]
+    assert max(segment["series"]["appended"]) <= 202
+    assert segment["recovery_s"][0] == pytest.approx(10, abs=1)  # 1000 waiting events at 100/s
+    assert segment["warnings"] == []  # though bursts overload it, and the first quarter is longer than the warm-up
+    (drained,) = summary_of(tmp_path / "drained", Load("backlog", rate=400, warmup_s=2, measure_s=4), capacity=400)[
+        "segments"
+    ]
+    assert (drained["series"], drained["bursts_s"]) == (None, [])
+
+
+def test_what_a_search_found_is_kept(tmp_path):
+    (segment,) = summary_of(tmp_path, CONSTANT, sustainable=1234.5)["segments"]
+    assert segment["sustainable_events_per_s"] == 1234.5
+
+
+def test_a_run_without_kafka_costs_what_its_engine_does(tmp_path):
+    spec = {**spec_of("flink", "onnx", CONSTANT), "transport": "in_engine"}
+    summary = summarise_run.summarise(write_run(tmp_path / "the-run" / "1", spec))
+    (segment,) = summary["segments"]
+    assert segment["cpu_us_per_event"] == {"processor": pytest.approx(STAGES["processor"], rel=0.01)}
+    assert list(summary["peak_memory_bytes"]) == ["processor"]
+
+
 def test_nothing_answered_gives_nulls(tmp_path):
     (segment,) = summary_of(tmp_path, CONSTANT, lost=20_000)["segments"]
     assert segment["throughput"] == {"events_per_s": None, "points_per_s": None}

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import docutils.core
 import jinja2
+import matplotlib
 import numpy as np
 import polars as pl
 import pytest
 from generated_runs import folder_of, spec_of, write_run
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import digest
 import summarise_run
 import tabulate
-from crayfish import plots, statistics
+from crayfish import discovery, plots, statistics
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Load
 
@@ -24,50 +27,104 @@ RATES = (100, 400)
 SYSTEMS = {("flink", "onnx"): 5.0, ("kafka_streams", "onnx"): 2.0, ("kafka_streams", "tf_serving"): 8.0}
 SUBSTITUTE = "tf_serving (in-repo server)"
 WARNING = "segment 2: other processes used 0.51 cores while it was measured"
+BURSTY = Load("bursty", 50, warmup_s=3, measure_s=57, peak_rate=150, burst_s=4, between_s=15)
+SATURATED = Load("backlog", rate=500, warmup_s=1, measure_s=3)
+# Every kind of figure, and the experiment of the fixture that it draws.
+EXPERIMENT_OF = {
+    "throughput_by_parallelism": "scalability",
+    "maximum_throughput": "scalability",
+    "latency_by_rate": "input_rate",
+    "latency_over_time": "input_rate",
+    "latency_distribution": "input_rate",
+    "cost": "input_rate",
+    "latency_by_batch_size": "kafka_overhead",
+    "comparison": "kafka_overhead",
+    "through_burst": "bursty",
+    "sustainable_rate": "sustainable_rate",
+}
 
 
 def run_script(name: str, *arguments: object) -> None:
     subprocess.run([sys.executable, SCRIPTS / f"{name}.py", *map(str, arguments)], check=True, timeout=120)
 
 
+def runs_of_experiments() -> list[tuple[str, dict, dict]]:
+    """(experiment, spec, what write_run is told), of one repetition each."""
+    found = []
+    for (processor, scorer), median_ms in SYSTEMS.items():
+        loads = [Load("constant", rate, warmup_s=3, measure_s=9) for rate in RATES]
+        found.append(("input_rate", spec_of(processor, scorer, *loads), {"median_ms": median_ms}))
+        if scorer == "onnx":
+            found.append(("bursty", spec_of(processor, scorer, BURSTY), {"median_ms": median_ms, "capacity": 120.0}))
+        rate = {"sustainable": 3000.0 / median_ms}
+        found.append(
+            ("sustainable_rate", spec_of(processor, scorer, Load("constant", 60, warmup_s=1, measure_s=3)), rate)
+        )
+    for processor, parallelism in [("flink", 1), ("flink", 2), ("kafka_streams", 1), ("kafka_streams", 2)]:
+        spec = spec_of(processor, "noop", SATURATED, parallelism=parallelism)
+        found.append(("scalability", spec, {"capacity": 500 * parallelism**0.1}))
+    for transport, points in [(name, size) for name in ("kafka", "in_engine") for size in (32, 128)]:
+        spec = spec_of("flink", "onnx", Load("constant", 150, batch_size=points, warmup_s=2, measure_s=8))
+        median_ms = 10.0 if transport == "kafka" or points == 128 else 4.0
+        found.append(("kafka_overhead", {**spec, "transport": transport}, {"median_ms": median_ms}))
+    return found
+
+
 @pytest.fixture(scope="module")
 def summaries(tmp_path_factory):
-    """summary.json files of two experiments: three repetitions of three systems at two rates, and of two saturated."""
-    root, found = tmp_path_factory.mktemp("runs"), {"input_rate": [], "scalability": []}
+    """summary.json files of every experiment: three repetitions of each run."""
+    root, found = tmp_path_factory.mktemp("runs"), {}
     random = np.random.default_rng(1)
-
-    def keep(experiment, spec, repetition, **how):
-        how |= {"substitutes": (SUBSTITUTE,)} if spec["scorer"] == "tf_serving" else {}
-        folder = write_run(folder_of(root / experiment, spec, repetition), spec, seed=int(random.integers(1e9)), **how)
-        (folder / "summary.json").write_text(json.dumps(summarise_run.summarise(folder)))
-        found[experiment].append(folder / "summary.json")
-
-    for (processor, scorer), median_ms in SYSTEMS.items():
+    for experiment, spec, how in runs_of_experiments():
         for repetition in (1, 2, 3):
-            spec = spec_of(processor, scorer, *[Load("constant", rate, warmup_s=3, measure_s=9) for rate in RATES])
-            warnings = (WARNING,) if (processor, repetition) == ("flink", 2) else ()
-            keep("input_rate", spec, repetition, median_ms=median_ms * random.normal(1, 0.02), warnings=warnings)
-    for processor, parallelism in [("flink", 1), ("flink", 2), ("kafka_streams", 1), ("kafka_streams", 2)]:
-        for repetition in (1, 2, 3):
-            load = Load("backlog", rate=500, warmup_s=1, measure_s=3)
-            capacity = 500 * parallelism**0.1 * random.normal(1, 0.001)
-            keep(
-                "scalability", spec_of(processor, "noop", load, parallelism=parallelism), repetition, capacity=capacity
-            )
+            told = {
+                name: value * random.normal(1, 0.001 if name == "capacity" else 0.02) for name, value in how.items()
+            }
+            told |= {"substitutes": (SUBSTITUTE,)} if spec["scorer"] == "tf_serving" else {}
+            if (experiment, spec["processor"], repetition) == ("input_rate", "flink", 2):
+                told["warnings"] = (WARNING,)
+            folder = folder_of(root / experiment, spec, repetition)
+            write_run(folder, spec, seed=int(random.integers(1e9)), **told)
+            (folder / "summary.json").write_text(json.dumps(summarise_run.summarise(folder)))
+            found.setdefault(experiment, []).append(folder / "summary.json")
     return found
 
 
 @pytest.fixture(scope="module")
 def tables(summaries, tmp_path_factory):
+    """Every experiment's tables, as the rules name them."""
     folder = tmp_path_factory.mktemp("tables")
     for name, files in summaries.items():
-        run_script("tabulate", "--experiment", name, "--summaries", *files, "--out", folder / f"{name}.csv")
-    every = [file for files in summaries.values() for file in files]
-    run_script("tabulate", "--experiment", "runs", "--each-run", "--summaries", *every, "--out", folder / "runs.csv")
+        read = [json.loads(file.read_text()) for file in files]
+        for part, suffix in {"means": "", "series": "_series", "curves": "_curves"}.items():
+            tabulate.tabulate(name, read, part).write_csv(folder / f"{name}{suffix}.csv")
+    every = [file for name in ("input_rate", "scalability") for file in summaries[name]]
+    run_script(
+        "tabulate", "--experiment", "runs", "--part", "runs", "--summaries", *every, "--out", folder / "runs.csv"
+    )
     return folder
 
 
-KIND_OF = {"input_rate": "latency_by_rate", "scalability": "throughput_by_parallelism"}
+def table_of(kind: str, tables: Path) -> pl.DataFrame:
+    part = discovery.load("figures", kind).PART
+    return plots.read_table(tables / f"{EXPERIMENT_OF[kind]}{'' if part == 'means' else '_' + part}.csv")
+
+
+def draw(kind: str, table: pl.DataFrame):
+    """The figure that plot.py makes of a table, and the rows that it shows."""
+    module = discovery.load("figures", kind)
+    table = getattr(module, "select", lambda every: every)(table)
+    with matplotlib.rc_context(plots.STYLE):
+        return module.draw(table), table
+
+
+def legend_of(figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def caption(kind: str, table: pl.DataFrame) -> str:
+    return plots.caption(discovery.load("figures", kind), table)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -108,7 +165,7 @@ def test_columns_stand_in_their_order(tables):
 
 def test_each_run_has_a_row_a_segment_with_its_accounting(tables):
     table = plots.read_table(tables / "runs.csv")
-    assert len(table) == 3 * (len(SYSTEMS) * len(RATES) + 4)
+    assert len(table) == 3 * (len(SYSTEMS) * len(RATES) + 4)  # of input_rate and of scalability
     assert (table["sent_events"] == table["distinct_events"] + table["lost_events"]).all()
     assert table["repetition"].unique().sort().to_list() == [1, 2, 3]
     assert not [name for name in table.columns if name.endswith("_low")]
@@ -123,48 +180,183 @@ def test_a_table_does_not_depend_on_the_order_of_its_summaries(tables, summaries
 def test_a_repetition_given_twice_is_refused(summaries):
     summary = json.loads(summaries["input_rate"][0].read_text())
     with pytest.raises(CrayfishError, match="given twice"):
-        tabulate.tabulate("input_rate", [summary, summary], each_run=False)
+        tabulate.tabulate("input_rate", [summary, summary], "means")
+
+
+def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
+    table = plots.read_table(tables / "input_rate_series.csv")
+    assert len(table) == len(SYSTEMS) * len(RATES) * 12
+    of_flink = (pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400)
+    row = table.row(by_predicate=of_flink & (pl.col("second") == 7), named=True)
+    runs = [json.loads(file.read_text()) for file in summaries["input_rate"] if "flink" in str(file)]
+    interval = statistics.t_interval([run["segments"][1]["series"]["p50_ms"][7] for run in runs])
+    assert (row["latency_p50_ms"], row["latency_p50_ms_low"]) == pytest.approx(interval[:2], rel=1e-5)
+    assert (row["due_events_per_s"], row["repetitions"]) == (400, 3)
+    assert row["latency_p99_ms"] is None  # 400 events
+    assert row["appended_events_per_s"] == pytest.approx(400, abs=10)
+
+
+def test_a_burst_is_told_with_the_recovery_of_those_that_recovered(summaries):
+    read = [json.loads(file.read_text()) for file in summaries["bursty"] if "flink" in str(file)]
+    expected = statistics.t_interval([run["segments"][0]["recovery_s"][0] for run in read[1:]])
+    read[0]["segments"][0]["recovery_s"][0] = None
+    table = tabulate.tabulate("bursty", read, "series")
+    assert table["burst"].to_list() == [None] * 18 + [1] * 19 + [2] * 19 + [3] * 4
+    first = table.row(20, named=True)
+    assert (first["burst_start_s"], first["burst_end_s"], first["recovered_repetitions"]) == (18, 22, 2)
+    assert (first["recovery_s"], first["recovery_s_high"]) == pytest.approx((expected.mean, expected.high), rel=1e-5)
+
+
+def test_a_curve_ends_where_its_smallest_repetition_ends(tables, summaries):
+    table = plots.read_table(tables / "input_rate_curves.csv")
+    flink = table.filter((pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400))
+    assert flink["quantile"].max() == pytest.approx(1 - 10 / 3600, abs=1e-3)
+    assert (flink["latency_ms"].diff().drop_nulls() >= 0).all()
+    means = plots.read_table(tables / "input_rate.csv")
+    row = means.row(by_predicate=(pl.col("run") == flink["run"][0]) & (pl.col("segment") == 2), named=True)
+    for quantile, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99")):
+        at = flink.row(by_predicate=(pl.col("quantile") - quantile).abs() < 1e-9, named=True)
+        assert at["latency_ms"] == pytest.approx(row[f"latency_{name}_ms"], rel=0.01)
+        assert at["latency_ms_low"] == pytest.approx(row[f"latency_{name}_ms_low"], rel=0.03)
+
+
+def test_a_backlog_has_neither_series_nor_curves(tables):
+    for part in ("series", "curves"):
+        table = pl.read_csv(tables / f"scalability_{part}.csv")
+        assert len(table) == 0 and "processor" in table.columns
+
+
+def test_a_search_gives_a_sustainable_rate_and_no_rate(tables):
+    table = plots.read_table(tables / "sustainable_rate.csv")
+    assert table["rate_events_per_s"].null_count() == len(table) == len(SYSTEMS)
+    row = table.row(by_predicate=pl.col("processor") == "flink", named=True)
+    assert row["sustainable_events_per_s_low"] < row["sustainable_events_per_s"] == pytest.approx(600, rel=0.05)
+
+
+def test_cost_is_what_is_under_test_and_a_run_without_kafka_has_no_broker(tables):
+    table = plots.read_table(tables / "kafka_overhead.csv")
+    assert {"cpu_broker_us_per_event", "peak_memory_broker_mib"} <= set(table.columns)
+    for row in table.iter_rows(named=True):
+        assert (row["cpu_broker_us_per_event"] is None) == (row["transport"] == "in_engine")
+        assert row["cpu_us_per_event"] == pytest.approx(60 if row["transport"] == "kafka" else 40, rel=0.02)
+
+
+def test_rates_that_repetitions_found_out_are_their_mean(summaries):
+    read = [json.loads(file.read_text()) for file in summaries["bursty"] if "flink" in str(file)]
+    for run, rate in zip(read, (50, 60, 70), strict=True):
+        run["segments"][0]["load"] |= {"rate": rate, "of": "sustainable"}
+    (row,) = tabulate.tabulate("bursty", read, "means").rows(named=True)
+    assert (row["rate_events_per_s"], row["rates_of"], row["repetitions"]) == (60, "sustainable", 3)
+
+
+# --- digests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "rows"),
+    [
+        ("sustained_throughput", "", 4 + len(SYSTEMS)),
+        ("latency_percentiles", "", 2 * len(SYSTEMS) + 4 + 2 + len(SYSTEMS)),
+        ("recovery_times", "_series", 2 * 3),
+        ("accounting", "", 4 + 2 * len(SYSTEMS) + 4 + 2 + len(SYSTEMS)),
+    ],
+)
+def test_a_digest_holds_its_rows_of_every_experiment(name, part, rows, tables, summaries, tmp_path):
+    files = [tables / f"{experiment}{part}.csv" for experiment in summaries]
+    run_script("digest", "--digest", name, "--tables", *files, "--out", tmp_path / "digest.csv")
+    table = plots.read_table(tmp_path / "digest.csv")
+    assert len(table) == rows and len(table.columns) <= 27
+    assert table.columns[:3] == ["experiment", "processor", "scorer"] and table.columns[-2:] == ["warnings", "run"]
+    assert set(table["scorer"]) <= {"onnx", "noop", SUBSTITUTE}
+    if name == "accounting":
+        assert (table["sent_events"] == table["distinct_events"] + table["lost_events"]).all()
+    else:
+        figure = digest.FIGURES[name][-1 if name == "recovery_times" else 0]
+        there = table.drop_nulls(figure)
+        assert len(there) and (there[f"{figure}_low"] <= there[figure]).all()
+
+
+def test_a_digest_names_what_is_not_the_default(tables):
+    table = plots.read_table(tables / "scalability.csv").with_columns(scoring=pl.lit("vectorised"), linger_ms=1)
+    found = digest.digest("sustained_throughput", [table])
+    assert found["otherwise"].unique().to_list() == ["scoring vectorised, linger_ms 1"]
+    assert digest.digest("recovery_times", [table]).is_empty()
 
 
 # --- figures -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("experiment", KIND_OF)
-def test_figures_are_drawn_and_equal_tables_give_equal_bytes(experiment, tables, tmp_path):
+def test_every_kind_has_a_table_here():
+    assert set(EXPERIMENT_OF) == set(discovery.names("figures"))
+
+
+@pytest.mark.parametrize("kind", EXPERIMENT_OF)
+def test_figures_are_drawn_and_equal_tables_give_equal_bytes(kind, tables, tmp_path):
+    written = []
     for folder in (tmp_path / "one", tmp_path / "other"):
         folder.mkdir()
-        files = [folder / f"figure{suffix}" for suffix in (".svg", ".pdf", ".png")]
-        options = [
-            "--kind",
-            KIND_OF[experiment],
-            "--table",
-            tables / f"{experiment}.csv",
-            "--caption",
-            folder / "figure.rst",
-        ]
-        run_script("plot", *options, "--out", *files)
-    for file in (tmp_path / "one").iterdir():
-        assert file.stat().st_size > 500
-        assert file.read_bytes() == (tmp_path / "other" / file.name).read_bytes()
+        figure, table = draw(kind, table_of(kind, tables))
+        for suffix in (".svg", ".pdf", ".png"):
+            plots.save(figure, folder / f"figure{suffix}")
+        written.append([file.read_bytes() for file in sorted(folder.iterdir())])
+        text = caption(kind, table)
+    assert written[0] == written[1] and min(map(len, written[0])) > 2000
+    for part in ("**", "of 3 repetitions", "Student's t 95 % intervals", "Held fixed: ", "Machine: 2 cores of Example"):
+        assert part in text
 
 
-def drawn(experiment: str, tables: Path):
-    table = plots.read_table(tables / f"{experiment}.csv")
-    return plots.KINDS[KIND_OF[experiment]].draw(table), table
+@pytest.mark.parametrize("kind", EXPERIMENT_OF)
+def test_nothing_in_a_figure_is_cut_off_or_covers_another(kind, tables):
+    figure, _ = draw(kind, table_of(kind, tables))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer, edge = canvas.get_renderer(), figure.bbox
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    titles = [axes._left_title if axes._left_title.get_text() else axes.title for axes in shown]
+    boxes = [title.get_window_extent(renderer) for title in titles if title.get_text()]
+    assert not any(box.overlaps(other) for number, box in enumerate(boxes) for other in boxes[:number])
+    labels = [label for axes in shown for label in (*axes.get_yticklabels(), axes.yaxis.label, *axes.texts)]
+    boxes += [label.get_window_extent(renderer) for label in labels if label.get_visible() and label.get_text()]
+    boxes += [legend.get_window_extent(renderer) for legend in figure.legends]
+    assert all(box.x0 >= -1 and box.x1 <= edge.x1 + 1 for box in boxes)
+
+
+def test_the_script_draws_the_part_that_its_kind_names_of_the_rows_that_are_kept(tables, tmp_path):
+    options = ["--kind", "latency_over_time", "--caption", tmp_path / "figure.rst", "--out", tmp_path / "figure.svg"]
+    options += ["--means", tables / "input_rate.csv", "--series", tables / "input_rate_series.csv"]
+    run_script("plot", *options, "--where", json.dumps({"scorer": ["onnx"], "rate_events_per_s": [400]}))
+    text = (tmp_path / "figure.rst").read_text()
+    assert text.startswith("**Latency over time.**") and (tmp_path / "figure.svg").stat().st_size > 2000
+    assert "Held fixed: scorer ONNX Runtime" in text and "rate_events_per_s 400" in text and SUBSTITUTE not in text
+
+
+def test_a_script_without_its_part_of_the_table_says_so(tables, tmp_path):
+    command = [sys.executable, SCRIPTS / "plot.py", "--kind", "latency_over_time", "--means", tables / "input_rate.csv"]
+    done = subprocess.run([*command, "--out", tmp_path / "figure.svg"], capture_output=True, text=True)
+    assert done.returncode == 1 and "--series: latency_over_time draws this part" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_where_keeps_rows_and_refuses_what_is_not_there(tables):
+    table = plots.read_table(tables / "input_rate.csv")
+    kept = plots.kept(table, {"processor": ["flink", "spark"], "rate_events_per_s": [400]})
+    assert kept.select("processor", "rate_events_per_s").rows() == [("flink", 400.0)]
+    with pytest.raises(CrayfishError, match="no column 'procesor'; allowed: processor, scorer"):
+        plots.kept(table, {"procesor": ["flink"]})
+    with pytest.raises(CrayfishError, match=r"processor is none of .*'spark'.*'flink', 'kafka_streams'"):
+        plots.kept(table, {"processor": ["spark"]})
 
 
 def test_latency_shows_every_rate_system_interval_warning_and_substitute(tables):
-    figure, table = drawn("input_rate", tables)
+    figure, table = draw("latency_by_rate", table_of("latency_by_rate", tables))
     assert [axes.get_title() for axes in figure.axes] == ["100 events/s", "400 events/s"]
-    (legend,) = figure.legends
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == [
+    assert legend_of(figure) == [
         "Flink, ONNX Runtime",
         "Kafka Streams, ONNX Runtime",
         "Kafka Streams, TensorFlow Serving (in-repo server)",
         "a warning, see caption",
     ]
-    assert legend.get_title().get_text() == SUBSTITUTE
+    assert figure.legends[0].get_title().get_text() == SUBSTITUTE
     for axes in figure.axes:
         assert len(axes.containers) == 2 * len(SYSTEMS)  # a system's percentiles, and its maximum
         assert axes.get_yscale() == "log"
@@ -176,14 +368,151 @@ def test_latency_shows_every_rate_system_interval_warning_and_substitute(tables)
 
 
 def test_throughput_starts_at_zero_and_shows_every_parallelism(tables):
-    figure, _ = drawn("scalability", tables)
+    figure, _ = draw("throughput_by_parallelism", table_of("throughput_by_parallelism", tables))
     (axes,) = figure.axes
     assert axes.get_ylim()[0] == 0
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+    assert [len(container[0].get_xdata()) for container in axes.containers] == [2, 2]
+
+
+def test_the_maximum_is_each_system_s_highest_row_highest_first(tables):
+    table = plots.read_table(tables / "scalability.csv")
+    slower = pl.when(pl.col("processor") == "flink").then(1 / pl.col("parallelism")).otherwise(2)
+    faked = {f"throughput_events_per_s{end}": 500 * slower for end in ("", "_low", "_high")}
+    figure, shown = draw("maximum_throughput", table.with_columns(**faked))
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split(",")[0] for label in labels] == ["Kafka Streams", "Flink"]
+    assert [container[0].get_xdata()[0] for container in axes.containers] == [1000, 500]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first at the top
+    assert [text.get_text().split("  ")[0] for text in axes.texts] == ["1\u202f000", "500"]
+    assert shown.filter(pl.col("processor") == "flink")["parallelism"].to_list() == [1]
+
+
+def test_latency_by_batch_size_takes_the_mean_where_events_are_few(tables):
+    table = table_of("latency_by_batch_size", tables)
+    figure, _ = draw("latency_by_batch_size", table)
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "median latency (ms)"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["32", "128"]
+    assert legend_of(figure) == ["Flink, ONNX Runtime (without Kafka)", "Flink, ONNX Runtime (with Kafka)"]
+    few = table.with_columns(latency_p50_ms=pl.lit(None, pl.Float64))
+    figure, _ = draw("latency_by_batch_size", few)
+    assert figure.axes[0].get_ylabel() == "mean latency (ms)"
+    assert figure.axes[0].containers[0][0].get_ydata() == pytest.approx(few["latency_mean_ms"][:2].to_list())
+
+
+def test_latency_over_time_is_a_line_a_system_with_its_band_and_the_warm_up(tables):
+    figure, _ = draw("latency_over_time", table_of("latency_over_time", tables))
+    assert [axes.get_title() for axes in figure.axes] == [
+        "100 events/s, ONNX Runtime",
+        "100 events/s, TensorFlow Serving",
+        "400 events/s, ONNX Runtime",
+        "400 events/s, TensorFlow Serving",
+    ]
+    lines = [line for line in figure.axes[2].lines if len(line.get_xdata()) > 1]
+    assert [len(line.get_xdata()) for line in lines] == [12, 12]
+    assert np.median(lines[0].get_ydata()) == pytest.approx(5.3, rel=0.1)
+    assert len(figure.axes[2].collections) == 2  # bands
+    assert figure.axes[2].patches[0].get_width() == 3  # the warm-up
+
+
+def test_a_distribution_goes_down_to_the_last_ten_events(tables):
+    figure, table = draw("latency_distribution", table_of("latency_distribution", tables))
+    few, many = figure.axes
+    assert few.get_xscale() == few.get_yscale() == "log"
+    assert [label.get_text() for label in few.get_yticklabels()] == ["0", "50", "90", "99"]
+    lines = [line for line in many.lines if len(line.get_xdata()) > 1]
+    assert len(lines) == len(SYSTEMS)
+    assert lines[0].get_ydata().min() == pytest.approx(10 / 3600, rel=0.3)
+    flink = table.filter((pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400))
+    assert lines[0].get_xdata() == pytest.approx(flink["latency_ms"].to_numpy())
+    marked = lines[0].get_ydata()[lines[0].get_markevery()]
+    assert marked == pytest.approx([0.5, 0.1, 0.01])
+
+
+def test_bursts_are_shaded_and_recovery_is_marked(tables):
+    table = table_of("through_burst", tables)
+    figure, _ = draw("through_burst", table)
+    above, beside, below, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in (above, beside)] == [
+        "Flink, ONNX Runtime",
+        "Kafka Streams, ONNX Runtime",
+    ]
+    for axes in (above, below):
+        assert [(patch.get_x(), patch.get_width()) for patch in axes.patches] == [(18, 4), (37, 4), (56, 4)]
+    flink = table.filter(pl.col("processor") == "flink")
+    first = flink.drop_nulls("burst").row(0, named=True)
+    triangle = above.containers[0][0]
+    assert triangle.get_xdata()[0] == pytest.approx(first["burst_end_s"] + first["recovery_s"])
+    due, appended = below.lines
+    assert due.get_ydata().max() == 150 and appended.get_ydata().max() < 125  # the capacity is 120
+    crosses = [line for line in above.lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in crosses] == [60]  # nothing comes after the last burst
+    assert {"burst", "recovered", "not recovered"} <= set(legend_of(figure))
+    with pytest.raises(CrayfishError, match="must be bursty"):
+        draw("through_burst", plots.read_table(tables / "input_rate_series.csv"))
+
+
+def test_sustainable_rates_are_sorted_and_need_a_search(tables):
+    figure, _ = draw("sustainable_rate", table_of("sustainable_rate", tables))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "Kafka Streams, ONNX Runtime",
+        "Flink, ONNX Runtime",
+        "Kafka Streams, TensorFlow Serving (in-repo server)",
+    ]
+    assert figure._suptitle.get_text() == SUBSTITUTE
+    with pytest.raises(CrayfishError, match="no value of sustainable_events_per_s"):
+        draw("sustainable_rate", plots.read_table(tables / "input_rate.csv"))
+
+
+def test_cost_is_stacked_by_stage_and_adds_up(tables):
+    figure, table = draw("cost", table_of("cost", tables))
+    assert legend_of(figure) == ["processor", "server", "broker", "a warning, see caption"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["100 events/s", "400 events/s"]
+    bars = figure.axes[1].patches
+    assert len(bars) == 3 * len(SYSTEMS)
+    row = table.filter((pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400)).row(0, named=True)
+    flink = bars[:3]
+    assert [bar.get_width() for bar in flink] == pytest.approx([0.04, 0, 0.02], rel=0.02)  # s a thousand predictions
+    assert flink[2].get_x() + flink[2].get_width() == pytest.approx(row["cpu_us_per_event"] / 1000, rel=1e-4)
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in flink}) == 3
+    without, _ = draw("cost", plots.kept(plots.read_table(tables / "kafka_overhead.csv"), {"transport": ["in_engine"]}))
+    assert sum(bar.get_width() > 0 for axes in without.axes for bar in axes.patches) == 2  # the engine alone
+
+
+def test_a_comparison_puts_pairs_on_rows_and_tells_the_ratio_of_those_that_part(tables):
+    figure, _ = draw("comparison", table_of("comparison", tables))
+    median, tail = figure.axes
+    assert legend_of(figure) == ["with Kafka", "without Kafka"]
+    assert [label.get_text() for label in median.get_yticklabels()] == [
+        "Flink, ONNX Runtime, 32 data points an event",
+        "Flink, ONNX Runtime, 128 data points an event",
+    ]
+    assert (median.get_xlabel(), tail.get_xlabel()) == ("median latency (ms)", "p99 of latency (ms)")
+    assert len(median.containers) == 4
+    told, untold = [text.get_text() for text in median.texts]
+    assert float(told.removesuffix("\u00d7")) == pytest.approx(0.42, abs=0.03) and untold == ""
+    text = caption("comparison", table_of("comparison", tables))
+    assert "overlap: Flink, ONNX Runtime (without Kafka) and Flink, ONNX Runtime (with Kafka) (points 128)." in text
+
+
+def test_a_comparison_of_backlogs_is_of_throughput(tables):
+    table = plots.read_table(tables / "scalability.csv")
+    with pytest.raises(CrayfishError, match="nothing is compared"):
+        draw("comparison", table)
+    half = [pl.col(f"throughput_events_per_s{end}") / 2 for end in ("", "_low", "_high")]
+    other = table.with_columns(*half, codec=pl.lit("json"), run=pl.col("run") + "_json")
+    figure, _ = draw("comparison", pl.concat([other, table]))
+    assert figure.axes[0].get_xlabel() == "throughput (events/s)"
+    assert legend_of(figure) == ["binary", "JSON"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.50\u00d7"] * 4
+    with pytest.raises(CrayfishError, match="several loads"):
+        draw("comparison", pl.concat([other, table.with_columns(load=pl.lit("constant"))]))
 
 
 def test_a_system_looks_the_same_in_every_figure(tables):
-    rate, saturated = (plots.read_table(tables / f"{name}.csv") for name in KIND_OF)
+    rate, saturated = (plots.read_table(tables / f"{name}.csv") for name in ("input_rate", "scalability"))
     looks = {system.label: system.looks() for system in plots.systems(rate, ("rate_events_per_s",))}
     both = {system.label: system.looks() for system in plots.systems(saturated, ("parallelism",))}
     flink, streams = looks["Flink, ONNX Runtime"], looks["Kafka Streams, ONNX Runtime"]
@@ -198,22 +527,22 @@ def test_a_variant_of_a_system_is_open_and_named(tables):
     table = plots.read_table(tables / "scalability.csv")
     other = table.with_columns(scoring=pl.lit("vectorised"), run=pl.col("run") + "_vectorised")
     found = plots.systems(pl.concat([table, other]), ("parallelism",))
-    assert [(system.label, system.open) for system in found[:1] + found[2:3]] == [
-        ("Flink, no-op (scoring per_event)", False),
-        ("Flink, no-op (scoring vectorised)", True),
+    assert [(system.label, system.looks()["markerfacecolor"] == "white") for system in found[:1] + found[2:3]] == [
+        ("Flink, no-op (per event)", False),
+        ("Flink, no-op (vectorised)", True),
     ]
 
 
 def test_a_table_of_the_wrong_load_is_refused(tables):
     with pytest.raises(CrayfishError, match="no value of latency_p50_ms"):
-        plots.KINDS["latency_by_rate"].draw(plots.read_table(tables / "scalability.csv"))
+        draw("latency_by_rate", plots.read_table(tables / "scalability.csv"))
 
 
 # --- captions ------------------------------------------------------------------------------------------------------
 
 
 def test_a_caption_says_what_a_reader_must_know(tables):
-    text = plots.caption("latency_by_rate", plots.read_table(tables / "input_rate.csv"))
+    text = caption("latency_by_rate", plots.read_table(tables / "input_rate.csv"))
     for part in [
         "means of 3 repetitions",
         "Student's t 95 % intervals",
@@ -228,23 +557,23 @@ def test_a_caption_says_what_a_reader_must_know(tables):
 
 def test_a_caption_ranks_nothing_where_intervals_overlap_or_lack(tables):
     table = plots.read_table(tables / "scalability.csv")
-    overlapping = plots.caption("throughput_by_parallelism", table)
+    overlapping = caption("throughput_by_parallelism", table)
     assert "overlap: Flink, no-op and Kafka Streams, no-op (parallelism 1, 2)." in overlapping
     single = table.with_columns(repetitions=1, throughput_events_per_s_low=None, throughput_events_per_s_high=None)
-    assert "nothing is ranked" in plots.caption("throughput_by_parallelism", single)
+    assert "nothing is ranked" in caption("throughput_by_parallelism", single)
 
 
 def test_synthetic_data_is_named(tables):
     table = plots.read_table(tables / "scalability.csv").with_columns(dataset=pl.lit("synthetic"))
     assert plots.notes(table) == ["synthetic data"]
-    assert "Substitutes: synthetic data." in plots.caption("throughput_by_parallelism", table)
-    figure = plots.KINDS["throughput_by_parallelism"].draw(table)
+    assert "Substitutes: synthetic data." in caption("throughput_by_parallelism", table)
+    figure = draw("throughput_by_parallelism", table)[0]
     assert figure.legends[0].get_title().get_text() == "synthetic data"
 
 
 def test_a_caption_reaches_the_report_through_its_template(tables, tmp_path, monkeypatch):
     table = plots.read_table(tables / "input_rate.csv").with_columns(machine=pl.lit("a *strange_ `CPU|"))
-    (tmp_path / "figure.rst").write_text(plots.caption("latency_by_rate", table))
+    (tmp_path / "figure.rst").write_text(caption("latency_by_rate", table))
     monkeypatch.chdir(tmp_path)
     template = jinja2.Template((REPORT / "caption.rst").read_text())
     text = template.render(snakemake={"output": {"caption": "figure.rst"}})

@@ -1,33 +1,47 @@
-"""One figure from one table: --kind KIND --table CSV --out NAME.svg NAME.pdf NAME.png, and its caption, --caption FILE.
+"""One figure from one part of a table: --kind KIND --means CSV --out NAME.svg NAME.pdf NAME.png, and --caption FILE.
 
-The kinds are the functions of crayfish/plots.py that carry its decorator. Equal tables give equal files, byte for byte.
+The kinds are the files of crayfish/figures/; each says which part of an experiment's table it draws, and all three are
+given: --means, --series and --curves (by hand the one that the kind draws is enough). --where keeps some rows alone.
+Equal tables give equal files, byte for byte.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import matplotlib
 
-from crayfish import errors, plots
+from crayfish import discovery, errors, plots
 from crayfish.errors import CrayfishError
+
+PARTS = ("means", "series", "curves")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=list(plots.KINDS), required=True)
-    parser.add_argument("--table", type=Path, required=True, help="a table of tabulate.py")
+    parser.add_argument("--kind", choices=discovery.names("figures"), required=True)
+    for part in PARTS:
+        parser.add_argument(f"--{part}", type=Path, help=f"a table of tabulate.py --part {part}")
+    parser.add_argument("--where", type=json.loads, default={}, help="JSON: column -> list of the values that are kept")
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="files, .svg .pdf .png")
     parser.add_argument("--caption", type=Path, help="where the caption goes, reStructuredText")
     arguments = parser.parse_args()
-    table = plots.read_table(arguments.table)
+    kind = discovery.load("figures", arguments.kind)
+    if not (path := getattr(arguments, kind.PART)):
+        raise CrayfishError(f"--{kind.PART}: {arguments.kind} draws this part of a table, and it was not given")
+    table = plots.read_table(path)
     if not len(table):
-        raise CrayfishError(f"{arguments.table}: the table is empty, there is nothing to draw")
-    with matplotlib.rc_context(plots.STYLE):
-        figure = plots.KINDS[arguments.kind].draw(table)
-    for path in arguments.out:
-        plots.save(figure, path)
+        raise CrayfishError(f"{path}: the table is empty, there is nothing to draw")
+    try:
+        table = getattr(kind, "select", lambda every: every)(plots.kept(table, arguments.where))
+        with matplotlib.rc_context(plots.STYLE):
+            figure = kind.draw(table)
+    except CrayfishError as error:
+        raise CrayfishError(f"{path}: {error}") from error
+    for out in arguments.out:
+        plots.save(figure, out)
     if arguments.caption:
-        arguments.caption.write_text(plots.caption(arguments.kind, table))
+        arguments.caption.write_text(plots.caption(kind, table))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,15 @@ def recoveries(load: Load, segment: dict, answered: Columns) -> list[float | Non
     ]
 
 
+def series(load: Load, segment: dict, events: Columns) -> dict[str, list]:
+    """The whole segment second by second, its warm-up too; the latency is received minus due."""
+    answered, start_ns = events["answered"], segment["start_ns"]
+    latency = np.where(answered, (events["received_ns"] - events["due_ns"]) / MS, np.nan)
+    appended_s = (events["output_append_ms"][answered] - start_ns / MS) / 1000
+    due_s = (events["due_ns"] - start_ns) / 1e9
+    return statistics.per_second(due_s, latency, appended_s, int(load.warmup_s + load.measure_s))
+
+
 def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
     """CPU us an event of every stage, between the first and the last append of the window."""
     if not len(appended_ms):
@@ -140,9 +149,11 @@ def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
 def warnings_of(summary: dict, load: Load) -> list[str]:
     """What makes a segment's figures doubtful, as sentences for the tables and figures."""
     found, growth = [], summary["backlog"]
+    if load.kind == "bursty":
+        return found  # its series and recovery use all of the segment, and a burst may overload
     if summary["window_s"] < SHORT * load.measure_s:
         found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
-    if load.kind != "bursty" and growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
+    if growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
         found.append(f"overloaded: the backlog grew by {growth['slope_events_per_s']:.0f} events/s")
     return found
 
@@ -169,6 +180,8 @@ def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict,
         "latency_curve": statistics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
         "lateness": None if saturated else lateness(window, bound_ms),
         "backlog": None if saturated else backlog_growth(events, window),
+        "series": None if saturated else series(load, segment, events),
+        "bursts_s": pacing.bursts(load),
         "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
         "cpu_us_per_event": costs(samples, appended),
     }

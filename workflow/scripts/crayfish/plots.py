@@ -1,27 +1,29 @@
-"""The figures: one style for all of them, one function a kind: tables of tabulate.py in, figures and captions out.
+"""What the figures share: one style, the looks of the systems, panels, points, lines and axes, captions, files.
 
-A system looks the same in every figure: its processor gives colour and line (so that black and white suffices), its
-scorer the marker; a variant of it (another execution, scoring, ...) has an open marker. Points are means over
-repetitions, bars their 95 % intervals; a ring marks a point whose runs carry a warning; substitutes and synthetic data
-are named in the figure itself. The caption says what was held fixed, the repetitions, the machine, what is not told
-apart, and warnings. A new kind is one function with the decorator `kind`.
+The kinds of figures lie in figures/, one file each. A system looks the same in every figure: its processor gives colour
+and line (so that black and white suffices), its scorer the marker and its filling; a variant of it (another execution,
+scoring, ...) has an open or half filled marker. Points and lines are means over repetitions, bars and bands their 95 %
+intervals; a ring marks what runs with a warning measured; substitutes and synthetic data are named in the figure
+itself. The caption says what was held fixed, the repetitions, the machine, what is not told apart, and warnings.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import textwrap
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
 
 import matplotlib
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from crayfish import statistics
@@ -37,19 +39,22 @@ PROCESSORS = {
     "ray": ("#CC79A7", (0, (1, 1.2))),
 }
 OTHER_PROCESSORS = (("#E69F00", (0, (8, 2))), ("#56B4E9", (0, (3, 1, 1, 1, 1, 1))), ("#000000", (0, (1, 3))))
+# Marker and filling; no filling of its own: the processor's colour.
 SCORERS = {
-    "onnx": "o",
-    "noop": "X",
-    "savedmodel": "s",
-    "torchscript": "^",
-    "dl4j": "D",
-    "nd4j": "v",
-    "torchserve": "P",
-    "tf_serving": "<",
-    "ray_serve": "*",
-    "triton": "p",
+    "onnx": ("o", None),
+    "noop": ("X", "#cccccc"),
+    "savedmodel": ("s", "#F0E442"),
+    "torchscript": ("^", "#E69F00"),
+    "dl4j": ("D", "#000000"),
+    "nd4j": ("v", "#8c8c8c"),
+    "torchserve": ("P", "#e8503a"),
+    "tf_serving": ("<", "#8fd0f5"),
+    "ray_serve": ("*", "#b48be0"),
+    "triton": ("p", "#8fd08a"),
 }
-OTHER_SCORERS = (">", "d", "H", "8")
+OTHER_SCORERS = ((">", None), ("d", "#cccccc"), ("H", "#F0E442"), ("8", "#000000"))
+SIZES = {"*": 8.0, "P": 6.0, "X": 6.0}  # of markers that would look smaller than the others
+FILLINGS = ("full", "none", "left", "bottom")  # of a system's variants, one after the other
 PROPER_NAMES = {
     "flink": "Flink",
     "kafka_streams": "Kafka Streams",
@@ -69,6 +74,22 @@ PROPER_NAMES = {
     "resnet50": "ResNet50",
     "vgg19": "VGG19",
 }
+# Values that need no field's name beside them, each field's in the order in which they are compared.
+VALUES = {
+    "codec": {"binary": "binary", "json": "JSON"},
+    "scoring": {"per_event": "per event", "vectorised": "vectorised"},
+    "parallelism_model": {"data": "N-N-N", "task": "P-N-P"},
+    "transport": {"kafka": "with Kafka", "in_engine": "without Kafka"},
+    "execution": {name: name for name in ("auto", "thread", "process", "micro_batch", "fused", "pipeline")},
+    "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
+    "protocol": {"grpc": "gRPC", "http": "HTTP"},
+}
+UNITS = {
+    "rate_events_per_s": "{} events/s",
+    "points_per_event": "{} data points an event",
+    "parallelism": "parallelism {}",
+    "segment": "segment {}",
+}
 STYLE = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -83,6 +104,7 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.5,
     "lines.linewidth": 1.2,
     "lines.markersize": 5,
     "figure.constrained_layout.use": True,
@@ -97,8 +119,22 @@ NO_DATES = {
     ".png": {"Software": None},
 }
 SINGLE, DOUBLE, HEIGHT = 3.5, 7.1, 2.4  # inches: one and two columns of a paper
+ROW = 0.21  # inches of height that a row of a horizontal chart takes
 LETTERS = 16.5  # of the legend, an inch
-LOAD = ("load", "rate_events_per_s", "warmup_s", "measure_s", "peak_rate_events_per_s", "burst_s", "between_s")
+BESIDE = 5  # entries above which the legend stands beside a single panel
+LOAD = (
+    "load",
+    "rate_events_per_s",
+    "rates_of",
+    "warmup_s",
+    "measure_s",
+    "peak_rate_events_per_s",
+    "burst_s",
+    "between_s",
+    "objective_ms",
+    "confirm_s",
+    "at_most_s",
+)
 UNMENTIONED = ("ready_timeout_s", "drain_timeout_s")  # they bound a run's waits and change no figure
 MOST_NAMED = 8  # warnings or pairs that a caption spells out
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
@@ -111,30 +147,8 @@ RING = {
     "fillstyle": "none",
     "markeredgewidth": 0.6,
     "color": "black",
+    "zorder": 5,
 }
-
-
-class Kind(NamedTuple):
-    """One kind of figure: what draws it, and what its caption says before the rest."""
-
-    draw: Callable[[pl.DataFrame], Figure]
-    title: str
-    text: str
-    axes: tuple[str, ...]  # the table's columns that the figure shows as axis or panels
-    metric: str  # by which systems are compared
-
-
-KINDS: dict[str, Kind] = {}
-
-
-def kind(title: str, text: str, axes: tuple[str, ...], metric: str) -> Callable:
-    """Declare the function below as a kind of figure of its own name."""
-
-    def register(draw: Callable[[pl.DataFrame], Figure]) -> Callable[[pl.DataFrame], Figure]:
-        KINDS[draw.__name__] = Kind(draw, title, text, axes, metric)
-        return draw
-
-    return register
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -151,6 +165,18 @@ def read_table(path: Path) -> pl.DataFrame:
     )
 
 
+def kept(table: pl.DataFrame, where: dict[str, list]) -> pl.DataFrame:
+    """The rows in which every column named holds one of its values; CrayfishError for no such column or no row."""
+    for name, values in where.items():
+        if name not in table.columns:
+            raise CrayfishError(f"where: the table has no column {name!r}; allowed: {', '.join(field_names(table))}")
+        held = table[name].unique().sort().to_list()
+        table = table.filter(pl.Series([value in values for value in table[name]], dtype=pl.Boolean))
+        if not len(table):
+            raise CrayfishError(f"where: {name} is none of {values} in any row; of these rows it is one of {held}")
+    return table
+
+
 def field_names(table: pl.DataFrame) -> list[str]:
     """The columns that say what was run."""
     names = table.columns
@@ -162,10 +188,23 @@ def varied(table: pl.DataFrame) -> list[str]:
     return [name for name in field_names(table) if table[name].n_unique() > 1]
 
 
+def once(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """One row, the first, a segment of a run (and a value of the columns), of a table that holds more."""
+    return table.unique(["run", "segment", *columns], keep="first", maintain_order=True)
+
+
 def shown(value: object) -> str:
     """A value as a figure or a caption writes it."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return PROPER_NAMES.get(text, text)
+
+
+def named(field: str, value: object) -> str:
+    """A field's value in words that tell the field too."""
+    known = VALUES.get(field, {}).get(value)
+    if known is None and field in UNITS:
+        return UNITS[field].format(shown(value))
+    return known or (shown(value) if field in ("model", "processor", "scorer") else f"{field} {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +216,8 @@ class System:
     color: str
     line: object
     marker: str
-    open: bool
+    face: str
+    filling: str
 
     def looks(self, joined: bool = True) -> dict:
         """What matplotlib is told of them, for points and for the legend alike."""
@@ -185,14 +225,27 @@ class System:
             "color": self.color,
             "linestyle": self.line if joined else "none",
             "marker": self.marker,
-            "markerfacecolor": "white" if self.open else self.color,
+            "markersize": SIZES.get(self.marker, STYLE["lines.markersize"]),
+            **filled(self.filling, self.face),
             "markeredgecolor": self.color,
             "markeredgewidth": 0.9,
         }
 
 
+def filled(filling: str, face: str) -> dict:
+    """How a marker is filled; an open one hides what lies behind it."""
+    if filling == "none":
+        return {"fillstyle": "full", "markerfacecolor": "white"}
+    return {"fillstyle": filling, "markerfacecolor": face, "markerfacecoloralt": "white"}
+
+
 def _pick(known: dict, others: tuple, name: str):
     return known.get(name) or others[zlib.crc32(name.encode()) % len(others)]
+
+
+def looks_of_processor(name: str) -> tuple[str, object]:
+    """Its colour and line."""
+    return _pick(PROCESSORS, OTHER_PROCESSORS, name)
 
 
 def scorer_name(scorer: str, substitutes: str) -> str:
@@ -209,12 +262,19 @@ def systems(table: pl.DataFrame, axes: tuple[str, ...]) -> list[System]:
     found, variants = [], {}
     for key, rows in table.group_by(["processor", "scorer", *apart], maintain_order=True):
         processor, scorer, *rest = key
-        variant = variants.setdefault((processor, scorer), itertools.count())
-        color, line = _pick(PROCESSORS, OTHER_PROCESSORS, processor)
-        extra = ", ".join(f"{name} {shown(value)}" for name, value in zip(apart, rest, strict=True))
+        variant = next(variants.setdefault((processor, scorer), itertools.count()))
+        color, line = looks_of_processor(processor)
+        marker, face = _pick(SCORERS, OTHER_SCORERS, scorer)
+        extra = ", ".join(named(name, value) for name, value in zip(apart, rest, strict=True))
         label = f"{shown(processor)}, {scorer_name(scorer, rows['substitutes'][0])}" + (f" ({extra})" if extra else "")
-        found.append(System(label, rows, color, line, _pick(SCORERS, OTHER_SCORERS, scorer), next(variant) % 2 == 1))
+        filling = FILLINGS[variant % len(FILLINGS)]
+        found.append(System(label, rows, color, line, marker, face or color, filling))
     return found
+
+
+def inside(system: System, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a system that are among these."""
+    return system.rows.join(rows.select("run", "segment").unique(), on=["run", "segment"], how="semi")
 
 
 def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.DataFrame]]:
@@ -222,36 +282,74 @@ def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.Da
     names = tuple(name for name in names if table[name].n_unique() > 1)
     if not names:
         return [("", table)]
-    units = {"rate_events_per_s": "{} events/s", "points_per_event": "{} data points an event"}
     ordered = table.sort(names, maintain_order=True).group_by(names, maintain_order=True)
     return [
-        (", ".join(units.get(name, "{}").format(shown(value)) for name, value in zip(names, key, strict=True)), rows)
-        for key, rows in ordered
+        (", ".join(named(name, value) for name, value in zip(names, key, strict=True)), rows) for key, rows in ordered
     ]
+
+
+def chosen_metric(metrics: tuple[str, ...], table: pl.DataFrame) -> str | None:
+    """The first of some metrics that every row has; else the first that any has; None if there are none to choose."""
+    full = [name for name in metrics if name in table.columns and not table[name].null_count()]
+    some = [name for name in metrics if name in table.columns and table[name].null_count() < len(table)]
+    if metrics and not some:
+        raise CrayfishError(
+            f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first"
+        )
+    return [*full, *some, None][0]
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
+def bounds(rows: pl.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means (nan where there is none) and their intervals' ends, of no width where there is no interval."""
+    mean = rows[metric].cast(pl.Float64)
+    ends = (rows[f"{metric}_{end}"].cast(pl.Float64).fill_null(mean).to_numpy() for end in ("low", "high"))
+    return mean.to_numpy(), *ends
+
+
 def draw_points(
-    axes: Axes, system: System, x: list[float], rows: pl.DataFrame, metric: str, joined: bool = True
+    axes: Axes,
+    system: System,
+    places: list[float],
+    rows: pl.DataFrame,
+    metric: str,
+    joined: bool = True,
+    along: str = "y",
 ) -> None:
-    """Means with their intervals, a ring around each that carries a warning. Figures that do not exist are left out."""
+    """Means with their intervals along an axis, a ring around each that carries a warning; what lacks is left out."""
     there = [index for index, value in enumerate(rows[metric]) if value is not None]
-    x, rows = [x[index] for index in there], rows[there]
-    mean = rows[metric].to_numpy()
-    low, high = (rows[f"{metric}_{end}"].cast(pl.Float64).fill_null(rows[metric]).to_numpy() for end in ("low", "high"))
-    axes.errorbar(
-        x,
-        mean,
-        yerr=[mean - low, high - mean],
-        elinewidth=0.8,
-        capsize=2,
-        capthick=0.8,
-        **system.looks(joined),
-    )
+    places, rows = [places[index] for index in there], rows[there]
+    mean, low, high = bounds(rows, metric)
+    looks = {"elinewidth": 0.8, "capsize": 2, "capthick": 0.8, f"{along}err": [mean - low, high - mean]}
+    axes.errorbar(*((places, mean) if along == "y" else (mean, places)), **looks, **system.looks(joined))
     warned = [index for index, text in enumerate(rows["warnings"]) if text]
-    axes.plot([x[index] for index in warned], mean[warned], **RING)
+    at, means = [places[index] for index in warned], mean[warned]
+    axes.plot(*((at, means) if along == "y" else (means, at)), **RING)
+
+
+def draw_line(
+    axes: Axes,
+    system: System,
+    places: np.ndarray,
+    rows: pl.DataFrame,
+    metric: str,
+    along: str = "y",
+    marked: list[int] | None = None,
+) -> None:
+    """A line through many means, with gaps where there is none, and the band of their intervals; its end in a ring if
+    it carries a warning. marked: which of its points have the marker; about six if not told."""
+    mean, low, high = bounds(rows, metric)
+    every = max(1, len(rows) // 6)
+    looks = {**system.looks(), "markevery": (every // 2, every) if marked is None else marked}
+    axes.plot(*((places, mean) if along == "y" else (mean, places)), **looks)
+    fill = axes.fill_between if along == "y" else axes.fill_betweenx
+    fill(places, low, high, color=system.color, alpha=0.18, linewidth=0)
+    there = np.flatnonzero(~np.isnan(mean))
+    if len(there) and rows["warnings"][0]:
+        at, end = [places[there[-1]]], [mean[there[-1]]]
+        axes.plot(*((at, end) if along == "y" else (end, at)), **RING, clip_on=False)
 
 
 def dodge(index: int, count: int, width: float) -> float:
@@ -259,34 +357,51 @@ def dodge(index: int, count: int, width: float) -> float:
     return (index - (count - 1) / 2) * width / max(1, count - 1)
 
 
-def value_axis(axes: list[Axes], table: pl.DataFrame, metrics: list[str], label: str, log: bool | None = None) -> None:
-    """One vertical scale for all panels: from 0, or logarithmic where the means differ by a factor of 20 and more."""
+def spaced(value: float, _: object = None) -> str:
+    """A number with its thousands apart."""
+    return f"{value:,.12g}".replace(",", "\u202f")
+
+
+def rounded(value: float) -> str:
+    """A number of three digits."""
+    return f"{value:#.3g}" if abs(value) < 99.95 else spaced(float(f"{value:.3g}"))
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """A mean and, if it has a width, its interval, three digits each."""
+    return rounded(mean) + (f"  [{rounded(low)}, {rounded(high)}]" if low < high else "")
+
+
+def value_axis(
+    axes: list[Axes], table: pl.DataFrame, metrics: list[str], label: str, log: bool | None = None, along: str = "y"
+) -> None:
+    """One scale for all panels: from 0, or logarithmic where the means differ by a factor of 20 and more."""
     means = [value for metric in metrics for value in table[metric].drop_nulls() if value > 0]
     if not means:
         raise CrayfishError(
             f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first"
         )
+    ends = [value for metric in metrics for end in ("low", "high") for value in table[f"{metric}_{end}"].drop_nulls()]
     for one in axes:
-        if one.get_subplotspec().is_first_col():
+        axis = one.yaxis if along == "y" else one.xaxis
+        if along == "y" and one.get_subplotspec().is_first_col():
             one.set_ylabel(label)
+        limits = one.set_ylim if along == "y" else one.set_xlim
         if log or (log is None and max(means) >= LOG_FROM * min(means)):
-            bounds = [
-                value
-                for metric in metrics
-                for end in ("low", "high")
-                for value in table[f"{metric}_{end}"].drop_nulls()
-            ]
             # An interval of few repetitions can reach to 0 and below, which a logarithmic axis cannot show: it is cut
             # there.
-            floor = max(min(means) / 4, min([bound for bound in bounds if bound > 0] + means) / 1.3)
-            one.set_yscale("log")
-            one.set_ylim(floor, max(bounds + means) * 1.3)
-            one.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            one.yaxis.set_minor_locator(LogLocator(subs=range(1, 10)))
-            one.yaxis.set_minor_formatter(NullFormatter())
+            floor = max(min(means) / 4, min([end for end in ends if end > 0] + means) / 1.3)
+            (one.set_yscale if along == "y" else one.set_xscale)("log")
+            limits(floor, max(ends + means) * 1.3)
+            several = max(ends + means) / floor < 300
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if several else (1,)))
+            axis.set_minor_locator(LogLocator(subs=range(1, 10)))
+            axis.set_minor_formatter(NullFormatter())
         else:
-            one.set_ylim(bottom=0)
-        one.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}".replace(",", "\u202f")))
+            limits(0, max(ends + means) * 1.05)
+        axis.set_major_formatter(FuncFormatter(spaced))
+    if along == "x":
+        label_x(axes, label)
 
 
 def notes(table: pl.DataFrame) -> list[str]:
@@ -296,30 +411,38 @@ def notes(table: pl.DataFrame) -> list[str]:
     return list(dict.fromkeys(named + synthetic))
 
 
-def legend(figure: Figure, drawn: list[System], table: pl.DataFrame) -> None:
-    """The systems, the ring's meaning, and the notes, above the panels."""
-    handles = [Line2D([], [], label=system.label, **system.looks()) for system in drawn]
-    if any(table["warnings"]):
-        handles.append(Line2D([], [], label="a warning, see caption", **RING))
+def system_handles(drawn: list[System]) -> list[Line2D]:
+    """The legend's entries of systems."""
+    return [Line2D([], [], label=system.label, **system.looks()) for system in drawn]
+
+
+def legend(figure: Figure, handles: list[Line2D | Patch], table: pl.DataFrame) -> None:
+    """The entries, the ring's meaning, and the notes: above the panels, or beside a single one if there are many."""
+    title = "; ".join(notes(table))
+    rings = [Line2D([], [], label="a warning, see caption", **RING)] if any(table["warnings"]) else []
+    handles = [*handles, *rings]
+    looks = {"frameon": False, "title": title or None, "alignment": "left", "handlelength": 3, "columnspacing": 1.5}
+    if not handles:
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=STYLE["legend.title_fontsize"])
+        return
     widest = max(len(handle.get_label()) for handle in handles)
+    if len(handles) > BESIDE and figure.get_figwidth() == SINGLE:
+        figure.set_figwidth(SINGLE + 0.7 + widest / LETTERS)
+        figure.set_figheight(max(figure.get_figheight(), 0.35 + 0.17 * len(handles)))
+        figure.legend(handles=handles, loc="outside right upper", **looks)
+        return
     columns = max(1, min(len(handles), int(figure.get_figwidth() * LETTERS / (widest + 7))))
-    lines = -(-len(handles) // columns) + bool(title := "; ".join(notes(table)))
+    lines = -(-len(handles) // columns) + bool(title)
     figure.set_figheight(figure.get_figheight() + 0.17 * lines)
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=columns,
-        frameon=False,
-        title=title or None,
-        alignment="left",
-        handlelength=3,
-        columnspacing=1.5,
-    )
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **looks)
 
 
-def canvas(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with this many panels beside each other, four a row at most, on common axes."""
-    columns = min(count, 4)
+def canvas(parts: list[tuple[str, pl.DataFrame]], last: str) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each of the parts, on common axes: a row for all values of the column `last` by which
+    they are apart, or four a row."""
+    count, each = len(parts), pl.concat(rows.select(last) for _, rows in parts)[last].n_unique()
+    columns = each if 1 < each <= 4 and count % each == 0 else min(count, 4)
     rows = -(-count // columns)
     wide = SINGLE if count == 1 else min(DOUBLE, 1.1 + 2.0 * columns)
     figure = Figure(figsize=(wide, HEIGHT * rows))
@@ -327,97 +450,121 @@ def canvas(count: int) -> tuple[Figure, list[Axes]]:
     flat = list(grid.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
+    for one in lowest(flat[:count]):
+        one.tick_params(labelbottom=True)
     return figure, flat[:count]
 
 
-# --- kinds ------------------------------------------------------------------------------------------------------------
+def lowest(axes: list[Axes]) -> list[Axes]:
+    """The panels below which there is none."""
+    return axes[-axes[0].get_gridspec().ncols :]
 
 
-@kind(
-    title="Throughput by parallelism",
-    text="Predictions appended to the output topic per second, of systems that are saturated.",
-    axes=("parallelism", "model"),
-    metric="throughput_events_per_s",
-)
-def throughput_by_parallelism(table: pl.DataFrame) -> Figure:
-    parts = panels(table, ("model",))
-    figure, axes = canvas(len(parts))
-    everyone = systems(table, KINDS["throughput_by_parallelism"].axes)
-    steps = sorted(table["parallelism"].unique())
+def label_x(axes: list[Axes], text: str) -> None:
+    """One name of the horizontal axis below each column of panels."""
+    for one in lowest(axes):
+        one.set_xlabel(text)
+
+
+def entitle(axes: Axes, text: str, **how: object) -> None:
+    """A panel's title, in as many lines as its width asks for, broken at commas where that suffices."""
+    width, lines = {1: 60, 2: 40, 3: 30}.get(axes.get_gridspec().ncols, 24), [""]
+    for part in re.split(r"(?<=,) ", text):
+        fits = len(lines[-1]) + len(part) < width
+        lines = [*lines[:-1], f"{lines[-1]} {part}".strip()] if fits else [*lines, part]
+    folded = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line]
+    axes.set_title("\n".join(folded), **how)
+
+
+def row_canvas(counts: list[int], columns: int = 1) -> tuple[Figure, list[list[Axes]]]:
+    """A figure for horizontal charts below each other, of so many rows each, and columns of them beside each other."""
+    high = sum(ROW * count + 0.55 for count in counts)
+    figure = Figure(figsize=(DOUBLE, high))
+    grid = figure.subplots(len(counts), columns, squeeze=False, sharey="row", height_ratios=[n + 2 for n in counts])
+    for one in grid.flat:
+        one.grid(axis="x")
+        one.grid(axis="y", visible=False)
+        one.tick_params(axis="y", length=0)
+        one.spines["left"].set_visible(False)
+    return figure, [list(row) for row in grid]
+
+
+def label_rows(axes: Axes, labels: list[str]) -> None:
+    """Names of the rows of a horizontal chart, the first at the top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+
+
+def beside(axes: Axes, row: float, text: str) -> None:
+    """A text to the right of a row of a horizontal chart."""
+    axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+
+
+# --- figures of several kinds -----------------------------------------------------------------------------------------
+
+
+def by_column(table: pl.DataFrame, column: str, apart: tuple[str, ...], metric: str, labels: tuple[str, str]) -> Figure:
+    """A metric by a column whose values double: a line a system, panels by the columns `apart`, labels of x and y."""
+    parts = panels(table, apart)
+    figure, axes = canvas(parts, apart[-1])
+    everyone = systems(table, (column, *apart))
+    steps = sorted(table[column].unique())
     for one, (title, rows) in zip(axes, parts, strict=True):
         for index, system in enumerate(everyone):
-            own = system.rows.join(rows.select("run", "segment"), on=["run", "segment"], how="semi").sort("parallelism")
+            own = inside(system, rows).sort(column)
             shift = 2 ** dodge(index, len(everyone), 0.12)
-            draw_points(one, system, [value * shift for value in own["parallelism"]], own, "throughput_events_per_s")
-        one.set_title(title)
-        one.set_xlabel("parallelism")
+            draw_points(one, system, [value * shift for value in own[column]], own, metric)
+        entitle(one, title)
         one.set_xscale("log", base=2)
         one.set_xticks(steps, [str(step) for step in steps])
+        one.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         one.set_xlim(steps[0] / 1.3, steps[-1] * 1.3)
-    value_axis(axes, table, ["throughput_events_per_s"], "throughput (events/s)")
-    legend(figure, everyone, table)
+    label_x(axes, labels[0])
+    value_axis(axes, table, [metric], labels[1])
+    legend(figure, system_handles(everyone), table)
     return figure
 
 
-PARTS = {"p50": "p50", "p90": "p90", "p99": "p99", "p99_9": "p99.9", "max": "max"}
-
-
-@kind(
-    title="Latency by rate",
-    text=(
-        "Latency from when an event was due until its prediction was received: median, 90th, 99th and 99.9th percentile"
-        " and the largest. A percentile is shown where at least 10 events lie above it in every repetition."
-    ),
-    axes=("rate_events_per_s", "points_per_event", "model"),
-    metric="latency_p99_ms",
-)
-def latency_by_rate(table: pl.DataFrame) -> Figure:
-    parts = panels(table, ("model", "points_per_event", "rate_events_per_s"))
-    figure, axes = canvas(len(parts))
-    everyone = systems(table, KINDS["latency_by_rate"].axes)
-    for one, (title, rows) in zip(axes, parts, strict=True):
-        for index, system in enumerate(everyone):
-            own = system.rows.join(rows.select("run", "segment"), on=["run", "segment"], how="semi")
-            draw_distribution(one, system, own, dodge(index, len(everyone), 0.36))
-        one.set_title(title or "{} events/s".format(shown(table["rate_events_per_s"][0])))
-        one.set_xticks(range(len(PARTS)), list(PARTS.values()))
-        one.set_xlim(-0.5, len(PARTS) - 0.5)
-    value_axis(axes, table, [f"latency_{part}_ms" for part in PARTS], "latency (ms)", log=True)
-    legend(figure, everyone, table)
+def ranked_rows(table: pl.DataFrame, metric: str, label: str, apart: tuple[str, ...]) -> Figure:
+    """One row a system, the highest mean first, with its value beside it; below each other by the columns `apart`."""
+    parts = panels(table.drop_nulls(metric), apart)
+    figure, grid = row_canvas([len(systems(rows, apart)) for _, rows in parts])
+    for (axes,), (title, rows) in zip(grid, parts, strict=True):
+        found = sorted(systems(rows, apart), key=lambda system: -system.rows[metric].max())
+        for place, system in enumerate(found):
+            best = system.rows.sort(metric, descending=True)[:1]
+            axes.axhline(place, color="#bbbbbb", linewidth=0.5, linestyle=":", zorder=0)
+            draw_points(axes, system, [place], best, metric, joined=False, along="x")
+            beside(axes, place, with_interval(*(float(end[0]) for end in bounds(best, metric))))
+        label_rows(axes, [system.label for system in found])
+        entitle(axes, title, loc="left")
+        value_axis([axes], rows, [metric], label, along="x")
+    legend(figure, [], table)
     return figure
-
-
-def draw_distribution(axes: Axes, system: System, rows: pl.DataFrame, shift: float) -> None:
-    """One system's percentiles as points of one line; the maximum, which is no percentile, stands alone."""
-    for row in rows.iter_slices(1):
-        columns = {end: [row[f"latency_{part}_ms{end}"][0] for part in PARTS] for end in ("", "_low", "_high")}
-        points = pl.DataFrame({f"value{end}": pl.Series(values, dtype=pl.Float64) for end, values in columns.items()})
-        points = points.with_columns(warnings=pl.lit(row["warnings"][0]))
-        places = [index + shift for index in range(len(PARTS))]
-        draw_points(axes, system, places[:-1], points[:-1], "value")
-        draw_points(axes, system, places[-1:], points[-1:], "value", joined=False)
 
 
 # --- captions and files -----------------------------------------------------------------------------------------------
 
 
-def overlaps(table: pl.DataFrame, of: Kind) -> list[str]:
+def overlaps(table: pl.DataFrame, of: ModuleType, metric: str) -> list[str]:
     """Pairs of systems whose intervals share a point at the same place of the figure, so that neither is ahead."""
-    at = [name for name in of.axes if table[name].n_unique() > 1]
+    at = [name for name in of.AXES if table[name].n_unique() > 1]
+    told = [index for index, name in enumerate(at) if name not in ("processor", "scorer")]  # the label tells these
     places: dict[tuple, list[tuple[str, statistics.Interval]]] = {}
-    for system in systems(table, of.axes):
-        for row in system.rows.iter_rows(named=True):
-            if row[of.metric] is not None:
-                ends = (row[f"{of.metric}_low"], row[f"{of.metric}_high"], row["repetitions"])
+    for system in systems(table, of.AXES):
+        for row in once(system.rows, *at).iter_rows(named=True):
+            if row[metric] is not None:
+                ends = (row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"])
                 places.setdefault(tuple(row[name] for name in at), []).append(
-                    (system.label, statistics.Interval(row[of.metric], *ends))
+                    (system.label, statistics.Interval(row[metric], *ends))
                 )
     pairs: dict[str, list[str]] = {}
-    for place, there in sorted(places.items()):
+    for place, there in sorted(places.items(), key=lambda item: tuple(map(str, item[0]))):
         for (first, one), (second, other) in itertools.combinations(there, 2):
             if not statistics.intervals_part(one, other):
-                pairs.setdefault(f"{first} and {second}", []).append("/".join(map(shown, place)))
-    where = "/".join(name.split("_")[0] for name in at)
+                where = "/".join(shown(place[index]) for index in told)
+                pairs.setdefault(f"{first} and {second}", []).append(where)
+    where = "/".join(at[index].split("_")[0] for index in told)
     return [f"{pair} ({where} {', '.join(values)})" if where else pair for pair, values in pairs.items()]
 
 
@@ -431,40 +578,49 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", text)
 
 
-def _warned(table: pl.DataFrame, of: Kind) -> list[str]:
-    """Every point with a warning: where it is, and what the warning says."""
-    at = [name for name in of.axes if table[name].n_unique() > 1]
+def _warned(table: pl.DataFrame, of: ModuleType) -> list[str]:
+    """Everything with a warning: where it is, and what the warning says."""
+    fields = field_names(table)
+    at = [name for name in of.AXES if name in fields and table[name].n_unique() > 1]
+    at = [name for name in at if name not in ("processor", "scorer")]
     return [
         system.label + "".join(f", {name} {shown(row[name])}" for name in at) + f": {row['warnings']}"
-        for system in systems(table, of.axes)
-        for row in system.rows.iter_rows(named=True)
+        for system in systems(table, of.AXES)
+        for row in once(system.rows).iter_rows(named=True)
         if row["warnings"]
     ]
 
 
-def caption(name: str, table: pl.DataFrame) -> str:
-    """The caption of a figure of this kind, reStructuredText that reads well as plain text."""
-    of, counts = KINDS[name], sorted(table["repetitions"].unique())
+def _repeated(table: pl.DataFrame, of: ModuleType) -> str:
+    """How often each run was repeated, and what marks its interval."""
+    mean, interval = ("Points", "bars") if of.PART == "means" else ("Lines", "bands")
+    counts = sorted(table["repetitions"].unique())
     if counts[-1] == 1:
-        repeated = "Points are single runs: without repetitions there are no intervals, and nothing is ranked."
-    else:
-        number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-        repeated = f"Points are means of {number} repetitions; bars are Student's t 95 % intervals over them."
-    fixed = [field for field in field_names(table) if table[field].n_unique() == 1 and table[field][0] not in (None, 0)]
+        return f"{mean} are single runs: without repetitions there are no intervals, and nothing is ranked."
+    number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"{mean} are means of {number} repetitions; {interval} are Student's t 95 % intervals over them."
+
+
+def caption(of: ModuleType, table: pl.DataFrame) -> str:
+    """The caption of a figure of this kind, reStructuredText that reads well as plain text."""
+    fixed = [
+        field for field in field_names(table) if table[field].n_unique() == 1 and table[field][0] not in (None, 0, "")
+    ]
     paragraphs = [
         "Held fixed: "
         + ", ".join(f"{field} {shown(table[field][0])}" for field in fixed if field not in UNMENTIONED)
         + ".",
         "Machine: " + "; ".join(table["machine"].unique(maintain_order=True)) + ".",
     ]
-    if counts[-1] > 1 and (pairs := overlaps(table, of)):
-        what = of.metric.replace("_per_s", "/s").replace("_", " ")
+    metric = chosen_metric(of.METRICS, table)
+    if metric and table["repetitions"].max() > 1 and (pairs := overlaps(table, of, metric)):
+        what = metric.replace("_per_s", "/s").replace("_", " ")
         paragraphs.append(f"Not ranked, because their intervals of {what} overlap: {_listed(pairs)}.")
     if named := notes(table):
         paragraphs.append(f"Substitutes: {'; '.join(named)}.")
     if warned := _warned(table, of):
-        paragraphs.append(f"Warnings (ringed points): {_listed(warned)}.")
-    return f"**{of.title}.** {of.text} {repeated}\n\n" + "\n\n".join(map(_plain, paragraphs)) + "\n"
+        paragraphs.append(f"Warnings (ringed): {_listed(warned)}.")
+    return f"**{of.TITLE}.** {of.TEXT} {_repeated(table, of)}\n\n" + "\n\n".join(map(_plain, paragraphs)) + "\n"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -7,6 +7,7 @@ Nothing here reads a file, and nothing needs more than numpy, so that the harnes
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from typing import NamedTuple
@@ -105,6 +106,49 @@ def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
     tail = 1 - np.geomspace(0.1, last, CURVE_TAIL) if last < 0.1 else np.zeros(0)
     quantiles = np.unique(np.concatenate([body, tail, [1.0]]))
     return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(_quantile(ordered, quantiles), 6).tolist()}
+
+
+def curve_quantiles(count: int) -> np.ndarray:
+    """Where the curves of several samples are compared: float[k], increasing, each supported by `count` values.
+
+    Steps of 2 % up to p90, from there on ten equal steps of log(1 - p) a decade, as far as 10 values lie above. Samples
+    that are larger support all of a smaller one's quantiles, so that the smallest says what they have in common.
+    """
+    decades = np.arange(1, 10, 0.1)
+    quantiles = np.concatenate([np.linspace(0, 0.9, 46), 1 - 10 ** -decades[1:]])
+    return np.round(quantiles[count * (1 - quantiles) >= EVENTS_ABOVE * (1 - 1e-9)], 9)
+
+
+def curve_at(curve: dict[str, list[float]], quantiles: np.ndarray) -> np.ndarray:
+    """The latencies, float[k] in ms, of a quantile_curve at other quantiles, float[k]; in its tail by log(1 - p).
+
+    The curve must not be empty, and the quantiles must not exceed its largest below 1.
+    """
+    known = np.array(curve["quantile"])
+    inside = known < 1
+    return np.interp(-np.log1p(-quantiles), -np.log1p(-known[inside]), np.array(curve["ms"])[inside])
+
+
+def per_second(due_s: np.ndarray, latencies_ms: np.ndarray, appended_s: np.ndarray, seconds: int) -> dict[str, list]:
+    """A segment second by second: lists of equal length, `second` (0, 1, ...), `due`, `p50_ms`, `p99_ms`, `appended`.
+
+    due_s: float[n], when events were due, s from the segment's start; latencies_ms: float[n], nan where an event was
+    lost; appended_s: float[m], when predictions were appended; all in any order. A latency belongs to the second in
+    which its event was due; a percentile that a second's events cannot support is None.
+    """
+    number, appended = np.floor(due_s).astype(np.int64), np.floor(appended_s).astype(np.int64)
+    order = np.lexsort((latencies_ms, number))
+    edges = np.searchsorted(number[order], np.arange(seconds + 1))
+    ordered = [latencies_ms[order[first:last]] for first, last in itertools.pairwise(edges)]
+    answered = [values[: np.count_nonzero(~np.isnan(values))] for values in ordered]  # nan is sorted last
+    inside = appended[(appended >= 0) & (appended < seconds)]
+    return {
+        "second": list(range(seconds)),
+        "due": [len(values) for values in ordered],
+        "p50_ms": [percentile(values, PER_MILLE["p50"]) for values in answered],
+        "p99_ms": [percentile(values, PER_MILLE["p99"]) for values in answered],
+        "appended": np.bincount(inside, minlength=seconds).tolist(),
+    }
 
 
 def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
