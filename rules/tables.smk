@@ -45,7 +45,7 @@ rule digest:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/digest.py",
-        library=plan.files_of(["errors", "plots", "run_spec"]),
+        library=plan.files_of(["errors", "run_spec", "tables"]),
         tables=tables_of,
     output:
         report(

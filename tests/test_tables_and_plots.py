@@ -18,6 +18,7 @@ import digest
 import summarise_run
 import tabulate
 from crayfish import discovery, plots, statistics
+from crayfish import tables as read
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Load
 
@@ -107,7 +108,7 @@ def tables(summaries, tmp_path_factory):
 
 def table_of(kind: str, tables: Path) -> pl.DataFrame:
     part = discovery.load("figures", kind).PART
-    return plots.read_table(tables / f"{EXPERIMENT_OF[kind]}{'' if part == 'means' else '_' + part}.csv")
+    return read.read_table(tables / f"{EXPERIMENT_OF[kind]}{'' if part == 'means' else '_' + part}.csv")
 
 
 def draw(kind: str, table: pl.DataFrame):
@@ -131,7 +132,7 @@ def caption(kind: str, table: pl.DataFrame) -> str:
 
 
 def test_a_row_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
-    table = plots.read_table(tables / "input_rate.csv")
+    table = read.read_table(tables / "input_rate.csv")
     assert len(table) == len(SYSTEMS) * len(RATES)
     assert table["repetitions"].to_list() == [3] * len(table)
     row = table.row(by_predicate=(pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400), named=True)
@@ -149,22 +150,22 @@ def test_a_row_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
 
 
 def test_what_the_events_cannot_support_is_empty(tables):
-    table = plots.read_table(tables / "input_rate.csv").filter(pl.col("rate_events_per_s") == 100)
+    table = read.read_table(tables / "input_rate.csv").filter(pl.col("rate_events_per_s") == 100)
     assert table["latency_p99_9_ms"].null_count() == table["latency_p99_ms"].null_count() == len(table)  # 900 events
     assert table["latency_p95_ms"].null_count() == 0
-    saturated = plots.read_table(tables / "scalability.csv")
+    saturated = read.read_table(tables / "scalability.csv")
     assert saturated["latency_p50_ms"].null_count() == saturated["rate_events_per_s"].null_count() == len(saturated)
 
 
 def test_columns_stand_in_their_order(tables):
-    names = plots.read_table(tables / "input_rate.csv").columns
+    names = read.read_table(tables / "input_rate.csv").columns
     assert names[:5] == ["experiment", "processor", "scorer", "model", "parallelism"]
     assert names.index("segment") + 1 == names.index("repetitions")
     assert names[-4:] == ["warnings", "substitutes", "machine", "run"]
 
 
 def test_each_run_has_a_row_a_segment_with_its_accounting(tables):
-    table = plots.read_table(tables / "runs.csv")
+    table = read.read_table(tables / "runs.csv")
     assert len(table) == 3 * (len(SYSTEMS) * len(RATES) + 4)  # of input_rate and of scalability
     assert (table["sent_events"] == table["distinct_events"] + table["lost_events"]).all()
     assert table["repetition"].unique().sort().to_list() == [1, 2, 3]
@@ -184,7 +185,7 @@ def test_a_repetition_given_twice_is_refused(summaries):
 
 
 def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
-    table = plots.read_table(tables / "input_rate_series.csv")
+    table = read.read_table(tables / "input_rate_series.csv")
     assert len(table) == len(SYSTEMS) * len(RATES) * 12
     of_flink = (pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400)
     row = table.row(by_predicate=of_flink & (pl.col("second") == 7), named=True)
@@ -208,11 +209,11 @@ def test_a_burst_is_told_with_the_recovery_of_those_that_recovered(summaries):
 
 
 def test_a_curve_ends_where_its_smallest_repetition_ends(tables, summaries):
-    table = plots.read_table(tables / "input_rate_curves.csv")
+    table = read.read_table(tables / "input_rate_curves.csv")
     flink = table.filter((pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400))
     assert flink["quantile"].max() == pytest.approx(1 - 10 / 3600, abs=1e-3)
     assert (flink["latency_ms"].diff().drop_nulls() >= 0).all()
-    means = plots.read_table(tables / "input_rate.csv")
+    means = read.read_table(tables / "input_rate.csv")
     row = means.row(by_predicate=(pl.col("run") == flink["run"][0]) & (pl.col("segment") == 2), named=True)
     for quantile, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99")):
         at = flink.row(by_predicate=(pl.col("quantile") - quantile).abs() < 1e-9, named=True)
@@ -227,14 +228,14 @@ def test_a_backlog_has_neither_series_nor_curves(tables):
 
 
 def test_a_search_gives_a_sustainable_rate_and_no_rate(tables):
-    table = plots.read_table(tables / "sustainable_rate.csv")
+    table = read.read_table(tables / "sustainable_rate.csv")
     assert table["rate_events_per_s"].null_count() == len(table) == len(SYSTEMS)
     row = table.row(by_predicate=pl.col("processor") == "flink", named=True)
     assert row["sustainable_events_per_s_low"] < row["sustainable_events_per_s"] == pytest.approx(600, rel=0.05)
 
 
 def test_cost_is_what_is_under_test_and_a_run_without_kafka_has_no_broker(tables):
-    table = plots.read_table(tables / "kafka_overhead.csv")
+    table = read.read_table(tables / "kafka_overhead.csv")
     assert {"cpu_broker_us_per_event", "peak_memory_broker_mib"} <= set(table.columns)
     for row in table.iter_rows(named=True):
         assert (row["cpu_broker_us_per_event"] is None) == (row["transport"] == "in_engine")
@@ -264,7 +265,7 @@ def test_rates_that_repetitions_found_out_are_their_mean(summaries):
 def test_a_digest_holds_its_rows_of_every_experiment(name, part, rows, tables, summaries, tmp_path):
     files = [tables / f"{experiment}{part}.csv" for experiment in summaries]
     run_script("digest", "--digest", name, "--tables", *files, "--out", tmp_path / "digest.csv")
-    table = plots.read_table(tmp_path / "digest.csv")
+    table = read.read_table(tmp_path / "digest.csv")
     assert len(table) == rows and len(table.columns) <= 27
     assert table.columns[:3] == ["experiment", "processor", "scorer"] and table.columns[-2:] == ["warnings", "run"]
     assert set(table["scorer"]) <= {"onnx", "noop", SUBSTITUTE}
@@ -277,7 +278,7 @@ def test_a_digest_holds_its_rows_of_every_experiment(name, part, rows, tables, s
 
 
 def test_a_digest_names_what_is_not_the_default(tables):
-    table = plots.read_table(tables / "scalability.csv").with_columns(scoring=pl.lit("vectorised"), linger_ms=1)
+    table = read.read_table(tables / "scalability.csv").with_columns(scoring=pl.lit("vectorised"), linger_ms=1)
     found = digest.digest("sustained_throughput", [table])
     assert found["otherwise"].unique().to_list() == ["scoring vectorised, linger_ms 1"]
     assert digest.digest("recovery_times", [table]).is_empty()
@@ -338,13 +339,13 @@ def test_a_script_without_its_part_of_the_table_says_so(tables, tmp_path):
 
 
 def test_where_keeps_rows_and_refuses_what_is_not_there(tables):
-    table = plots.read_table(tables / "input_rate.csv")
-    kept = plots.kept(table, {"processor": ["flink", "spark"], "rate_events_per_s": [400]})
+    table = read.read_table(tables / "input_rate.csv")
+    kept = read.kept(table, {"processor": ["flink", "spark"], "rate_events_per_s": [400]})
     assert kept.select("processor", "rate_events_per_s").rows() == [("flink", 400.0)]
     with pytest.raises(CrayfishError, match="no column 'procesor'; allowed: processor, scorer"):
-        plots.kept(table, {"procesor": ["flink"]})
+        read.kept(table, {"procesor": ["flink"]})
     with pytest.raises(CrayfishError, match=r"processor is none of .*'spark'.*'flink', 'kafka_streams'"):
-        plots.kept(table, {"processor": ["spark"]})
+        read.kept(table, {"processor": ["spark"]})
 
 
 def test_latency_shows_every_rate_system_interval_warning_and_substitute(tables):
@@ -376,7 +377,7 @@ def test_throughput_starts_at_zero_and_shows_every_parallelism(tables):
 
 
 def test_the_maximum_is_each_system_s_highest_row_highest_first(tables):
-    table = plots.read_table(tables / "scalability.csv")
+    table = read.read_table(tables / "scalability.csv")
     slower = pl.when(pl.col("processor") == "flink").then(1 / pl.col("parallelism")).otherwise(2)
     faked = {f"throughput_events_per_s{end}": 500 * slower for end in ("", "_low", "_high")}
     figure, shown = draw("maximum_throughput", table.with_columns(**faked))
@@ -451,7 +452,7 @@ def test_bursts_are_shaded_and_recovery_is_marked(tables):
     assert [line.get_xdata()[0] for line in crosses] == [60]  # nothing comes after the last burst
     assert {"burst", "recovered", "not recovered"} <= set(legend_of(figure))
     with pytest.raises(CrayfishError, match="must be bursty"):
-        draw("through_burst", plots.read_table(tables / "input_rate_series.csv"))
+        draw("through_burst", read.read_table(tables / "input_rate_series.csv"))
 
 
 def test_sustainable_rates_are_sorted_and_need_a_search(tables):
@@ -463,7 +464,7 @@ def test_sustainable_rates_are_sorted_and_need_a_search(tables):
     ]
     assert figure._suptitle.get_text() == SUBSTITUTE
     with pytest.raises(CrayfishError, match="no value of sustainable_events_per_s"):
-        draw("sustainable_rate", plots.read_table(tables / "input_rate.csv"))
+        draw("sustainable_rate", read.read_table(tables / "input_rate.csv"))
 
 
 def test_cost_is_stacked_by_stage_and_adds_up(tables):
@@ -477,7 +478,7 @@ def test_cost_is_stacked_by_stage_and_adds_up(tables):
     assert [bar.get_width() for bar in flink] == pytest.approx([0.04, 0, 0.02], rel=0.02)  # s a thousand predictions
     assert flink[2].get_x() + flink[2].get_width() == pytest.approx(row["cpu_us_per_event"] / 1000, rel=1e-4)
     assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in flink}) == 3
-    without, _ = draw("cost", plots.kept(plots.read_table(tables / "kafka_overhead.csv"), {"transport": ["in_engine"]}))
+    without, _ = draw("cost", read.kept(read.read_table(tables / "kafka_overhead.csv"), {"transport": ["in_engine"]}))
     assert sum(bar.get_width() > 0 for axes in without.axes for bar in axes.patches) == 2  # the engine alone
 
 
@@ -498,7 +499,7 @@ def test_a_comparison_puts_pairs_on_rows_and_tells_the_ratio_of_those_that_part(
 
 
 def test_a_comparison_of_backlogs_is_of_throughput(tables):
-    table = plots.read_table(tables / "scalability.csv")
+    table = read.read_table(tables / "scalability.csv")
     with pytest.raises(CrayfishError, match="nothing is compared"):
         draw("comparison", table)
     half = [pl.col(f"throughput_events_per_s{end}") / 2 for end in ("", "_low", "_high")]
@@ -512,7 +513,7 @@ def test_a_comparison_of_backlogs_is_of_throughput(tables):
 
 
 def test_a_system_looks_the_same_in_every_figure(tables):
-    rate, saturated = (plots.read_table(tables / f"{name}.csv") for name in ("input_rate", "scalability"))
+    rate, saturated = (read.read_table(tables / f"{name}.csv") for name in ("input_rate", "scalability"))
     looks = {system.label: system.looks() for system in plots.systems(rate, ("rate_events_per_s",))}
     both = {system.label: system.looks() for system in plots.systems(saturated, ("parallelism",))}
     flink, streams = looks["Flink, ONNX Runtime"], looks["Kafka Streams, ONNX Runtime"]
@@ -524,7 +525,7 @@ def test_a_system_looks_the_same_in_every_figure(tables):
 
 
 def test_a_variant_of_a_system_is_open_and_named(tables):
-    table = plots.read_table(tables / "scalability.csv")
+    table = read.read_table(tables / "scalability.csv")
     other = table.with_columns(scoring=pl.lit("vectorised"), run=pl.col("run") + "_vectorised")
     found = plots.systems(pl.concat([table, other]), ("parallelism",))
     assert [(system.label, system.looks()["markerfacecolor"] == "white") for system in found[:1] + found[2:3]] == [
@@ -535,14 +536,14 @@ def test_a_variant_of_a_system_is_open_and_named(tables):
 
 def test_a_table_of_the_wrong_load_is_refused(tables):
     with pytest.raises(CrayfishError, match="no value of latency_p50_ms"):
-        draw("latency_by_rate", plots.read_table(tables / "scalability.csv"))
+        draw("latency_by_rate", read.read_table(tables / "scalability.csv"))
 
 
 # --- captions ------------------------------------------------------------------------------------------------------
 
 
 def test_a_caption_says_what_a_reader_must_know(tables):
-    text = caption("latency_by_rate", plots.read_table(tables / "input_rate.csv"))
+    text = caption("latency_by_rate", read.read_table(tables / "input_rate.csv"))
     for part in [
         "means of 3 repetitions",
         "Student's t 95 % intervals",
@@ -556,7 +557,7 @@ def test_a_caption_says_what_a_reader_must_know(tables):
 
 
 def test_a_caption_ranks_nothing_where_intervals_overlap_or_lack(tables):
-    table = plots.read_table(tables / "scalability.csv")
+    table = read.read_table(tables / "scalability.csv")
     overlapping = caption("throughput_by_parallelism", table)
     assert "overlap: Flink, no-op and Kafka Streams, no-op (parallelism 1, 2)." in overlapping
     single = table.with_columns(repetitions=1, throughput_events_per_s_low=None, throughput_events_per_s_high=None)
@@ -564,7 +565,7 @@ def test_a_caption_ranks_nothing_where_intervals_overlap_or_lack(tables):
 
 
 def test_synthetic_data_is_named(tables):
-    table = plots.read_table(tables / "scalability.csv").with_columns(dataset=pl.lit("synthetic"))
+    table = read.read_table(tables / "scalability.csv").with_columns(dataset=pl.lit("synthetic"))
     assert plots.notes(table) == ["synthetic data"]
     assert "Substitutes: synthetic data." in caption("throughput_by_parallelism", table)
     figure = draw("throughput_by_parallelism", table)[0]
@@ -572,7 +573,7 @@ def test_synthetic_data_is_named(tables):
 
 
 def test_a_caption_reaches_the_report_through_its_template(tables, tmp_path, monkeypatch):
-    table = plots.read_table(tables / "input_rate.csv").with_columns(machine=pl.lit("a *strange_ `CPU|"))
+    table = read.read_table(tables / "input_rate.csv").with_columns(machine=pl.lit("a *strange_ `CPU|"))
     (tmp_path / "figure.rst").write_text(caption("latency_by_rate", table))
     monkeypatch.chdir(tmp_path)
     template = jinja2.Template((REPORT / "caption.rst").read_text())

@@ -13,8 +13,9 @@ from pathlib import Path
 import polars as pl
 from polars import selectors
 
-from crayfish import errors, plots
+from crayfish import errors
 from crayfish.run_spec import RunSpec
+from crayfish.tables import UNMENTIONED, read_table
 
 DIGITS = 4
 WHAT = ("experiment", "processor", "scorer", "model", "parallelism", "points_per_event", "load", "rate_events_per_s")
@@ -30,7 +31,7 @@ FIGURES = {
 DEFAULTS = {
     field.name: field.default
     for field in dataclasses.fields(RunSpec)
-    if field.default is not dataclasses.MISSING and field.name not in (*WHAT, *plots.UNMENTIONED)
+    if field.default is not dataclasses.MISSING and field.name not in (*WHAT, *UNMENTIONED)
 }
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="tables of tabulate.py")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    digest(arguments.digest, [plots.read_table(path) for path in arguments.tables]).write_csv(arguments.out)
+    digest(arguments.digest, [read_table(path) for path in arguments.tables]).write_csv(arguments.out)
 
 
 if __name__ == "__main__":

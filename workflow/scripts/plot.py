@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 
-from crayfish import discovery, errors, plots
+from crayfish import discovery, errors, plots, tables
 from crayfish.errors import CrayfishError
 
 PARTS = ("means", "series", "curves")
@@ -29,11 +29,11 @@ def main() -> None:
     kind = discovery.load("figures", arguments.kind)
     if not (path := getattr(arguments, kind.PART)):
         raise CrayfishError(f"--{kind.PART}: {arguments.kind} draws this part of a table, and it was not given")
-    table = plots.read_table(path)
+    table = tables.read_table(path)
     if not len(table):
         raise CrayfishError(f"{path}: the table is empty, there is nothing to draw")
     try:
-        table = getattr(kind, "select", lambda every: every)(plots.kept(table, arguments.where))
+        table = getattr(kind, "select", lambda every: every)(tables.kept(table, arguments.where))
         with matplotlib.rc_context(plots.STYLE):
             figure = kind.draw(table)
     except CrayfishError as error:

@@ -28,6 +28,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from crayfish import statistics
 from crayfish.errors import CrayfishError
+from crayfish.tables import UNMENTIONED, field_names, once, varied
 
 matplotlib.use("agg")
 
@@ -135,7 +136,6 @@ LOAD = (
     "confirm_s",
     "at_most_s",
 )
-UNMENTIONED = ("ready_timeout_s", "drain_timeout_s")  # they bound a run's waits and change no figure
 MOST_NAMED = 8  # warnings or pairs that a caption spells out
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
 
@@ -151,46 +151,7 @@ RING = {
 }
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """A table of tabulate.py; empty texts stay texts."""
-    table = pl.read_csv(path, infer_schema_length=None)
-    texts = [name for name in ("warnings", "substitutes", "machine", "run") if name in table.columns]
-    empty = [name for name, of in table.schema.items() if of == pl.String and table[name].null_count() == len(table)]
-    return table.with_columns(
-        *(pl.col(name).cast(pl.Float64) for name in empty if name not in texts),
-        *(pl.col(name).cast(pl.String).fill_null("") for name in texts),
-    )
-
-
-def kept(table: pl.DataFrame, where: dict[str, list]) -> pl.DataFrame:
-    """The rows in which every column named holds one of its values; CrayfishError for no such column or no row."""
-    for name, values in where.items():
-        if name not in table.columns:
-            raise CrayfishError(f"where: the table has no column {name!r}; allowed: {', '.join(field_names(table))}")
-        held = table[name].unique().sort().to_list()
-        table = table.filter(pl.Series([value in values for value in table[name]], dtype=pl.Boolean))
-        if not len(table):
-            raise CrayfishError(f"where: {name} is none of {values} in any row; of these rows it is one of {held}")
-    return table
-
-
-def field_names(table: pl.DataFrame) -> list[str]:
-    """The columns that say what was run."""
-    names = table.columns
-    return [name for name in names[1 : names.index("repetitions")] if name != "segment"]
-
-
-def varied(table: pl.DataFrame) -> list[str]:
-    """Those of them with more than one value."""
-    return [name for name in field_names(table) if table[name].n_unique() > 1]
-
-
-def once(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """One row, the first, a segment of a run (and a value of the columns), of a table that holds more."""
-    return table.unique(["run", "segment", *columns], keep="first", maintain_order=True)
+# --- systems and panels -----------------------------------------------------------------------------------------------
 
 
 def shown(value: object) -> str:
@@ -258,7 +219,7 @@ def scorer_name(scorer: str, substitutes: str) -> str:
 
 def systems(table: pl.DataFrame, axes: tuple[str, ...]) -> list[System]:
     """The systems of a table: everything that differs and is not on an axis tells one from another."""
-    apart = [name for name in varied(table) if name not in (*axes, *LOAD, "processor", "scorer")]
+    apart = [name for name in varied(table) if name not in (*axes, *LOAD, *UNMENTIONED, "processor", "scorer")]
     found, variants = [], {}
     for key, rows in table.group_by(["processor", "scorer", *apart], maintain_order=True):
         processor, scorer, *rest = key
@@ -552,12 +513,10 @@ def overlaps(table: pl.DataFrame, of: ModuleType, metric: str) -> list[str]:
     told = [index for index, name in enumerate(at) if name not in ("processor", "scorer")]  # the label tells these
     places: dict[tuple, list[tuple[str, statistics.Interval]]] = {}
     for system in systems(table, of.AXES):
-        for row in once(system.rows, *at).iter_rows(named=True):
-            if row[metric] is not None:
-                ends = (row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"])
-                places.setdefault(tuple(row[name] for name in at), []).append(
-                    (system.label, statistics.Interval(row[metric], *ends))
-                )
+        for row in once(system.rows.drop_nulls(metric), *at).iter_rows(named=True):
+            ends = (row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"])
+            interval = statistics.Interval(row[metric], *ends)
+            places.setdefault(tuple(row[name] for name in at), []).append((system.label, interval))
     pairs: dict[str, list[str]] = {}
     for place, there in sorted(places.items(), key=lambda item: tuple(map(str, item[0]))):
         for (first, one), (second, other) in itertools.combinations(there, 2):

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from crayfish import plots, statistics
 from crayfish.errors import CrayfishError
+from crayfish.tables import UNMENTIONED, varied
 
 PART = "means"
 TITLE = "Comparison"
@@ -48,7 +49,7 @@ def draw(table: pl.DataFrame) -> Figure:
 
 def compared(table: pl.DataFrame) -> list[str]:
     """The fields that are compared: those that vary and are neither the system's, a row's, nor the load's."""
-    found = [name for name in plots.varied(table) if name not in (*AXES, *plots.LOAD)]
+    found = [name for name in varied(table) if name not in (*AXES, *plots.LOAD, *UNMENTIONED)]
     if not found:
         raise CrayfishError("nothing is compared: no field but system and load varies in the table")
     if table["load"].n_unique() > 1:
@@ -80,17 +81,15 @@ def names(fields: list[str], key: tuple) -> str:
 
 def row_label(table: pl.DataFrame, pair: pl.DataFrame) -> str:
     """The system, and what else tells a row from the others."""
-    varied = [name for name in plots.varied(table) if name in AXES[3:]]
+    apart = [name for name in varied(table) if name in AXES[3:]]
     scorer = plots.scorer_name(pair["scorer"][0], pair["substitutes"][0])
-    return ", ".join(
-        [plots.shown(pair["processor"][0]), scorer, *(plots.named(name, pair[name][0]) for name in varied)]
-    )
+    return ", ".join([plots.shown(pair["processor"][0]), scorer, *(plots.named(name, pair[name][0]) for name in apart)])
 
 
 def looks(place: int, color: str) -> dict:
     """The marker of a compared value."""
     filling = plots.FILLINGS[place % len(plots.FILLINGS)]
-    return {"marker": "os^D"[place % 4], "markersize": 5.5, **plots.filled(filling, color)}
+    return {"marker": "os^D"[place % 4], "markersize": 5, **plots.filled(filling, color)}
 
 
 def handle(place: int, label: str) -> Line2D:
@@ -105,7 +104,7 @@ def draw_pair(axes: Axes, place: int, pair: pl.DataFrame, fields: list[str], ord
         return
     color, _ = plots.looks_of_processor(rows[0]["processor"])
     places = [order[tuple(row[name] for name in fields)] for row in rows]
-    heights = [place + plots.dodge(index, len(order), 0.3) for index in places]
+    heights = [place + plots.dodge(index, len(order), 0.36) for index in places]
     axes.plot([row[metric] for row in rows], heights, color=color, linewidth=0.8, zorder=1)
     for row, index, height in zip(rows, places, heights, strict=True):
         mean = row[metric]
