@@ -15,14 +15,20 @@ include: "rules/models.smk"
 include: "rules/runs.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
 
 
 rule figures:
     default_target: True
     input:
-        expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=["svg", "pdf", "png"]),
-        f"{RESULTS}/tables/runs.csv",
-        f"{RESULTS}/tables/models.csv",
+        drawn("svg", "pdf", "png"),
+        tables_of_figures(),
+        rules.execute_notebook.output,
+        rules.describe_runs.output,
+        rules.configuration.output,
 
 
 rule tables:

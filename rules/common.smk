@@ -4,6 +4,7 @@ import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
@@ -200,6 +201,22 @@ def summaries_of(wildcards):
         for run in runs
         for repetition in range(1, PLAN.repetitions(run) + 1)
     ]
+
+
+def manifests_of_runs():
+    """The manifests of the runs that are in a table."""
+    return [str(Path(path).with_name("manifest.json")) for path in summaries_of(Wildcards(fromdict={"table": "runs"}))]
+
+
+def drawn(*kinds):
+    """The files of the figures that the plan draws."""
+    return expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.figures, kind=kinds)
+
+
+def tables_of_figures():
+    """The tables that these figures are drawn from, and those of every run and model."""
+    experiments = dict.fromkeys(figure["experiment"] for figure in PLAN.figures.values())
+    return expand("{results}/tables/{name}.csv", results=RESULTS, name=[*experiments, "runs", "models"])
 
 
 onstart:
