@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help=".yaml")
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
-    text = HEAD + yaml.safe_dump(arguments.config, sort_keys=False, width=110)
+    text = HEAD + yaml.safe_dump(arguments.config, sort_keys=False, default_flow_style=None, width=110)
     arguments.out.write_text(text)
     arguments.html.write_text(page.page("Configuration", f"<h1>Configuration</h1>\n<pre>{html.escape(text)}</pre>"))
 
