@@ -125,6 +125,8 @@ def made(checkout) -> Path:
         "--report",
         "results/test/report.html",
         "--report-after-run",
+        "--report-stylesheet",
+        "workflow/report/style.css",
         cwd=checkout,
     )
     assert done.returncode == 0, done.stdout
