@@ -5,7 +5,8 @@ import html
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 0 auto; padding: 1em 2em 4em;
-  max-width: 62em; }
+  max-width: 100em; }
+p, li, blockquote { max-width: 62em; }
 h1, h2, h3 { line-height: 1.2; margin: 1.6em 0 0.5em; }
 h1 { margin-top: 0.5em; }
 .wide { overflow-x: auto; }
@@ -44,7 +45,7 @@ def cell(value: object) -> str:
 
 
 def table(rows: list[dict]) -> str:
-    """Rows of the same keys, which are the headings, as HTML; values are plain."""
-    heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in rows[0])
+    """Rows of the same keys, which are the headings (of words, that they can be broken), as HTML; values are plain."""
+    heads = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
     lines = "\n".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
