@@ -76,6 +76,8 @@ rule execute_notebook:
         "logs/execute_notebook.log",
     conda:
         "../envs/notebook.yaml"
+    params:
+        results=RESULTS,
     shell:
-        "{input.python} {input.script} --notebook {input.notebook} --results {RESULTS}"
+        "{input.python} {input.script} --notebook {input.notebook} --results {params.results}"
         " --out {output.notebook} --html {output.html} 2> {log}"
