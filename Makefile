@@ -10,8 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
-	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml \
-	  --report $(RESULTS)/report.html --report-after-run $(ARGS)
+	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml --report $(RESULTS)/report.html \
+	  --report-after-run --report-stylesheet workflow/report/style.css $(ARGS)
 	@echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html"
 
 test: .venv/test.txt

@@ -16,18 +16,25 @@ include: "rules/models.smk"
 include: "rules/runs.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
 
 
 rule figures:
     default_target: True
     input:
-        expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.drawn, kind=["svg", "pdf", "png"]),
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DIGESTS, "runs", "models"]),
+        drawn("svg", "pdf", "png"),
+        tables_of_figures(),
+        rules.execute_notebook.output,
+        rules.describe_runs.output,
+        rules.configuration.output,
 
 
 rule tables:
     input:
-        expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DRAWN, *DIGESTS, "runs", "models"]),
+        tables_of_figures(),
 
 
 rule environments:

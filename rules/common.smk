@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
@@ -239,6 +240,21 @@ def summaries_of(wildcards):
         for run in runs
         for repetition in range(1, PLAN.repetitions(run) + 1)
     ]
+
+
+def manifests_of_runs():
+    """The manifests of the runs that are in a table."""
+    return [str(Path(path).with_name("manifest.json")) for path in summaries_of(Wildcards(fromdict={"table": "runs"}))]
+
+
+def drawn(*kinds):
+    """The files of the figures that are drawn."""
+    return expand("{results}/figures/{name}.{kind}", results=RESULTS, name=PLAN.drawn, kind=kinds)
+
+
+def tables_of_figures():
+    """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
+    return expand("{results}/tables/{name}.csv", results=RESULTS, name=[*DRAWN, *DIGESTS, "runs", "models"])
 
 
 onstart:

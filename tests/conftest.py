@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,29 @@ MODEL = MODELS / "ffnn"
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
+# What of the default the test of the pipeline overrides: short runs, few of them.
+PIPELINE = """
+results: results/test
+repetitions: 2
+draw: [latency_by_rate, scalability, burst, kafka_overhead]
+pilot: {rate: 2000, seconds: 5}
+search: {rate: 2000, warmup_s: 1, measure_s: 3, confirm_s: 3}
+experiments:
+  input_rate:
+    vary: {processor: [flink, kafka_streams]}
+    load: {rate: [50, 100], warmup_s: 1, measure_s: 4}
+  scalability:
+    vary: {processor: [kafka_streams]}
+    load: {warmup_s: 1, measure_s: 3}
+  bursty:
+    vary: {processor: [kafka_streams]}
+    repetitions: 1
+    load: {warmup_s: 1, between_s: 6, burst_s: 2, measure_s: 16}
+  kafka_overhead:
+    vary: {transport: [in_engine]}
+    repetitions: 1
+    load: {batch_size: [32, 4], warmup_s: 1, measure_s: 3}
+"""
 
 
 def pytest_addoption(parser):
@@ -68,7 +92,7 @@ def resources() -> Path:
     adapters = [discovery.load("processors", name) for name in processors]
     scorers = {name: discovery.load("scorers", name) for name in discovery.names("scorers")}
     servers = [name for name, scorer in scorers.items() if scorer.EXTERNAL]
-    environments = ("harness", "analysis", "train", *processors, *servers)
+    environments = ("harness", "analysis", "notebook", "train", *processors, *servers)
     targets = [f"resources/environments/{name}/python" for name in environments]
     jars = [name for user in (*adapters, *scorers.values()) for name in getattr(user, "JARS", ())]
     targets += [f"resources/jars/{name}" for name in ("kafka", *jars)]
@@ -79,6 +103,45 @@ def resources() -> Path:
     done = snakemake(*dict.fromkeys(targets))
     assert done.returncode == 0, done.stdout
     return ROOT / "resources"
+
+
+@pytest.fixture(scope="session")
+def checkout(resources, tmp_path_factory) -> Path:
+    """A copy of the checkout with the resources that are there already: what a test changes in it stays in it."""
+    copy = tmp_path_factory.mktemp("checkout") / "crayfish"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / "resources").symlink_to(resources)
+    (copy / "test.yaml").write_text(PIPELINE)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def made(checkout) -> Path:
+    """Two figures and the report, once."""
+    done = snakemake(
+        "figures",
+        "--configfile",
+        "test.yaml",
+        "--report",
+        "results/test/report.html",
+        "--report-after-run",
+        "--report-stylesheet",
+        "workflow/report/style.css",
+        cwd=checkout,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "[1/" in done.stdout  # which run of how many
+    return checkout / "results/test"
 
 
 class Harness:

@@ -1,44 +1,10 @@
 """The pipeline as a user runs it, on real parts: plans, figures, report, and what runs again after a change."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, snakemake
-
-CONFIG = """
-results: results/test
-repetitions: 2
-pilot: {rate: 2000, seconds: 5}
-experiments:
-  input_rate:
-    load: {rate: [50, 100], warmup_s: 1, measure_s: 4}
-  scalability:
-    vary: {processor: [kafka_streams]}
-    load: {warmup_s: 1, measure_s: 3}
-"""
-
-
-@pytest.fixture(scope="module")
-def checkout(resources, tmp_path_factory) -> Path:
-    """A copy of the checkout with the resources that are there already: what a test changes in it stays in it."""
-    copy = tmp_path_factory.mktemp("checkout") / "crayfish"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    (copy / "resources").symlink_to(resources)
-    (copy / "test.yaml").write_text(CONFIG)
-    return copy
+from conftest import snakemake
 
 
 def planned(output: str) -> dict[str, int]:
@@ -71,23 +37,6 @@ def test_a_bad_config_is_refused_before_anything_starts(tmp_path):
     assert "Traceback" not in done.stdout and not list(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def made(checkout) -> Path:
-    """Two figures and the report, once."""
-    done = snakemake(
-        "figures",
-        "--configfile",
-        "test.yaml",
-        "--report",
-        "results/test/report.html",
-        "--report-after-run",
-        cwd=checkout,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "[1/" in done.stdout  # which run of how many
-    return checkout / "results/test"
-
-
 def test_figures_tables_and_report_are_there(made):
     for name in ("latency_ffnn", "scalability_ffnn"):
         for kind, magic in {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}.items():
@@ -107,7 +56,7 @@ def test_nothing_runs_twice(made, checkout):
 def test_an_edit_of_a_plot_never_measures_again(made, checkout):
     plots = checkout / "workflow/scripts/crayfish/plots.py"
     plots.write_text(plots.read_text() + "\n# an edit\n")
-    assert set(dry_run(checkout, "figures")) == {"plot", "figures", "total"}
+    assert set(dry_run(checkout, "figures")) == {"plot", "execute_notebook", "figures", "total"}
 
 
 def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
