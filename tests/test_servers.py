@@ -19,11 +19,14 @@ from crayfish.run_spec import Job, Load, RunSpec
 from crayfish.servers import tf_serving, torchserve, triton
 
 EXTERNAL = tuple(name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+# One after the other, or several at once; in the sample each kind of test has both.
+CALLS = {name: 4 * (number // 2 % 2) for number, name in enumerate(EXTERNAL)}
 
 
 def run_of(scorer: str, measure_s: float, **fields: object) -> dict:
     load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": measure_s}
-    return {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "segments": [load], **fields}
+    chosen = {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "async_calls": CALLS[scorer]}
+    return {**chosen, "segments": [load], **fields}
 
 
 @pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0))

@@ -8,7 +8,8 @@ Its docstring states its delivery guarantee, what its parallelism N means, and w
     DELIVERIES  the delivery guarantees that it offers: "at_least_once", "exactly_once"
     EXECUTIONS  its ways to execute, beside "auto": Flink's "thread" and "process", ...; empty if there is one only
     PARALLELISM_MODELS  ("data",) if missing; Flink adds "task"
-    ASYNCHRONOUS        whether it offers run.async_calls; False if missing
+    ASYNCHRONOUS        whether it offers run.async_calls: it hands the operator several events at once, or has
+                        asynchronous operators of its own; False if missing
     refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
     run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls
                                     ready() once, when all N parallel instances are up; raises CrayfishError for what

@@ -43,6 +43,7 @@ JARS = ("kafka_streams",)
 JAVA = "KafkaStreamsBatching.java"
 DELIVERIES = ("at_least_once", "exactly_once")
 EXECUTIONS = ()
+ASYNCHRONOUS = True
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xms256m",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 JARS = ()
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("fused", "pipeline")
+ASYNCHRONOUS = True
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
 CALLS = 4
 COMMIT_S = 1.0

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 JARS = ("spark",)
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("micro_batch",)
+ASYNCHRONOUS = True
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024

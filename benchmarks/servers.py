@@ -1,0 +1,132 @@
+"""Prints how close each processor comes to a bare client of the same server, with so many calls in flight, in pairs.
+
+A pair is one run of the harness: its broker and server are up; a bare client (client.py) calls the server, the
+processor drains a backlog through it with `async_calls`, and the bare client calls it once more, so that what slows the
+machine down slows both. `make benchmark` calls this for every processor and server whose environment it has made. Rows
+are Markdown: events/s, their ratio to the mean of the two bare rates, and CPU us an event, means over the pairs.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from crayfish import discovery, errors, jvm, machine, models, statistics
+from crayfish.execution import Places, Run
+from crayfish.run_spec import Load, RunSpec
+from crayfish.stages import Stage
+
+ROOT = Path(__file__).resolve().parents[1]
+RESOURCES = ROOT / "resources"
+RATE_AT_FIRST = 1000.0  # until the bare client tells
+CLIENT_DEADLINE_S = 120.0
+
+
+def made(name: str) -> bool:
+    return (RESOURCES / "environments" / name / "python").exists()
+
+
+def places(spec: RunSpec, out: Path) -> Places:
+    """Where the pipeline has put what this run needs."""
+    adapter, folder = discovery.load("processors", spec.processor), RESOURCES / "models" / spec.dataset / spec.model
+    compiled = getattr(adapter, "JAVA", None)
+    jars = [RESOURCES / "jars" / name for name in adapter.JARS]
+    jars += [RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else []
+    return Places(
+        python=RESOURCES / "environments" / spec.processor / "python",
+        reference=folder / "reference.npz",
+        model=folder / models.file_of(spec.model, discovery.load("scorers", spec.scorer).FORMAT),
+        java=jvm.find(),
+        broker_jars=jvm.jar_files([RESOURCES / "jars/kafka"]),
+        jars=jvm.jar_files(jars),
+        server_python=RESOURCES / "environments" / spec.scorer / "python",
+        out=out,
+        title=f"{spec.processor} {spec.scorer}",
+    )
+
+
+def bare(run: Run, number: int, seconds: float) -> tuple[float, float]:
+    """Calls/s and CPU us a call of a bare client of the run's server."""
+    command = [str(run.places.python), str(ROOT / "benchmarks/client.py"), "--job", str(run.job_file)]
+    name = f"client-{number}"
+    stage = run.start(Stage(name, [*command, "--seconds", str(seconds)], run.log_of(name), run.tag))
+    done = stage.wait_for("done", CLIENT_DEADLINE_S, run.watch)
+    stage.stopping = True
+    return done["calls"] / done["seconds"], 1e6 * done["cpu_s"] / done["calls"]
+
+
+def size_backlog(run: Run, rate: float) -> None:
+    """As many events as the bare client's rate would drain in the load's seconds."""
+    load = dataclasses.replace(run.spec.segments[0], rate=round(rate, 1))
+    run.spec = dataclasses.replace(run.spec, segments=(load,))
+    run.job = dataclasses.replace(run.job, spec=run.spec)
+    run.job.write(run.job_file)
+
+
+def drained(run: Run) -> tuple[float, float | None]:
+    """Events/s of the backlog's measured window, and the processor's CPU us an event."""
+    appended = np.sort(pq.read_table(run.folder / "consumer.parquet")["output_append_ms"].to_numpy())
+    warm = run.segments[0]["load_start_ns"]
+    window = appended[statistics.measured_window(appended * 1_000_000, warm)]
+    used = run.sampler.finish()["stages"]["processor"]
+    edges = int(window[0]) * 1_000_000, int(window[-1]) * 1_000_000
+    series = np.array(used["time_ns"]), np.array(used["cpu_s"])
+    return statistics.throughput(window), statistics.cost_per_event(*series, *edges, len(window) - 1)
+
+
+def pair(spec: RunSpec, out: Path, seconds: float) -> dict[str, float]:
+    """One run: the bare client, the processor, the bare client."""
+    with Run(spec, places(spec, out)) as run:
+        run.open_broker()
+        run.start_server()
+        before, cpu = bare(run, 1, seconds)
+        size_backlog(run, before)
+        run.drained_load()
+        after, _ = bare(run, 2, seconds)
+        rate, processor_cpu = drained(run)
+    client = mean((before, after))
+    return {"client": client, "rate": rate, "ratio": rate / client, "client_cpu": cpu, "processor_cpu": processor_cpu}
+
+
+def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
+    """The means of as many pairs as folders are given."""
+    found = [pair(spec, folder, seconds / 4) for folder in folders]
+    ratio = statistics.t_interval([each["ratio"] for each in found])
+    interval = "" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
+    client, rate, of_client, of_processor = (
+        mean(each[name] for each in found) for name in ("client", "rate", "client_cpu", "processor_cpu")
+    )
+    figures = f"{client:,.0f} | {rate:,.0f} | {ratio.mean:.2f}{interval} | {of_client:.0f} | {of_processor:.0f}"
+    return f"| {spec.scorer} | {spec.processor} | {figures} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    external = [name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL]
+    parser.add_argument("--processors", nargs="*", default=list(filter(made, discovery.names("processors"))))
+    parser.add_argument("--servers", nargs="*", default=list(filter(made, external)))
+    parser.add_argument("--in-flight", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0, help="that count, after half as many of warm-up")
+    arguments = parser.parse_args()
+    load = Load("backlog", RATE_AT_FIRST, warmup_s=arguments.seconds / 2, measure_s=arguments.seconds)
+    about = machine.describe()
+    print(
+        f"\n{about['cores']} cores of {about['cpu']}; {arguments.in_flight} calls in flight, pairs: {arguments.pairs}\n"
+    )
+    print("| server | processor | bare client, calls/s | events/s | ratio | CPU us: a call | an event |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for server in arguments.servers:
+            for processor in arguments.processors:
+                spec = RunSpec(processor, server, (load,), async_calls=arguments.in_flight, linger_ms=1)
+                folders = [Path(scratch, f"{server}-{processor}-{number}") for number in range(arguments.pairs)]
+                print(row(spec, folders, arguments.seconds), flush=True)
+
+
+if __name__ == "__main__":
+    errors.main(main)
