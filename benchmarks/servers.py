@@ -2,8 +2,8 @@
 
 A pair is one run of the harness: its broker and server are up; a bare client (client.py) calls the server, the
 processor drains a backlog through it with `async_calls`, and the bare client calls it once more, so that what slows the
-machine down slows both. `make benchmark` calls this for every processor and server whose environment it has made. Rows
-are Markdown: events/s, their ratio to the mean of the two bare rates, and CPU us an event, means over the pairs.
+machine down slows both. `make benchmark` calls this for every processor and server of which it has made all. Rows are
+Markdown: events/s, their ratio to the mean of the two bare rates, and CPU us an event, means over the pairs.
 """
 
 import argparse
@@ -22,28 +22,44 @@ from crayfish.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "resources"
+MODEL = RESOURCES / "models/fashion_mnist/ffnn"
 RATE_AT_FIRST = 1000.0  # until the bare client tells
 CLIENT_DEADLINE_S = 120.0
 
 
-def made(name: str) -> bool:
-    return (RESOURCES / "environments" / name / "python").exists()
+def python_of(environment: str) -> Path:
+    return RESOURCES / "environments" / environment / "python"
+
+
+def jars_of(processor: str) -> list[Path]:
+    adapter = discovery.load("processors", processor)
+    compiled = getattr(adapter, "JAVA", None)
+    jars = [RESOURCES / "jars" / name for name in adapter.JARS]
+    return jars + ([RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else [])
+
+
+def processors_made() -> list[str]:
+    """The processors for whose runs all is there."""
+    names = discovery.names("processors")
+    return [name for name in names if all(path.exists() for path in (python_of(name), *jars_of(name)))]
+
+
+def servers_made() -> list[str]:
+    """The servers whose environment is there and whose answers were found right."""
+    external = (name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+    return [name for name in external if python_of(name).exists() and (MODEL / f"verified_{name}.json").exists()]
 
 
 def places(spec: RunSpec, out: Path) -> Places:
     """Where the pipeline has put what this run needs."""
-    adapter, folder = discovery.load("processors", spec.processor), RESOURCES / "models" / spec.dataset / spec.model
-    compiled = getattr(adapter, "JAVA", None)
-    jars = [RESOURCES / "jars" / name for name in adapter.JARS]
-    jars += [RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else []
     return Places(
-        python=RESOURCES / "environments" / spec.processor / "python",
-        reference=folder / "reference.npz",
-        model=folder / models.file_of(spec.model, discovery.load("scorers", spec.scorer).FORMAT),
+        python=python_of(spec.processor),
+        reference=MODEL / "reference.npz",
+        model=MODEL / models.file_of(spec.model, discovery.load("scorers", spec.scorer).FORMAT),
         java=jvm.find(),
         broker_jars=jvm.jar_files([RESOURCES / "jars/kafka"]),
-        jars=jvm.jar_files(jars),
-        server_python=RESOURCES / "environments" / spec.scorer / "python",
+        jars=jvm.jar_files(jars_of(spec.processor)),
+        server_python=python_of(spec.scorer),
         out=out,
         title=f"{spec.processor} {spec.scorer}",
     )
@@ -78,8 +94,8 @@ def drained(run: Run) -> tuple[float, float | None]:
     return statistics.throughput(window), statistics.cost_per_event(*series, *edges, len(window) - 1)
 
 
-def pair(spec: RunSpec, out: Path, seconds: float) -> dict[str, float]:
-    """One run: the bare client, the processor, the bare client."""
+def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
+    """One run: the bare client, the processor, the bare client; and what the server is."""
     with Run(spec, places(spec, out)) as run:
         run.open_broker()
         run.start_server()
@@ -88,8 +104,9 @@ def pair(spec: RunSpec, out: Path, seconds: float) -> dict[str, float]:
         run.drained_load()
         after, _ = bare(run, 2, seconds)
         rate, processor_cpu = drained(run)
-    client = mean((before, after))
-    return {"client": client, "rate": rate, "ratio": rate / client, "client_cpu": cpu, "processor_cpu": processor_cpu}
+    client, server = mean((before, after)), run.server.get("substitute", spec.scorer)
+    figures = {"client": client, "rate": rate, "ratio": rate / client}
+    return {"server": server, **figures, "client_cpu": cpu, "processor_cpu": processor_cpu}
 
 
 def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
@@ -101,14 +118,13 @@ def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
         mean(each[name] for each in found) for name in ("client", "rate", "client_cpu", "processor_cpu")
     )
     figures = f"{client:,.0f} | {rate:,.0f} | {ratio.mean:.2f}{interval} | {of_client:.0f} | {of_processor:.0f}"
-    return f"| {spec.scorer} | {spec.processor} | {figures} |"
+    return f"| {found[0]['server']} | {spec.processor} | {figures} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    external = [name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL]
-    parser.add_argument("--processors", nargs="*", default=list(filter(made, discovery.names("processors"))))
-    parser.add_argument("--servers", nargs="*", default=list(filter(made, external)))
+    parser.add_argument("--processors", nargs="*", default=processors_made())
+    parser.add_argument("--servers", nargs="*", default=servers_made())
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="that count, after half as many of warm-up")

@@ -10,12 +10,12 @@ Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python 
              slots.
 Buffers      what the consumer has fetched; the sink sends after linger_ms, and what comes while a request is on its
              way goes with the next one. Only process execution gathers: 1000 events (fewer large ones) or 2 ms, with
-             async_calls 10 ms; the task model also has Flink's network buffers between its tasks.
+             async_calls 5 ms; the task model also has Flink's network buffers between its tasks.
 Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
              loads its model at the first event. auto: thread, if it can. `async_calls` events at once may wait for an
-             external server (Flink's asynchronous operator, unordered). Of what that costs, the operator's own queue,
-             emitter and event loop take 31 us of Python's CPU an event that does nothing (232 us with a deadline, for
-             which it starts a thread an event: so the deadlines are the client's), beside 130 us for a call of gRPC.
+             external server (Flink's asynchronous operator, unordered). That operator's queue, emitter and event loop
+             alone take 31 us of Python's CPU for an event that does nothing, and some 180 us with a call of gRPC that
+             takes 130 us without it. With a deadline of its own it would take 230 and 470 us.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ASYNCHRONOUS = True
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
 LIBRARY = Path(__file__).resolve().parents[2]
 GATHERED_BYTES = 16 * 1024 * 1024
-BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 10  # at the end of a bundle no call is under way
+BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no call is under way
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
 BROKER_DEADLINE_MS = 20_000
 REST_DEADLINE_S = 20.0
@@ -120,9 +120,9 @@ def slots(spec: RunSpec) -> tuple[int, int]:
 
 
 def _events_at_once(job: Job) -> int:
-    """How many events a poll or a bundle may hold: fewer of large ones."""
+    """How many events a poll or a bundle may hold: fewer of large ones, but all that may wait for a server at once."""
     largest = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
-    return max(1, min(1000, GATHERED_BYTES // largest))
+    return max(1, job.spec.async_calls, min(1000, GATHERED_BYTES // largest))
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
