@@ -3,7 +3,8 @@
 A pair is one run of the harness: its broker and server are up; a bare client (client.py) calls the server, the
 processor drains a backlog through it with `async_calls`, and the bare client calls it once more, so that what slows the
 machine down slows both. `make benchmark` calls this for every processor and server of which it has made all. Rows are
-Markdown: events/s, their ratio to the mean of the two bare rates, and CPU us an event, means over the pairs.
+Markdown, means over the pairs: calls/s and events/s, their ratio, and the CPU us that client and server use for a call,
+and processor, server and broker for an event: on full cores the ratio can be no better than that of these.
 """
 
 import argparse
@@ -65,14 +66,14 @@ def places(spec: RunSpec, out: Path) -> Places:
     )
 
 
-def bare(run: Run, number: int, seconds: float) -> tuple[float, float]:
-    """Calls/s and CPU us a call of a bare client of the run's server."""
+def bare(run: Run, number: int, seconds: float) -> dict:
+    """What a bare client of the run's server reports: how many calls were answered, from when to when."""
     command = [str(run.places.python), str(ROOT / "benchmarks/client.py"), "--job", str(run.job_file)]
     name = f"client-{number}"
     stage = run.start(Stage(name, [*command, "--seconds", str(seconds)], run.log_of(name), run.tag))
     done = stage.wait_for("done", CLIENT_DEADLINE_S, run.watch)
     stage.stopping = True
-    return done["calls"] / done["seconds"], 1e6 * done["cpu_s"] / done["calls"]
+    return done
 
 
 def size_backlog(run: Run, rate: float) -> None:
@@ -83,15 +84,21 @@ def size_backlog(run: Run, rate: float) -> None:
     run.job.write(run.job_file)
 
 
-def drained(run: Run) -> tuple[float, float | None]:
-    """Events/s of the backlog's measured window, and the processor's CPU us an event."""
-    appended = np.sort(pq.read_table(run.folder / "consumer.parquet")["output_append_ms"].to_numpy())
-    warm = run.segments[0]["load_start_ns"]
-    window = appended[statistics.measured_window(appended * 1_000_000, warm)]
-    used = run.sampler.finish()["stages"]["processor"]
-    edges = int(window[0]) * 1_000_000, int(window[-1]) * 1_000_000
-    series = np.array(used["time_ns"]), np.array(used["cpu_s"])
-    return statistics.throughput(window), statistics.cost_per_event(*series, *edges, len(window) - 1)
+def drained(run: Run) -> dict:
+    """The backlog's measured window, in the same words: events, from when to when."""
+    appended = np.sort(pq.read_table(run.folder / "consumer.parquet")["output_append_ms"].to_numpy()) * 1_000_000
+    window = appended[statistics.measured_window(appended, run.segments[0]["load_start_ns"])]
+    return {"calls": len(window) - 1, "start_ns": int(window[0]), "end_ns": int(window[-1])}
+
+
+def rate(done: dict) -> float:
+    return 1e9 * done["calls"] / (done["end_ns"] - done["start_ns"])
+
+
+def cpu_us(samples: dict, stages: tuple[str, ...], done: dict) -> float:
+    """What these stages used together for each of them."""
+    series = [(np.array(samples[stage]["time_ns"]), np.array(samples[stage]["cpu_s"])) for stage in stages]
+    return sum(statistics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) for each in series)
 
 
 def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
@@ -99,14 +106,20 @@ def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
     with Run(spec, places(spec, out)) as run:
         run.open_broker()
         run.start_server()
-        before, cpu = bare(run, 1, seconds)
-        size_backlog(run, before)
+        before = bare(run, 1, seconds)
+        size_backlog(run, rate(before))
         run.drained_load()
-        after, _ = bare(run, 2, seconds)
-        rate, processor_cpu = drained(run)
-    client, server = mean((before, after)), run.server.get("substitute", spec.scorer)
-    figures = {"client": client, "rate": rate, "ratio": rate / client}
-    return {"server": server, **figures, "client_cpu": cpu, "processor_cpu": processor_cpu}
+        after, done = bare(run, 2, seconds), drained(run)
+        samples = run.sampler.finish()["stages"]
+    client = mean((rate(before), rate(after)))
+    return {
+        "server": run.server.get("substitute", spec.scorer),
+        "client": client,
+        "events": rate(done),
+        "ratio": rate(done) / client,
+        "client_cpu": cpu_us(samples, ("client-1", "server"), before),
+        "events_cpu": cpu_us(samples, ("processor", "server", "broker"), done),
+    }
 
 
 def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
@@ -114,10 +127,10 @@ def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
     found = [pair(spec, folder, seconds / 4) for folder in folders]
     ratio = statistics.t_interval([each["ratio"] for each in found])
     interval = "" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
-    client, rate, of_client, of_processor = (
-        mean(each[name] for each in found) for name in ("client", "rate", "client_cpu", "processor_cpu")
+    client, events, client_cpu, events_cpu = (
+        mean(each[name] for each in found) for name in ("client", "events", "client_cpu", "events_cpu")
     )
-    figures = f"{client:,.0f} | {rate:,.0f} | {ratio.mean:.2f}{interval} | {of_client:.0f} | {of_processor:.0f}"
+    figures = f"{client:,.0f} | {events:,.0f} | {ratio.mean:.2f}{interval} | {client_cpu:.0f} | {events_cpu:.0f}"
     return f"| {found[0]['server']} | {spec.processor} | {figures} |"
 
 
@@ -134,7 +147,7 @@ def main() -> None:
     print(
         f"\n{about['cores']} cores of {about['cpu']}; {arguments.in_flight} calls in flight, pairs: {arguments.pairs}\n"
     )
-    print("| server | processor | bare client, calls/s | events/s | ratio | CPU us: a call | an event |")
+    print("| server | processor | bare client, calls/s | events/s | ratio | CPU us a call | CPU us an event |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for server in arguments.servers:
