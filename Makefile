@@ -32,7 +32,8 @@ benchmark: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
 	snakemake --cores all results/benchmark/tables/{throughput,vectorised,latency}.csv --show-failed-logs \
 	  --configfile config/benchmark.yaml $(ARGS)
-	PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/speed.py
+	for part in speed servers; do \
+	  PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/$$part.py || exit 1; done
 
 lint: .venv/test.txt
 	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint

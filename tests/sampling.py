@@ -7,6 +7,7 @@ from crayfish import discovery
 
 PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
 EXTERNAL = tuple(name for name in SCORERS if discovery.load("scorers", name).EXTERNAL)
+ASYNCHRONOUS = tuple(name for name in PROCESSORS if getattr(discovery.load("processors", name), "ASYNCHRONOUS", False))
 LARGE_MODELS = tuple(name for name in discovery.names("models") if name != "ffnn")
 LARGE_SCORERS = ("onnx", "savedmodel", "dl4j", "triton")
 STYLES = (
@@ -41,12 +42,13 @@ def variants(everything: bool) -> list[dict]:
         for transport in getattr(adapter, "TRANSPORTS", ("kafka",))[1:]:
             styles = ({"parallelism": 2}, {}, *STYLES[1:]) if everything else ({"parallelism": 2},)
             runs += [{"processor": name, "transport": transport, **style} for style in styles]
-        if getattr(adapter, "ASYNCHRONOUS", False):
-            called = EXTERNAL if everything else EXTERNAL[-1:]
-            runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
+    for number, name in enumerate(ASYNCHRONOUS if everything else ASYNCHRONOUS[:2]):
+        called = EXTERNAL if everything else EXTERNAL[-1 - number :][:1]
+        runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
     for name in EXTERNAL:
         protocols = getattr(discovery.load("scorers", name), "PROTOCOLS", ("grpc",))[1:]
-        runs += [{"processor": PROCESSORS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
+        other = [{"processor": ASYNCHRONOUS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
+        runs += [{**run, "async_calls": calls} for run in other for calls in ((0, 4) if everything else (4,))]
     return [{"scorer": "onnx", **run} for run in runs]
 
 

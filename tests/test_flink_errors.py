@@ -65,8 +65,8 @@ def test_what_auto_stands_for(fields, means):
         ({"scorer": "dl4j", "execution": "thread"}, "dl4j cannot live"),
         ({"scorer": "torchserve", "async_calls": 16, "execution": "thread"}, "asynchronous"),
         ({"scoring": "vectorised", "parallelism_model": "task"}, "scoring 'per_event'"),
-        ({"scoring": "vectorised", "scorer": "torchserve", "async_calls": 16}, "async_calls"),
         ({"transport": "in_engine", "delivery": "exactly_once"}, "promise of the Kafka sink"),
+        ({"scoring": "vectorised", "scorer": "torchserve", "async_calls": 16}, "one call for all the events"),
     ],
 )
 def test_what_flink_refuses(fields, told):

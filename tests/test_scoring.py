@@ -1,5 +1,6 @@
 """ScoringOperator with the noop scorer, and with one that tells events apart: both styles answer every event alike."""
 
+import asyncio
 from contextlib import nullcontext
 
 import numpy as np
@@ -27,8 +28,23 @@ class Sums(nullcontext):
         return np.stack([batch.sum(axis=(1, 2)) + output for output in range(OUTPUTS)], axis=1)
 
 
-def operator_of(scoring: str, codec: str = "binary") -> ScoringOperator:
-    spec = RunSpec("flink", "noop", (Load("constant", rate=1),), scoring=scoring, codec=codec)
+class Waits(Sums):
+    """Answers after some turns of the event loop, the fewer the later it is called; counts the calls that wait."""
+
+    waiting = most = 0
+
+    async def score_async(self, batch: np.ndarray) -> np.ndarray:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        for _ in range(20 - self.calls % 20):
+            await asyncio.sleep(0)
+        self.waiting -= 1
+        return self.score(batch)
+
+
+def operator_of(scoring: str, codec: str = "binary", scorer: str = "noop", async_calls: int = 0) -> ScoringOperator:
+    loads = (Load("constant", rate=1),)
+    spec = RunSpec("kafka_streams", scorer, loads, scoring=scoring, codec=codec, async_calls=async_calls)
     return ScoringOperator(Job(spec, "", "", "", "", SHAPE, OUTPUTS, None, None, (), (), None, ""))
 
 
@@ -75,3 +91,25 @@ def test_both_styles_answer_alike_and_differ_in_calls(counts):
 def test_one_malformed_event_is_refused(scoring):
     with operator_of(scoring) as operator, pytest.raises(MalformedEvent):
         operator.score_events([*events_of([1, 1]), b"noise"])
+
+
+@given(counts=st.lists(st.integers(1, 4), max_size=40), calls=st.integers(1, 16))
+def test_calls_wait_at_once_up_to_their_bound_and_answer_in_order(counts, calls):
+    events = events_of(counts)
+    one, many = operator_of("per_event"), operator_of("per_event", scorer="triton", async_calls=calls)
+    one.scorer, many.scorer = Sums(), Waits()
+    with one, many:
+        assert many.score_events(events) == one.score_events(events)
+    assert many.scorer.calls == len(events) and many.scorer.most == min(calls, len(events))
+
+
+def test_a_call_that_fails_among_several_is_raised_and_leaves_none_behind():
+    events = [*events_of([1] * 8), b"noise", *events_of([1] * 8)]
+    operator = operator_of("per_event", scorer="triton", async_calls=4)
+    operator.scorer = Waits()
+    with operator:
+        with pytest.raises(MalformedEvent):
+            operator.score_events(events)
+        loop = operator._runner.get_loop()
+        assert asyncio.all_tasks(loop)
+    assert loop.is_closed() and not asyncio.all_tasks(loop)

@@ -3,12 +3,16 @@
 External scorers are discovered, never listed.
 """
 
+import asyncio
 import dataclasses
+import http.server
 import os
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from conftest import awaited, manifest_of, sampled
@@ -16,14 +20,18 @@ from conftest import awaited, manifest_of, sampled
 from crayfish import discovery, remote, stages
 from crayfish.errors import CrayfishError
 from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.scorers import ray_serve
 from crayfish.servers import tf_serving, torchserve, triton
 
 EXTERNAL = tuple(name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+# One after the other, or several at once; in the sample each kind of test has both.
+CALLS = {name: 4 * (number // 2 % 2) for number, name in enumerate(EXTERNAL)}
 
 
 def run_of(scorer: str, measure_s: float, **fields: object) -> dict:
     load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": measure_s}
-    return {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "segments": [load], **fields}
+    chosen = {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "async_calls": CALLS[scorer]}
+    return {**chosen, "segments": [load], **fields}
 
 
 @pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0))
@@ -60,6 +68,54 @@ def test_a_model_file_that_a_server_cannot_read(harness, tmp_path, scorer):
     output = run.finish()
     assert "broken.model" in output and "server.log" in output
     run.assert_failed_cleanly(output)
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Answers with the values that came."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *about):
+        pass
+
+
+def by_http(port: int, on_server_failure: str):
+    """Ray Serve's client by HTTP, which needs nothing but Python."""
+    load = Load("constant", rate=1.0)
+    spec = RunSpec("ray", "ray_serve", (load,), protocol="http", async_calls=2, on_server_failure=on_server_failure)
+    return ray_serve.Scorer(Job.without_kafka(spec, "", server_address=f"127.0.0.1:{port}"))
+
+
+WAYS = {
+    "one after the other": lambda client, batch: client.score(batch),
+    "at once": lambda client, batch: asyncio.run(client.score_async(batch)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_without_its_server_says_which_one_does_not_answer(way):
+    (port,) = stages.free_ports(1)
+    told = rf"ray_serve: the server at 127.0.0.1:{port} does not answer: .*refused; see server.log"
+    with by_http(port, "fail") as client, pytest.raises(CrayfishError, match=told):
+        WAYS[way](client, np.zeros((1, 2), np.float32))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_retries_waits_until_its_server_is_back(way):
+    (port,) = stages.free_ports(1)
+    batch, started = np.ones((1, 2), np.float32), []
+    later = threading.Timer(0.5, lambda: started.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), Echo)))
+    with by_http(port, "retry") as client:
+        later.start()
+        threading.Thread(target=lambda: (later.join(), started[0].serve_forever())).start()
+        assert np.array_equal(WAYS[way](client, batch), batch)
+    started[0].shutdown()
+    started[0].server_close()
 
 
 @pytest.fixture

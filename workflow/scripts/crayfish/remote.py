@@ -1,9 +1,10 @@
-"""What the clients of the external scorers share: a persistent gRPC channel, deadlines, and what a dead server means.
+"""What the clients of the external scorers share: persistent connections, deadlines, and what a dead server means.
 
-A client gives METHOD (the full gRPC method), prepare(types), encode(batch) -> bytes and decode(response: bytes, points)
--> float32[points, outputs]. A call that fails raises a CrayfishError that names the server; under on_server_failure:
-retry a call to a server that is gone is repeated until it is back, at most RETRY_DEADLINE_S: the harness starts it
-again and counts what it cost.
+A client gives encode(batch) -> bytes and decode(response: bytes, points) -> float32[points, outputs], and how one
+request is sent: by gRPC (GrpcScorer, which asks for METHOD, the full gRPC method, and prepare(types)) or by call() and
+call_async() of its own. A call that fails raises a CrayfishError that names the server; under on_server_failure: retry
+a call to a server that is gone is repeated until it is back, at most RETRY_DEADLINE_S: the harness starts it again and
+counts what it cost.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ OPTIONS = [
 ]
 
 
-class GrpcScorer:
-    """The base of the gRPC clients. One belongs to one thread, or to one event loop."""
+class NoAnswer(Exception):
+    """A call failed: whether because the server is not there, the protocol's name for it, and what was said."""
 
-    METHOD = ""
-    METADATA: tuple[tuple[str, str], ...] = ()
+    def __init__(self, gone: bool, code: str, details: str | None):
+        super().__init__(details)
+        self.gone, self.code, self.details = gone, code, details
+
+
+class RemoteScorer:
+    """The base of all clients. One belongs to one thread, or to one event loop."""
 
     def __init__(self, job: Job):
         self._job = job
         self._retries = job.spec.on_server_failure == "retry"
-        self._channel = self._call = None
-        self._async_loop = self._async_channel = self._async_call = None
-
-    def prepare(self, types: dict[str, type]) -> None:
-        """Take what it needs of crayfish.protocols.TYPES; called once, before any call."""
 
     def encode(self, batch: np.ndarray) -> bytes:
         """The request for float32[n, *input_shape]."""
@@ -55,6 +56,62 @@ class GrpcScorer:
     def decode(self, response: bytes, points: int) -> np.ndarray:
         """float32[points, outputs] of a response."""
         raise NotImplementedError
+
+    def call(self, request: bytes) -> bytes:
+        """The response to a request; NoAnswer."""
+        raise NotImplementedError
+
+    async def call_async(self, request: bytes) -> bytes:
+        """The same on the running event loop."""
+        raise NotImplementedError
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        """float32[n, *input_shape] -> float32[n, outputs], by one call."""
+        request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
+        while True:
+            try:
+                return self.decode(self.call(request), len(batch))
+            except NoAnswer as failure:
+                self._judge(failure, give_up)
+            time.sleep(RETRY_PAUSE_S)
+
+    async def score_async(self, batch: np.ndarray) -> np.ndarray:
+        """The same on the running event loop, where others wait meanwhile."""
+        request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
+        while True:
+            try:
+                return self.decode(await self.call_async(request), len(batch))
+            except NoAnswer as failure:
+                self._judge(failure, give_up)
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _judge(self, failure: NoAnswer, give_up: float) -> None:
+        """Return if the call is worth repeating, else raise what it means for people."""
+        if failure.gone and self._retries and time.monotonic() < give_up:
+            return
+        what = "does not answer" if failure.gone else f"failed a request ({failure.code})"
+        raise CrayfishError(
+            f"{self._job.spec.scorer}: the server at {self._job.server_address} {what}: {failure.details};"
+            " see server.log"
+        ) from failure
+
+
+class GrpcScorer(RemoteScorer):
+    """The base of the gRPC clients: a channel, and one more for an event loop."""
+
+    METHOD = ""
+    METADATA: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, job: Job):
+        super().__init__(job)
+        self._loop = None
+
+    def prepare(self, types: dict[str, type]) -> None:
+        """Take what it needs of crayfish.protocols.TYPES; called once, before any call."""
+
+    def gone(self, error) -> bool:
+        """Whether a failed call (grpc.RpcError) means that the server is not there."""
+        return error.code() == self._grpc.StatusCode.UNAVAILABLE
 
     def __enter__(self) -> GrpcScorer:
         import grpc
@@ -70,42 +127,22 @@ class GrpcScorer:
     def __exit__(self, *error: object) -> None:
         self._channel.close()
 
-    def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs], by one call."""
-        request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
-        while True:
-            try:
-                response = self._call(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
-                return self.decode(response, len(batch))
-            except self._grpc.RpcError as error:
-                self._judge(error, give_up)
-            time.sleep(RETRY_PAUSE_S)
+    def call(self, request: bytes) -> bytes:
+        try:
+            return self._call(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
+        except self._grpc.RpcError as error:
+            raise self._no_answer(error) from error
 
-    async def score_async(self, batch: np.ndarray) -> np.ndarray:
-        """The same on the running event loop, which gets a channel of its own."""
+    async def call_async(self, request: bytes) -> bytes:
         loop = asyncio.get_running_loop()
-        if self._async_loop is not loop:
-            self._async_loop = loop
-            self._async_channel = self._grpc.aio.insecure_channel(self._job.server_address, OPTIONS)
-            self._async_call = self._async_channel.unary_unary(self.METHOD)
-        request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
-        while True:
-            try:
-                response = await self._async_call(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
-                return self.decode(response, len(batch))
-            except self._grpc.RpcError as error:
-                self._judge(error, give_up)
-            await asyncio.sleep(RETRY_PAUSE_S)
+        if self._loop is not loop:
+            self._loop = loop
+            self._channel_of_loop = self._grpc.aio.insecure_channel(self._job.server_address, OPTIONS)
+            self._call_of_loop = self._channel_of_loop.unary_unary(self.METHOD)
+        try:
+            return await self._call_of_loop(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
+        except self._grpc.RpcError as error:
+            raise self._no_answer(error) from error
 
-    def gone(self, error) -> bool:
-        """Whether a failed call (grpc.RpcError) means that the server is not there."""
-        return error.code() == self._grpc.StatusCode.UNAVAILABLE
-
-    def _judge(self, error, give_up: float) -> None:
-        """Return if the call is worth repeating, else raise what it means for people."""
-        gone = self.gone(error)
-        if gone and self._retries and time.monotonic() < give_up:
-            return
-        server, address = self._job.spec.scorer, self._job.server_address
-        what = "does not answer" if gone else f"failed a request ({error.code().name})"
-        raise CrayfishError(f"{server}: the server at {address} {what}: {error.details()}; see server.log") from error
+    def _no_answer(self, error) -> NoAnswer:
+        return NoAnswer(self.gone(error), error.code().name, error.details())

@@ -204,8 +204,13 @@ class RunSpec:
             )
         if self.async_calls and not (scorer.EXTERNAL and getattr(adapter, "ASYNCHRONOUS", False)):
             raise CrayfishError(
-                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need an engine"
-                " with asynchronous operators (flink) and a scorer that calls a server; leave it at 0"
+                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need a processor"
+                " that offers them and a scorer that calls a server; leave it at 0"
+            )
+        if self.async_calls and self.scoring == "vectorised":
+            raise CrayfishError(
+                "run.async_calls: vectorised scoring is one call for all the events at hand, so that no other waits"
+                " beside it: use scoring 'per_event', or leave it at 0"
             )
         if scorer.FORMAT is not None and scorer.FORMAT not in model.FORMATS:
             raise CrayfishError(

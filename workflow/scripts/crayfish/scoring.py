@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,16 @@ class ScoringOperator:
     def __init__(self, job: Job):
         self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         self.scorer = import_module(f"crayfish.scorers.{job.spec.scorer}").Scorer(job)
-        self.score_events = self._score_together if job.spec.scoring == "vectorised" else self._score_each
+        self._calls, self._runner = job.spec.async_calls, asyncio.Runner()
+        each = self._score_at_once if self._calls else self._score_each
+        self.score_events = self._score_together if job.spec.scoring == "vectorised" else each
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._runner.close()  # and cancel what an error has left waiting
         self.scorer.__exit__(*error)
 
     def score_event(self, event: bytes) -> bytes:
@@ -41,6 +45,20 @@ class ScoringOperator:
 
     def _score_each(self, events: list[bytes]) -> list[bytes]:
         return [self.score_event(event) for event in events]
+
+    def _score_at_once(self, events: list[bytes]) -> list[bytes]:
+        """One call an event; up to run.async_calls of them wait for the server at the same time."""
+        predictions, ahead = [b""] * len(events), iter(enumerate(events))
+
+        async def work() -> None:
+            for index, event in ahead:
+                predictions[index] = await self.score_event_async(event)
+
+        async def work_at_once() -> None:
+            await asyncio.gather(*(work() for _ in range(min(self._calls, len(events)))))
+
+        self._runner.run(work_at_once())
+        return predictions
 
     def _score_together(self, events: list[bytes]) -> list[bytes]:
         """One call of the scorer for all the data points at hand, whatever number each event has."""

@@ -12,7 +12,8 @@ Its docstring states its delivery guarantee, what its parallelism N means, and w
     PARALLELISM_MODELS  ("data",) if missing; Flink adds "task"
     TRANSPORTS          ("kafka",) if missing; "in_engine": it makes the events itself and keeps the predictions, as the
                         files in job.exchange tell it (crayfish.loads.in_engine); `ready` then comes before any event
-    ASYNCHRONOUS        whether it offers run.async_calls; False if missing
+    ASYNCHRONOUS        whether it offers run.async_calls: it hands the operator several events at once, or has
+                        asynchronous operators of its own; False if missing
     refuse(spec) -> str | None      why this engine cannot run this RunSpec, or None
     run(job, stop, ready)           moves events until the threading.Event `stop` is set, then ends cleanly; calls
                                     ready() once, when all N parallel instances are up; raises CrayfishError for what

@@ -6,8 +6,8 @@ Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a 
 Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
              watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
 Buffers      what a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
-             Python; one leaves when its partition's part of the poll is done: no timer. The producer sends after
-             linger_ms.
+             Python, or of async_calls records if that is more; one leaves when its partition's part of the poll is
+             done: no timer. The producer sends after linger_ms.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ JARS = ("kafka_streams",)
 JAVA = {"kafka": "KafkaStreamsBatching.java"}
 DELIVERIES = ("at_least_once", "exactly_once")
 EXECUTIONS = ()
+ASYNCHRONOUS = True
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xms256m",
@@ -55,6 +56,7 @@ JVM_OPTIONS = (
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
+PARTITION_BYTES = 1024 * 1024  # of a fetch, Kafka's default
 BROKER_DEADLINE_MS = 15_000
 ASK_BROKER_S = 5.0
 CLOSE_DEADLINE_S = 10.0
@@ -74,9 +76,18 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         run_instances(job, stop, ready)
 
 
+def event_bytes(job: Job) -> int:
+    """About the size of the largest event; as JSON it is up to four times as long."""
+    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
+
+
+def at_once_bytes(job: Job) -> int:
+    """Room for the events of one partition that may wait for a server at once."""
+    return 4 * job.spec.async_calls * event_bytes(job)
+
+
 def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
-    event_bytes = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
     return {
         "application.id": job.group,
         "bootstrap.servers": job.bootstrap_servers,
@@ -94,7 +105,10 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "main.consumer.interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
         "main.consumer.auto.offset.reset": "earliest",
         # A poll is worked off before a commit or a stop: no more than one batch of large events.
-        "main.consumer.max.poll.records": max(1, min(POLL_RECORDS, BATCH_BYTES // event_bytes)),
+        "main.consumer.max.poll.records": max(
+            1, job.spec.async_calls, min(POLL_RECORDS, BATCH_BYTES // event_bytes(job))
+        ),
+        "main.consumer.max.partition.fetch.bytes": max(PARTITION_BYTES, at_once_bytes(job)),
         "main.consumer.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "main.consumer.heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
         "main.consumer.session.timeout.ms": 10_000,
@@ -232,7 +246,9 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
             failures.append(f"its stream thread died: {reason(error)}")
             return response.SHUTDOWN_CLIENT
 
-    batching = jpype.JClass("crayfish.KafkaStreamsBatching")(scorer, BATCH_RECORDS, BATCH_BYTES)
+    batching = jpype.JClass("crayfish.KafkaStreamsBatching")(
+        scorer, max(BATCH_RECORDS, job.spec.async_calls), max(BATCH_BYTES, at_once_bytes(job))
+    )
     properties = jpype.JClass("java.util.Properties")()
     properties.putAll(java_map(settings(job, instance)))
     properties.put(f"main.consumer.{batching.CONFIG}", batching)

@@ -6,9 +6,9 @@ Delivery     at_least_once: offsets are committed every second, only after the b
 Parallelism  each of N instances owns every Nth partition (assigned: no rebalances). fused (auto): an instance is one
              actor; pipeline: three, source -> scoring -> sink, as the original is built, but with one call a batch.
              Ready: all actors have loaded and know their offsets.
-Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB;
-             nothing waits for it to fill. pipeline: an instance has at most 4 batches under way. Predictions are sent
-             after linger_ms.
+Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB, or
+             async_calls events if that is more; nothing waits for it to fill. pipeline: an instance has at most 4
+             batches under way. Predictions are sent after linger_ms.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 JARS = ()
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("fused", "pipeline")
+ASYNCHRONOUS = True
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
 CALLS = 4
 COMMIT_S = 1.0
@@ -114,7 +115,7 @@ class Source:
         self._job, self._downstream = job, downstream
         self._share = range(number, job.spec.partitions, job.spec.parallelism)
         event_bytes = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
-        self._most = max(1, min(BATCH_EVENTS, BATCH_BYTES // event_bytes))
+        self._most = max(1, job.spec.async_calls, min(BATCH_EVENTS, BATCH_BYTES // event_bytes))
         self._ready, self._stop = threading.Event(), threading.Event()
         self._doubt = False  # whether librdkafka has lost the broker since it was last asked
 

@@ -5,7 +5,8 @@ Delivery     at_least_once: progress is written every second beside the stream (
 Parallelism  N: local[N]. A micro-batch is N tasks at most, each with a Python worker of its own, which loads the model
              once and keeps it over the micro-batches.
 Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
-             Arrow batches of at most 1000 events or 4 MiB; the sink sends them after linger_ms as they come back.
+             Arrow batches of at most 1000 events or 4 MiB, or of async_calls events if that is more; the sink sends
+             them after linger_ms as they come back.
 Execution    micro_batch only: under trigger(realTime=...) Spark 4.2 writes to a Python worker for as long as that takes
              input, and waits for more input in between, so that it does not read the worker's predictions (read in its
              code, not seen in a run).
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 JARS = ("spark",)
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("micro_batch",)
+ASYNCHRONOUS = True
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
@@ -167,7 +169,9 @@ def settings(job: Job) -> dict[str, object]:
         "spark.sql.streaming.pollingDelay": "1ms",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": 2,
-        "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, min(ARROW_EVENTS, ARROW_BYTES // event_bytes(job))),
+        "spark.sql.execution.arrow.maxRecordsPerBatch": max(
+            1, job.spec.async_calls, min(ARROW_EVENTS, ARROW_BYTES // event_bytes(job))
+        ),
         "spark.sql.execution.arrow.maxBytesPerBatch": MAX_MESSAGE_BYTES,
     }
 

@@ -12,5 +12,6 @@ A module holds
     Scorer      a context manager made from a Job; __enter__ loads (heavy libraries are imported there, so that the
                 module itself can be read anywhere);
                 score(batch: float32[n, *input_shape]) -> float32[n, outputs], C order;
-                an external one may add `async score_async(batch)`, the same for an event loop
+                an external one also has `async score_async(batch)`, the same for an event loop: crayfish.remote
+                has both, and what a dead server means
 """

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crayfish import remote
-from crayfish.errors import CrayfishError
 
 if TYPE_CHECKING:
     from crayfish.run_spec import Job
@@ -56,14 +54,13 @@ class Grpc(remote.GrpcScorer):
         return lost or code in (codes.UNAVAILABLE, codes.NOT_FOUND, codes.CANCELLED)
 
 
-class Http:
+class Http(remote.RemoteScorer):
     """A persistent connection to Serve's HTTP proxy for each thread that calls."""
 
     def __init__(self, job: Job):
-        self._job = job
+        super().__init__(job)
         self._host, _, port = (job.server_address or "").rpartition(":")
         self._port = int(port or 0)
-        self._retries = job.spec.on_server_failure == "retry"
         self._own = threading.local()
 
     def __enter__(self) -> Http:
@@ -73,22 +70,17 @@ class Http:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs], by one call."""
-        request, give_up = batch.tobytes(), time.monotonic() + remote.RETRY_DEADLINE_S
-        while True:
-            status, answer = self._post(request)
-            if status == http.HTTPStatus.OK:
-                return np.frombuffer(answer, "<f4").reshape(len(batch), -1)
-            self._judge(status, answer.decode(errors="replace").strip(), give_up)
-            time.sleep(remote.RETRY_PAUSE_S)
+    def encode(self, batch: np.ndarray) -> bytes:
+        return batch.tobytes()
 
-    async def score_async(self, batch: np.ndarray) -> np.ndarray:
-        """The same for an event loop: a thread and connection for each of run.async_calls."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.score, batch)
+    def decode(self, response: bytes, points: int) -> np.ndarray:
+        return np.frombuffer(response, "<f4").reshape(points, -1)
 
-    def _post(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer; 0 and the reason where there was none."""
+    async def call_async(self, request: bytes) -> bytes:
+        """A thread and a connection for each of run.async_calls."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, request)
+
+    def call(self, request: bytes) -> bytes:
         connection = getattr(self._own, "connection", None)
         if connection is None:  # http.client sets TCP_NODELAY itself
             connection = http.client.HTTPConnection(self._host, self._port, timeout=remote.CALL_DEADLINE_S)
@@ -96,16 +88,17 @@ class Http:
         try:
             connection.request("POST", PATH, request, {"Content-Type": "application/octet-stream"})
             response = connection.getresponse()
-            return response.status, response.read()
+            status, answer = response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()  # the next request opens it again
-            return 0, f"{type(error).__name__}: {error}".encode()
+            raise remote.NoAnswer(True, "no status", f"{type(error).__name__}: {error}") from error
+        if status != http.HTTPStatus.OK:
+            text = answer.decode(errors="replace").strip()
+            raise remote.NoAnswer(self._gone(status, text), f"status {status}", text[:500])
+        return answer
 
-    def _judge(self, status: int, text: str, give_up: float) -> None:
-        """Return if the call is worth repeating, else raise what it means for people."""
+    @staticmethod
+    def _gone(status: int, text: str) -> bool:
+        """Also a proxy that has no application yet, or whose replicas died before it did."""
         lost = status == http.HTTPStatus.INTERNAL_SERVER_ERROR and any(name in text for name in LOST_REPLICA)
-        gone = lost or status in (0, http.HTTPStatus.SERVICE_UNAVAILABLE, http.HTTPStatus.NOT_FOUND)
-        if gone and self._retries and time.monotonic() < give_up:
-            return
-        what = "does not answer" if gone else f"failed a request (status {status})"
-        raise CrayfishError(f"ray_serve: the server at {self._job.server_address} {what}: {text[:500]}; see server.log")
+        return lost or status in (http.HTTPStatus.SERVICE_UNAVAILABLE, http.HTTPStatus.NOT_FOUND)
