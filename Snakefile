@@ -13,6 +13,7 @@ include: "rules/jars.smk"
 include: "rules/java.smk"
 include: "rules/models.smk"
 include: "rules/runs.smk"
+include: "rules/drawn.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 
