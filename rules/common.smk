@@ -1,5 +1,6 @@
 # What several rules need: the plan that the config asks for, and functions from a run to the files that it uses.
 import functools
+import json
 import re
 import shlex
 import sys
@@ -21,6 +22,8 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 DRAWN = PLAN.experiments_of(PLAN.drawn)
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 
 
 def wanted_experiments():
@@ -245,6 +248,21 @@ def summaries_of(wildcards):
 def manifests_of_runs():
     """The manifests of the runs that are in a table."""
     return [str(Path(path).with_name("manifest.json")) for path in summaries_of(Wildcards(fromdict={"table": "runs"}))]
+
+
+def part_of(wildcards):
+    """What tabulate makes of the summaries."""
+    return "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means"
+
+
+def tables_of(wildcards):
+    """The tables of every experiment that is drawn, of the part that a digest needs."""
+    return [f"{RESULTS}/tables/{name}{DIGESTS[wildcards.digest]}.csv" for name in DRAWN]
+
+
+def figure_of(wildcards):
+    """A figure's block in the config: its experiment, kind and where."""
+    return PLAN.figures[wildcards.figure]
 
 
 def drawn(*kinds):

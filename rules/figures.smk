@@ -1,9 +1,4 @@
 # Tables to figures: drawing never measures.
-import json
-
-
-def figure_of(wildcards):
-    return PLAN.figures[wildcards.figure]
 
 
 rule plot:

@@ -1,7 +1,4 @@
 # What the report shows beside tables and figures: the notebook, the runs' manifests, the configuration.
-import json
-
-
 localrules:
     configuration,
     describe_runs,

@@ -1,16 +1,4 @@
 # Summaries of runs to tables, and these to digests over all experiments.
-# Digest -> which part of the experiments' tables it is made of.
-DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
-
-
-def part_of(wildcards):
-    """What tabulate makes of the summaries."""
-    return "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means"
-
-
-def tables_of(wildcards):
-    """The tables of every experiment that is drawn, of the part that a digest needs."""
-    return [f"{RESULTS}/tables/{name}{DIGESTS[wildcards.digest]}.csv" for name in DRAWN]
 
 
 rule tabulate:
