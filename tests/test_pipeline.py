@@ -1,10 +1,13 @@
 """The pipeline as a user runs it, on real parts: plans, figures, report, and what runs again after a change."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from conftest import snakemake
+
+FIGURES = ("latency_by_rate", "scalability", "burst", "kafka_overhead")
 
 
 def planned(output: str) -> dict[str, int]:
@@ -38,15 +41,23 @@ def test_a_bad_config_is_refused_before_anything_starts(tmp_path):
 
 
 def test_figures_tables_and_report_are_there(made):
-    for name in ("latency_ffnn", "scalability_ffnn"):
+    for name in FIGURES:
         for kind, magic in {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}.items():
             assert (made / f"figures/{name}.{kind}").read_bytes().startswith(magic)
         assert "Held fixed" in (made / f"figures/{name}.rst").read_text()
-    report = (made / "report.html").read_text()
-    assert "latency_ffnn" in report and "scalability_ffnn" in report
+        assert name in (made / "report.html").read_text()
     header, *rows = (made / "tables/runs.csv").read_text().splitlines()
-    assert len(rows) == 2 * 2 * 2 + 2 * 2  # systems, segments and repetitions of input_rate; of scalability
+    # Systems, segments and repetitions of input_rate, of scalability, and the two runs that are not repeated.
+    assert len(rows) == 2 * 2 * 2 + 2 * 2 + 1 + 2
     assert "throughput_events_per_s" in header and "lost_events" in header
+
+
+def test_a_bursts_rates_are_fractions_of_what_the_search_found(made):
+    (search,) = made.glob("runs/*_search2000*/1/summary.json")
+    (burst,) = made.glob("runs/*of-sustainable/1/run.json")
+    found = json.loads(search.read_text())["segments"][0]["sustainable_events_per_s"]
+    (load,) = json.loads(burst.read_text())["segments"]
+    assert (load["rate"], load["peak_rate"]) == (pytest.approx(0.7 * found), pytest.approx(1.1 * found))
 
 
 def test_nothing_runs_twice(made, checkout):
@@ -67,5 +78,5 @@ def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
 
 
 def test_one_figure_needs_only_its_runs(checkout):
-    jobs = dry_run(checkout, "results/test/figures/latency_ffnn.svg", "--config", "seed=2")
+    jobs = dry_run(checkout, "results/test/figures/latency_by_rate.svg", "--config", "seed=2")
     assert jobs["execute_run"] == 4 and jobs["plot"] == 1
