@@ -255,6 +255,12 @@ def part_of(wildcards):
     return "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means"
 
 
+def labels_of(wildcards):
+    """Of the report, which sorts by the first, so that figures lead; and makes a switch of later ones of two values."""
+    sort = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}[wildcards.part]
+    return {"shows": sort, "name": f"{wildcards.table}{wildcards.part}"}
+
+
 def tables_of(wildcards):
     """The tables of every experiment that is drawn, of the part that a digest needs."""
     return [f"{RESULTS}/tables/{name}{DIGESTS[wildcards.digest]}.csv" for name in DRAWN]

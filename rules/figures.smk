@@ -15,7 +15,7 @@ rule plot:
             f"{RESULTS}/figures/{{figure}}.svg",
             caption="../workflow/report/caption.rst",
             category=lambda wildcards: figure_of(wildcards)["experiment"],
-            labels={"name": "{figure}", "shows": "figure"},
+            labels={"shows": "figure", "name": "{figure}"},
         ),
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         png=f"{RESULTS}/figures/{{figure}}.png",

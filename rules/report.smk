@@ -55,7 +55,7 @@ rule execute_notebook:
         python=python_of("notebook"),
         packages=packages_of("notebook"),
         script="workflow/scripts/execute_notebook.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("page", "plots", "statistics", "errors")],
+        library=plan.files_of(["page", "plots", "statistics", "tables", "errors"]),
         notebook="notebooks/analysis.ipynb",
         published="notebooks/published.csv",
         configuration=rules.configuration.output.yaml,

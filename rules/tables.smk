@@ -13,7 +13,7 @@ rule tabulate:
             f"{RESULTS}/tables/{{table}}{{part}}.csv",
             caption="../workflow/report/table.rst",
             category=lambda wildcards: "Tables" if wildcards.table == "runs" else wildcards.table,
-            labels={"name": "{table}{part}", "shows": "table"},
+            labels=labels_of,
         ),
     log:
         "logs/tabulate/{table}{part}.log",
@@ -40,7 +40,7 @@ rule digest:
             f"{RESULTS}/tables/{{digest}}.csv",
             caption="../workflow/report/digest.rst",
             category="Tables",
-            labels={"name": "{digest}", "shows": "table"},
+            labels={"shows": "table", "name": "{digest}"},
         ),
     log:
         "logs/digest/{digest}.log",

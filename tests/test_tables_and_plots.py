@@ -500,8 +500,8 @@ def test_a_comparison_puts_pairs_on_rows_and_tells_the_ratio_of_those_that_part(
 
 def test_a_comparison_of_backlogs_is_of_throughput(tables):
     table = read.read_table(tables / "scalability.csv")
-    with pytest.raises(CrayfishError, match="nothing is compared"):
-        draw("comparison", table)
+    figure, _ = draw("comparison", table)  # narrowed to one way, it shows that one
+    assert figure.legends == [] and [text.get_text() for text in figure.axes[0].texts] == [""] * 4
     half = [pl.col(f"throughput_events_per_s{end}") / 2 for end in ("", "_low", "_high")]
     other = table.with_columns(*half, codec=pl.lit("json"), run=pl.col("run") + "_json")
     figure, _ = draw("comparison", pl.concat([other, table]))

@@ -43,15 +43,16 @@ def draw(table: pl.DataFrame) -> Figure:
             plots.value_axis([axes], rows, [metric], NAMES[metric], along="x")
         plots.label_rows(line[0], [row_label(table, pair) for _, pair in pairs])
         plots.entitle(line[0], title, loc="left")
-    plots.legend(figure, [handle(place, names(fields, key)) for key, place in order.items()], table)
+    plots.legend(figure, [handle(place, names(fields, key)) for key, place in order.items() if key], table)
     return figure
 
 
 def compared(table: pl.DataFrame) -> list[str]:
-    """The fields that are compared: those that vary and are neither the system's, a row's, nor the load's."""
+    """The fields that are compared: those that vary and are neither the system's, a row's, nor the load's.
+
+    None in a table that was narrowed to one way.
+    """
     found = [name for name in varied(table) if name not in (*AXES, *plots.LOAD, *UNMENTIONED)]
-    if not found:
-        raise CrayfishError("nothing is compared: no field but system and load varies in the table")
     if table["load"].n_unique() > 1:
         loads = ", ".join(table["load"].unique().sort())
         raise CrayfishError(f"the table holds several loads ({loads}): keep one, figures.NAME.where: {{load: [...]}}")
@@ -66,7 +67,9 @@ def shown_metrics(table: pl.DataFrame) -> list[str]:
 
 
 def values_of(table: pl.DataFrame, fields: list[str]) -> list[tuple]:
-    """The compared values, the ordinary one first."""
+    """The compared values, the ordinary one first; a single empty one of a table that holds one way only."""
+    if not fields:
+        return [()]
     known = [list(plots.VALUES.get(name, {})) for name in fields]
 
     def place(key: tuple) -> list:
