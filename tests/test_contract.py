@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sampling
-from conftest import manifest_of, snakemake
+from conftest import manifest_of, sampled, snakemake
 
 from crayfish.run_spec import RunSpec
 
@@ -50,7 +50,7 @@ def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: 
     manifest = manifest_of(out)
     counts = manifest["accounting"]
     assert counts.pop("late") <= events
-    assert counts == {"sent": events, "received_once": events, "lost": 0, "duplicated": 0, "wrong": 0}
+    assert counts == {"sent": events, "received_once": events, "lost": 0, "left": 0, "duplicated": 0, "wrong": 0}
     assert not [text for text in manifest["warnings"] if "outlived" in text or "killed" in text]
     return manifest
 
@@ -76,6 +76,20 @@ def test_a_backlog_is_drained_and_its_predictions_are_checked(harness, tmp_path,
     assert set(received["received_ns"].to_pylist()) == {-1}
     appended = received["output_append_ms"].to_numpy()
     assert np.ptp(appended) > 0
+
+
+@pytest.mark.parametrize("processor", sampled(sampling.PROCESSORS, first=1, step=4))
+def test_a_backlog_that_is_drained_for_a_time_counts_what_was_answered(harness, tmp_path, processor):
+    load = {"kind": "backlog", "rate": 200_000.0, "warmup_s": 0.5, "measure_s": 0.5, "at_most_s": 0.2}
+    fields = {"processor": processor, "scorer": "onnx", "segments": [load]}
+    run = harness(spec_of(fields), tmp_path)
+    output = run.finish()
+    assert run.process.returncode == 0, output
+    counts = manifest_of(tmp_path)["accounting"]
+    assert counts["lost"] == counts["wrong"] == 0 and counts["left"] > 0
+    assert counts["sent"] + counts["left"] == 200_000
+    received = pq.read_table(tmp_path / "consumer.parquet")
+    assert len(set(received["sequence"].to_pylist())) == counts["sent"] and all(received["correct"].to_pylist())
 
 
 @pytest.mark.full
