@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from crayfish import discovery, errors, jvm, machine, models, statistics
 from crayfish.execution import Places, Run
+from crayfish.loads import backlog
 from crayfish.run_spec import Load, RunSpec
 from crayfish.stages import Stage
 
@@ -34,7 +35,7 @@ def python_of(environment: str) -> Path:
 
 def jars_of(processor: str) -> list[Path]:
     adapter = discovery.load("processors", processor)
-    compiled = getattr(adapter, "JAVA", None)
+    compiled = getattr(adapter, "JAVA", {}).get("kafka")
     jars = [RESOURCES / "jars" / name for name in adapter.JARS]
     return jars + ([RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else [])
 
@@ -108,7 +109,7 @@ def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
         run.start_server()
         before = bare(run, 1, seconds)
         size_backlog(run, rate(before))
-        run.drained_load()
+        backlog.saturate(run)
         after, done = bare(run, 2, seconds), drained(run)
         samples = run.sampler.finish()["stages"]
     client = mean((rate(before), rate(after)))

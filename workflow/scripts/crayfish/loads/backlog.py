@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 
 def drive(run: Run) -> None:
-    """See crayfish.loads. A probe is the first event of each partition, the backlog follows."""
+    """See crayfish.loads."""
     _check_disk(run)
     run.open_broker()
     run.start_server()
+    saturate(run)
+
+
+def saturate(run: Run) -> None:
+    """With broker and server up: write the backlog, start the processor, drain it. A probe is each partition's first."""
     producer = run.start_client("producer")
     probes.send(run.job, run.pool)
     producer.wait_for("ready", START_DEADLINE_S, run.watch)
