@@ -25,7 +25,7 @@ def drive(run: Run) -> None:
 
 
 def saturate(run: Run) -> None:
-    """With broker and server up: write the backlog, start the processor, drain it. A probe is each partition's first."""
+    """With broker and server up: write the backlog behind a probe a partition, start the processor, drain it."""
     producer = run.start_client("producer")
     probes.send(run.job, run.pool)
     producer.wait_for("ready", START_DEADLINE_S, run.watch)
