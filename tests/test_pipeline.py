@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import snakemake
+from test_plan import laid_over
 
 FIGURES = ("latency_by_rate", "scalability", "burst", "kafka_overhead")
 
@@ -26,6 +27,13 @@ def test_it_plans(arguments):
     done = snakemake(*arguments)
     assert done.returncode == 0, done.stdout
     assert "execute_run" in done.stdout and "plot" in done.stdout
+
+
+def test_every_figure_plans_from_nothing(tmp_path):
+    figures = laid_over("laptop")["figures"]
+    done = snakemake("-n", *(f"{tmp_path}/figures/{name}.svg" for name in figures), "--config", f"results={tmp_path}")
+    assert done.returncode == 0, done.stdout
+    assert planned(done.stdout)["plot"] == len(figures)
 
 
 def test_lint_is_clean():
