@@ -24,21 +24,21 @@ def spec_of(**load):
 
 def test_a_late_generator_is_counted_and_warned_of(tmp_path):
     table = producer_table(tmp_path / "producer.parquet", np.where(np.arange(100) < 5, 20.0, 1.0))
-    count, (warning,) = execution.late(spec_of(), table, [WINDOW])
+    count, (warning,) = execution.late(spec_of(), table, {0: WINDOW})
     assert count == 5
     assert warning == "segment 1: 5.0% of the events were sent more than 10 ms late (at most 20 ms)"
 
 
 def test_a_punctual_generator_is_not(tmp_path):
     table = producer_table(tmp_path / "producer.parquet", np.full(100, 1.0))
-    assert execution.late(spec_of(), table, [WINDOW]) == (0, [])
+    assert execution.late(spec_of(), table, {0: WINDOW}) == (0, [])
 
 
 def test_cores_that_others_used_are_warned_of():
     times = [0, 10**9]
     stages = {"processor": {"cpu_s": [0.0, 0.5]}}
     busy = {"stages": stages, "machine": {"time_ns": times, "cpu_s": [0.0, 1.5]}}
-    (warning,) = execution.others(busy, [WINDOW])
+    (warning,) = execution.others(busy, {0: WINDOW})
     assert warning == "segment 1: other processes used 1.00 cores while it was measured"
     idle = {"stages": stages, "machine": {"time_ns": times, "cpu_s": [0.0, 0.6]}}
-    assert execution.others(idle, [WINDOW]) == []
+    assert execution.others(idle, {0: WINDOW}) == []

@@ -336,7 +336,7 @@ class Run:
 
 
 def others(samples: dict, windows: dict[int, dict]) -> list[str]:
-    """Warnings about cores that processes outside of this run used while it measured."""
+    """Warnings about cores that processes outside of this run used in its windows (segment, from 0 -> its times)."""
     times = np.array(samples["machine"]["time_ns"])
 
     def used(series: list[float], window: dict) -> float:
