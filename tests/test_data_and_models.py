@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import MODEL
+from test_plan import laid_over
 
 import dataset
 import describe_models
@@ -278,9 +279,8 @@ def test_a_large_model_that_waits_too_long_for_its_turn_says_so(tmp_path, monkey
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_before_anything_starts(weights, message):
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     with pytest.raises(CrayfishError, match=message):
-        plan.make_plan(config | {"weights": weights})
+        plan.make_plan(laid_over() | {"weights": weights})
 
 
 def test_the_model_table_has_a_row_a_model_and_the_size_of_files_and_folders(tmp_path, monkeypatch):
