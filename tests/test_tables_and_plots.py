@@ -432,6 +432,15 @@ def test_a_distribution_goes_down_to_the_last_ten_events(tables):
     assert marked == pytest.approx([0.5, 0.1, 0.01])
 
 
+def test_bursts_from_which_nothing_recovered_are_drawn_and_told(tables):
+    table = table_of("through_burst", tables)
+    never = [pl.lit(None, pl.Float64).alias(f"recovery_s{end}") for end in ("", "_low", "_high")]
+    table = table.with_columns(*never, recovered_repetitions=pl.when(pl.col("burst").is_not_null()).then(0))
+    figure, _ = draw("through_burst", table)
+    assert "not recovered" in legend_of(figure)
+    assert "Not ranked" not in caption("through_burst", table)
+
+
 def test_bursts_are_shaded_and_recovery_is_marked(tables):
     table = table_of("through_burst", tables)
     figure, _ = draw("through_burst", table)

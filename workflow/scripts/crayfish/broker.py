@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from crayfish.errors import CrayfishError
 from crayfish.events import MAX_MESSAGE_BYTES
@@ -116,6 +116,23 @@ def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
             future.result(REQUEST_DEADLINE_S)
         except KafkaException as error:
             raise CrayfishError(f"broker: the topic {topic} cannot be made: {error.args[0].str()}") from error
+    _await_leaders(admin, [TopicPartition(topic, number) for topic in topics for number in range(partitions)])
+
+
+def _await_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
+    """Until every partition answers: a topic that was made is not at once led by a broker."""
+    wanted, end = dict.fromkeys(partitions, OffsetSpec.latest()), time.monotonic() + REQUEST_DEADLINE_S
+    while True:
+        try:
+            for future in admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S).values():
+                future.result(REQUEST_DEADLINE_S)
+            return
+        except KafkaException as error:
+            if time.monotonic() > end:
+                raise CrayfishError(
+                    f"broker: the topics were made, but do not answer: {error.args[0].str()}; see the broker's log"
+                ) from error
+        time.sleep(0.02)
 
 
 def remove_topics(admin: AdminClient, topics: list[str]) -> None:

@@ -571,7 +571,8 @@ def caption(of: ModuleType, table: pl.DataFrame) -> str:
         + ".",
         "Machine: " + "; ".join(table["machine"].unique(maintain_order=True)) + ".",
     ]
-    metric = chosen_metric(of.METRICS, table)
+    metrics = [name for name in of.METRICS if name in table.columns and table[name].null_count() < len(table)]
+    metric = chosen_metric(tuple(metrics), table)
     if metric and table["repetitions"].max() > 1 and (pairs := overlaps(table, of, metric)):
         what = metric.replace("_per_s", "/s").replace("_", " ")
         paragraphs.append(f"Not ranked, because their intervals of {what} overlap: {_listed(pairs)}.")
