@@ -159,6 +159,7 @@ def test_nothing_answered_gives_nulls(tmp_path):
     (segment,) = summary_of(tmp_path, CONSTANT, lost=20_000)["segments"]
     assert segment["throughput"] == {"events_per_s": None, "points_per_s": None}
     assert segment["latency_ms"]["received_minus_due"] is None
+    assert segment["cpu_us_per_event"] == dict.fromkeys(STAGES)
     assert segment["accounting"]["lost"] == 20_000
 
 

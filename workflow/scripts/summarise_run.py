@@ -136,7 +136,7 @@ def series(load: Load, segment: dict, events: Columns) -> dict[str, list]:
 def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
     """CPU us an event of every stage, between the first and the last append of the window."""
     if not len(appended_ms):
-        return {}
+        return dict.fromkeys(samples["stages"])
     start_ns, end_ns = int(appended_ms.min()) * 1_000_000, int(appended_ms.max()) * 1_000_000
     return {
         stage: statistics.cost_per_event(

@@ -323,6 +323,7 @@ class Run:
         if producer is not None:
             self.end_producer(producer)
         consumer = consumer or self.start_client("consumer", "--offline")
+        self.sampler.measure_memory()  # of a consumer that may end before the next sample, too
         consumer.send(until=self.output_ends())
         consumer.stopping = True
         self.received = consumer.wait_for("written", START_DEADLINE_S + self.spec.drain_timeout_s, self.watch)
