@@ -214,7 +214,7 @@ def assert_nothing_written(out: Path) -> None:
 
 
 def crayfish_folders() -> list[Path]:
-    return sorted(Path(tempfile.gettempdir()).glob("crayfish-*"))
+    return sorted(found for folder in {tempfile.gettempdir(), "/tmp"} for found in Path(folder).glob("crayfish-*"))
 
 
 def tagged_processes() -> list[str]:

@@ -97,6 +97,7 @@ class Bed:
     def close(self) -> None:
         self.broker.stop()
         stages.sweep(self.tag)
+        stages.remove_named(self.tag)
 
 
 @pytest.fixture(scope="module")

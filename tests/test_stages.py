@@ -1,11 +1,14 @@
 """Processes of a run, with small real processes: what they say, how they fail, and that nothing is left of them."""
 
+import socket
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from crayfish import stages
+from crayfish.errors import CrayfishError
 from crayfish.stages import Stage, StageFailed
 
 
@@ -59,3 +62,20 @@ def test_sweep_finds_what_daemonised(tmp_path):
     assert len(list(stages.tagged(tag))) == 1
     assert "sleep(60)" in stages.sweep(tag)[0]
     assert list(stages.tagged(tag)) == []
+
+
+def test_free_ports_are_free_and_none_that_an_outgoing_connection_could_get():
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    found = stages.free_ports(3)
+    assert len(set(found)) == 3
+    for port in found:
+        assert not first <= port <= last
+        socket.create_server((stages.HOST, port)).close()
+
+
+def test_no_free_port_is_an_error_that_says_so(monkeypatch):
+    with socket.create_server((stages.HOST, 0)) as held:
+        port = held.getsockname()[1]
+        monkeypatch.setattr(stages, "PORTS", range(port, port + 1))
+        with pytest.raises(CrayfishError, match=r"no 1 free ports on 127\.0\.0\.1"):
+            stages.free_ports(1)

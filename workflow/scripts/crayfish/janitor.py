@@ -1,13 +1,12 @@
 """Outlives a harness that is killed: `python -m crayfish.janitor TAG FOLDER`, its standard input held by the harness.
 
-When that closes, for whatever reason, every process that still carries the tag is killed, and the folder and the shared
-memory whose name bears the tag are removed.
+When that closes, for whatever reason, every process that still carries the tag is killed, and the folder, and whatever
+else the tag names, is removed.
 """
 
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 from crayfish import stages
 
@@ -19,8 +18,7 @@ def main() -> None:
     sys.stdin.read()
     stages.sweep(tag)
     shutil.rmtree(folder, ignore_errors=True)
-    for left in Path("/dev/shm").glob(f"*{tag}*"):
-        left.unlink(missing_ok=True)
+    stages.remove_named(tag)
 
 
 if __name__ == "__main__":

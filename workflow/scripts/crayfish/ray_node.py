@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
+from crayfish.stages import HOST, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HOST = "127.0.0.1"
 WORKERS_DEADLINE_S = 5.0
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 SOCKET_PATH_BYTES = 107  # what a Unix socket's path may have
@@ -45,7 +45,7 @@ def _folder(workdir: Path) -> tuple[Path, bool]:
     """Where Ray's sockets fit, and whether that folder is one more to remove."""
     if len(os.fsencode(f"{workdir}{LONGEST_SOCKET}")) <= SOCKET_PATH_BYTES:
         return workdir, False
-    return Path(tempfile.mkdtemp(prefix="crayfish-ray-", dir="/tmp")), True
+    return Path(tempfile.mkdtemp(prefix=f"crayfish-{os.environ.get(TAG, 'ray')[:12]}-", dir="/tmp")), True
 
 
 @contextlib.contextmanager

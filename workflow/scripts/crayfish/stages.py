@@ -8,10 +8,13 @@ whatever else it or its libraries print goes to its log.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import queue
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +35,8 @@ TAG = "CRAYFISH_RUN"
 STAGE = "CRAYFISH_STAGE"
 LIBRARY = Path(__file__).resolve().parent.parent
 STOP_DEADLINE_S = 20.0
+PORTS = range(10_000, 65_536)
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def reporter() -> Callable[..., None]:
@@ -48,13 +53,19 @@ def reporter() -> Callable[..., None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that are free now, all different."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of the loopback that are free now, all different.
+
+    None that the kernel could give to an outgoing connection before the server that it is meant for has taken it.
+    """
+    first, last = map(int, EPHEMERAL_PORTS.read_text().split())
+    candidates = [port for port in PORTS if not first <= port <= last] or list(PORTS)
+    found = []
+    for port in random.SystemRandom().sample(candidates, len(candidates)):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise CrayfishError(f"no {count} free ports on {HOST} between {PORTS[0]} and {PORTS[-1]}: stop what holds them")
 
 
 def die_with_parent() -> Callable[[], None]:
@@ -103,6 +114,12 @@ def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0) -> list[
         if time.monotonic() > end:
             raise CrayfishError(f"processes that cannot be killed: {'; '.join(found.values())}")
     return list(found.values())
+
+
+def remove_named(tag: str) -> None:
+    """Remove the shared memory (Triton's) and the folders of /tmp (Ray's, see ray_node.py) whose names bear the tag."""
+    for left in (*Path("/dev/shm").glob(f"*{tag}*"), *Path("/tmp").glob(f"crayfish-{tag[:12]}-*")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def last_lines(log: Path, count: int = 15) -> str:
