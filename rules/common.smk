@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 
 from snakemake.exceptions import WorkflowError
-from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
@@ -21,6 +20,7 @@ except CrayfishError as error:
     raise WorkflowError(str(error))
 
 RESULTS = config["results"]
+CLUSTER = config["cluster"] or {}
 DRAWN = PLAN.experiments_of(PLAN.drawn)
 # Digest -> which part of the experiments' tables it is made of.
 DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
@@ -30,6 +30,7 @@ def wanted_experiments():
     """Those of the figures and tables that the command line names; of the figures that are drawn if it names none."""
     targets = [Path(str(target)) for target in workflow.dag_settings.targets]
     named = {kind: {path.stem for path in targets if path.parent.name == kind} for kind in ("figures", "tables")}
+    named["tables"] = {re.sub("_(series|curves)$", "", name) for name in named["tables"]}
     of_figures = PLAN.experiments_of(name for name in PLAN.figures if name in named["figures"])
     return [name for name in PLAN.experiments if name in {*of_figures, *named["tables"]}] or DRAWN
 
@@ -175,9 +176,9 @@ def processor_python(wildcards):
 
 
 def server_environment(wildcards):
-    """The environment of an external scorer's server; none for an embedded scorer."""
+    """The environment of an external scorer's server; none for an embedded scorer, or a server that is there already."""
     scorer = spec_of(wildcards).scorer
-    return [scorer] if discovery.load("scorers", scorer).EXTERNAL else []
+    return [scorer] if discovery.load("scorers", scorer).EXTERNAL and scorer not in CLUSTER else []
 
 
 def server_python(wildcards):
@@ -190,9 +191,10 @@ def run_packages(wildcards):
 
 
 def model_of(wildcards):
-    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none."""
+    """The model in the scorer's format, once it was verified; nothing for a scorer that reads none, or whose server is
+    there already and has it."""
     spec = spec_of(wildcards)
-    form = discovery.load("scorers", spec.scorer).FORMAT
+    form = discovery.load("scorers", spec.scorer).FORMAT if spec.scorer not in CLUSTER else None
     return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
 
 
@@ -221,33 +223,49 @@ def sized_by(wildcards):
 
 def broker_jars_of(wildcards):
     """Those of a broker of the run's own."""
-    return [] if config["kafka"] or spec_of(wildcards).transport != "kafka" else "resources/jars/kafka"
+    return [] if "kafka" in CLUSTER or spec_of(wildcards).transport != "kafka" else "resources/jars/kafka"
 
 
-def existing_kafka(wildcards):
-    """Of the script: the Kafka that the config names, for a run that goes through one."""
-    used = config["kafka"] and spec_of(wildcards).transport == "kafka"
-    return f"--bootstrap-servers {config['kafka']}" if used else ""
+def given(wildcards):
+    """Of the script: the addresses of what the run uses and the config says is there already."""
+    spec = spec_of(wildcards)
+    names = {"broker": "kafka" if spec.transport == "kafka" else "", "processor": spec.processor, "server": spec.scorer}
+    return " ".join(f"--{stage}-address {CLUSTER[name]}" for stage, name in names.items() if name in CLUSTER)
 
 
 def library_of(wildcards):
     return plan.library_files(spec_of(wildcards))
 
 
-def summaries_of(wildcards):
-    """The summaries of an experiment, or of all that are drawn; what only sizes other runs is in no table."""
-    names = DRAWN if wildcards.table == "runs" else [wildcards.table]
-    runs = dict.fromkeys(run for name in names for run in PLAN.experiments[name].runs)
+def runs_of(table):
+    """The runs of an experiment, or of all that are drawn; what only sizes other runs is in no table."""
+    names = DRAWN if table == "runs" else [table]
+    return list(dict.fromkeys(run for name in names for run in PLAN.experiments[name].runs))
+
+
+def files_of_runs(table, name):
+    """This file of every repetition of the table's runs."""
     return [
-        f"{RESULTS}/runs/{run}/{repetition}/summary.json"
-        for run in runs
+        f"{RESULTS}/runs/{run}/{repetition}/{name}"
+        for run in runs_of(table)
         for repetition in range(1, PLAN.repetitions(run) + 1)
     ]
 
 
-def manifests_of_runs():
-    """The manifests of the runs that are in a table."""
-    return [str(Path(path).with_name("manifest.json")) for path in summaries_of(Wildcards(fromdict={"table": "runs"}))]
+def words_of_runs(table, name):
+    """The same as bash's braces: a command line is no longer than 128 KB, and there may be thousands of runs."""
+    runs = {}
+    for run in runs_of(table):
+        runs.setdefault(PLAN.repetitions(run), []).append(run)
+    return [
+        f"{RESULTS}/runs/{braces(names)}/{braces(range(1, count + 1))}/{name}" for count, names in sorted(runs.items())
+    ]
+
+
+def braces(alternatives):
+    """What bash expands to each of them."""
+    words = [str(one) for one in alternatives]
+    return f"{{{','.join(words)}}}" if len(words) > 1 else words[0]
 
 
 def part_of(wildcards):

@@ -34,7 +34,7 @@ rule describe_runs:
         packages=packages_of("notebook"),
         script="workflow/scripts/describe_runs.py",
         library=[f"{LIBRARY}/{name}.py" for name in ("page", "errors")],
-        manifests=lambda wildcards: manifests_of_runs(),
+        manifests=lambda wildcards: files_of_runs("runs", "manifest.json"),
     output:
         report(
             f"{RESULTS}/runs.html",
@@ -46,8 +46,10 @@ rule describe_runs:
         "logs/describe_runs.log",
     conda:
         "../envs/notebook.yaml"
+    params:
+        manifests=lambda wildcards: words_of_runs("runs", "manifest.json"),
     shell:
-        "{input.python} {input.script} --manifests {input.manifests} --out {output} 2> {log}"
+        "{input.python} {input.script} --manifests {params.manifests} --out {output} 2> {log}"
 
 
 rule execute_notebook:

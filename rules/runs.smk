@@ -38,10 +38,10 @@ rule execute_run:
         server=lambda wildcards, input: f"--server-python {input.server_python}" if input.server_python else "",
         sized_by=lambda wildcards, input: f"--sized-by {input.sized_by}" if input.sized_by else "",
         jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
-        kafka=existing_kafka,
+        given=given,
     shell:
         "{input.python} {input.script} --spec {params.spec:q} --out {params.folder} --python {input.processor_python}"
-        " --reference {input.reference} {params.model} {params.server} {params.sized_by} {params.jdk} {params.kafka}"
+        " --reference {input.reference} {params.model} {params.server} {params.sized_by} {params.jdk} {params.given}"
         " --broker-jars {input.broker_jars} --jars {input.jars} --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 

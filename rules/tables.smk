@@ -7,7 +7,7 @@ rule tabulate:
         packages=packages_of("analysis"),
         script="workflow/scripts/tabulate.py",
         library=[f"{LIBRARY}/statistics.py", f"{LIBRARY}/errors.py"],
-        summaries=summaries_of,
+        summaries=lambda wildcards: files_of_runs(wildcards.table, "summary.json"),
     output:
         report(
             f"{RESULTS}/tables/{{table}}{{part}}.csv",
@@ -23,9 +23,10 @@ rule tabulate:
         "../envs/analysis.yaml"
     params:
         part=part_of,
+        summaries=lambda wildcards: words_of_runs(wildcards.table, "summary.json"),
     shell:
         "{input.python} {input.script} --experiment {wildcards.table} --part {params.part}"
-        " --summaries {input.summaries} --out {output} 2> {log}"
+        " --summaries {params.summaries} --out {output} 2> {log}"
 
 
 rule digest:

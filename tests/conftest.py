@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from crayfish import discovery, models, plan, stages
+from crayfish.execution import OUTPUTS
 from crayfish.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +23,6 @@ MODELS = ROOT / "resources/models/fashion_mnist"
 MODEL = MODELS / "ffnn"
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
-OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
 # What of the default the test of the pipeline overrides: short runs, few of them.
 PIPELINE = """
 results: results/test

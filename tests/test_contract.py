@@ -32,9 +32,9 @@ def spec_of(fields: dict) -> RunSpec:
     return RunSpec.from_dict({"segments": segments, **fields})
 
 
-def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: int) -> dict:
+def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: int, **options: object) -> dict:
     """Run it and check the accounting from its tables; returns the manifest."""
-    run = harness(spec, out)
+    run = harness(spec, out, **options)
     output = run.finish()
     assert run.process.returncode == 0, output
     sent, received = pq.read_table(out / "producer.parquet"), pq.read_table(out / "consumer.parquet")

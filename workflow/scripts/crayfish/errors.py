@@ -1,8 +1,13 @@
 """The error that is meant for people: programs print its text alone, without a traceback, and exit with 1."""
 
 import errno
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+
+FULL_BYTES = 1_000_000  # with less a disk counts as full: whoever failed may have left a little
 
 
 class CrayfishError(Exception):
@@ -15,8 +20,21 @@ def main(program: Callable[[], None]) -> None:
         program()
     except CrayfishError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:  # what libraries raise for a full disk has many classes
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename2 or error.filename
+            full = f"the disk is full{f' while writing {where}' if where else ''}: {ROOM}"
+        elif not (full := full_disk(Path.cwd())):
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        sys.exit(f"error: the disk is full{where}: make room (or set TMPDIR to another disk) and run the command again")
+        sys.exit(f"error: {full}")
+
+
+ROOM = "make room, or set TMPDIR to another disk if it is the temporary one, and run the same command again"
+
+
+def full_disk(*folders: Path) -> str | None:
+    """A sentence about the first of these folders, or of the temporary one, whose disk is full."""
+    for folder in (*folders, Path(tempfile.gettempdir())):
+        if shutil.disk_usage(folder).free < FULL_BYTES:
+            return f"the disk of {folder} is full: {ROOM}"
+    return None

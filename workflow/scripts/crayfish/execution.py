@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,9 @@ from crayfish.jvm import Java
 from crayfish.run_spec import Job, Load, RunSpec
 from crayfish.stages import LIBRARY, Stage
 
+OUTPUTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
 LOCK_DEADLINE_S = 30.0
+GIVEN_DEADLINE_S = 10.0
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 PROGRESS_S = 5.0
@@ -57,7 +60,7 @@ class Places:
     scorer_jars: list[Path] = field(default_factory=list)
     server_python: Path | None = None  # the environment of an external scorer's server
     packages: list[Path] = field(default_factory=list)  # packages.json of every environment used
-    bootstrap_servers: str | None = None  # an existing Kafka; None: a broker of the run's own
+    given: dict[str, str] = field(default_factory=dict)  # stage (broker, processor, server) -> address of one elsewhere
     owner: int | None = None  # the process whose end ends the run
     title: str = ""
 
@@ -137,7 +140,7 @@ class Run:
         deadline = STOP_DEADLINE_S if error[0] is None else 5.0
         for stage in reversed(self._stages):
             stage.stop(deadline)
-        if self.places.bootstrap_servers and self.topics:
+        if "broker" in self.places.given and self.topics:
             self._remove_topics()
         self._janitor.stdin.close()
         self._janitor.wait()
@@ -176,7 +179,7 @@ class Run:
 
     def open_broker(self) -> None:
         """A broker of the run's own, or the one that is given; its topics."""
-        servers = self.places.bootstrap_servers
+        servers = self.places.given.get("broker")
         if servers is None:
             stage, servers = broker.start(
                 self.places.java.executable,
@@ -187,7 +190,7 @@ class Run:
             )
             self.start(stage)
         self.admin: AdminClient = broker.admin_client(servers)
-        deadline = broker.REQUEST_DEADLINE_S if self.places.bootstrap_servers else broker.READY_DEADLINE_S
+        deadline = broker.REQUEST_DEADLINE_S if "broker" in self.places.given else broker.READY_DEADLINE_S
         broker.wait_ready(self.admin, servers, deadline, self.watch)
         self.topics = [f"{self.name}-input", f"{self.name}-output"]
         broker.make_topics(self.admin, self.topics, self.spec.partitions)
@@ -211,6 +214,7 @@ class Run:
             scorer_jars=tuple(str(jar.resolve()) for jar in self.places.scorer_jars),
             java_home=self.places.java.home,
             workdir=str(self.folder / "processor"),
+            processor_address=self.places.given.get("processor"),
         )
         Path(self.job.workdir).mkdir()
         self.job_file = self.job.write(self.folder / "job.json")
@@ -229,7 +233,8 @@ class Run:
         """The server of an external scorer, until all its workers answer; nothing for an embedded one."""
         if not discovery.load("scorers", self.spec.scorer).EXTERNAL:
             return
-        about = self._serve()
+        given = self.places.given.get("server")
+        about = {"address": given} if given else self._serve()
         self.job = dataclasses.replace(self.job, server_address=about["address"])
         self.job.write(self.job_file)
         self.server = {**about, "failures": 0, "down_s": 0.0}
@@ -408,16 +413,30 @@ def check_memory(spec: RunSpec) -> None:
     )
 
 
+def check_given(given: dict[str, str]) -> None:
+    """CrayfishError unless somebody listens at each address; the broker is asked more than that (open_broker)."""
+    for stage, address in given.items():
+        if stage != "broker":
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), GIVEN_DEADLINE_S).close()
+            except OSError as error:
+                raise CrayfishError(
+                    f"the {stage} that is given at {address} does not answer ({error}): start it, or correct `cluster`"
+                ) from error
+
+
 def execute(spec: RunSpec, places: Places) -> None:
     """Execute one run and write its outputs into places.out: all of them, or none.
 
-    run.json, producer.parquet, consumer.parquet, processor.json (what each stage used over time), manifest.json.
+    OUTPUTS: of them processor.json is what each stage used over time.
     Raises CrayfishError for whatever makes the run fail.
     """
     places.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine.describe(), "git": machine.git_state(LIBRARY)}
     with Run(spec, places) as run:
         check_memory(spec)
+        check_given(places.given)
         discovery.load("loads", spec.driver).drive(run)
         counts = accounting(run)
         for stage in reversed(run._stages):
@@ -445,7 +464,10 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     manifest = {
         "spec": json.loads(spec.to_json()),
         "segments": run.segments,
-        "substitutes": [run.server["substitute"]] if run.server and "substitute" in run.server else [],
+        "substitutes": [
+            *([run.server["substitute"]] if run.server and "substitute" in run.server else []),
+            *(f"{stage} given at {address}" for stage, address in places.given.items()),
+        ],
         "server": run.server,
         "search": run.search,
         "warnings": run.warnings,
@@ -458,15 +480,21 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         **about,
         "java": dataclasses.asdict(places.java),
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))
-        or places.bootstrap_servers,
+        or places.given.get("broker"),
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "model": str(places.model) if places.model else None,
-        "bootstrap_servers": places.bootstrap_servers,
+        "given": places.given,
     }
     (run.folder / "run.json").write_text(json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n")
     (run.folder / "processor.json").write_text(json.dumps(samples))
     (run.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
-        shutil.copyfile(run.folder / name, out / f"{name}.part")
-    for name in ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json"):
-        (out / f"{name}.part").replace(out / name)
+    parts = {out / name: out / f"{name}.part" for name in OUTPUTS}
+    try:
+        for whole, part in parts.items():
+            shutil.copyfile(run.folder / whole.name, part)
+    except OSError:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise
+    for whole, part in parts.items():
+        part.replace(whole)

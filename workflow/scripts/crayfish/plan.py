@@ -18,7 +18,7 @@ from crayfish.errors import CrayfishError
 from crayfish.run_spec import CHOICES, Load, RunSpec
 
 FIXED_COST_S = 15  # of a run, for the estimate
-PRELOAD_S_PER_S = 0.7  # writing a backlog takes about that much of the time that draining it takes
+PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
 PROBES = 14  # of a search, about
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
@@ -235,6 +235,34 @@ def _check_weights(weights: dict) -> None:
             raise CrayfishError(f"weights.{name}: {name} is trained here (allowed: {', '.join(able)})")
 
 
+def _addresses() -> dict[str, str]:
+    """What of a run may be there already -> what its address is."""
+    found = {"kafka": "bootstrap servers"}
+    for name in discovery.names("processors"):
+        if address := getattr(discovery.load("processors", name), "ADDRESS", None):
+            found[name] = address
+    external = (name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+    return found | dict.fromkeys(external, "host:port")
+
+
+def _check_cluster(given: dict[str, str], runs: Iterable[RunSpec]) -> None:
+    """Refuse an address of what has none, and an engine elsewhere with parts that a run would start on the loopback."""
+    allowed = _addresses()
+    for name in given:
+        if name not in allowed:
+            told = ", ".join(f"{each}: {address}" for each, address in allowed.items())
+            raise CrayfishError(f"cluster.{name}: has no address{_suggest(name, list(allowed))} (allowed: {told})")
+    for spec in runs:
+        needed = ["kafka"] if spec.transport == "kafka" else []
+        needed += [spec.scorer] if discovery.load("scorers", spec.scorer).EXTERNAL else []
+        if spec.processor in given and (missing := [name for name in needed if name not in given]):
+            raise CrayfishError(
+                f"cluster.{spec.processor}: {given[spec.processor]!r} cannot reach what a run starts on its own"
+                f" machine: give an address of {' and '.join(missing)} too, narrow `scorers`, or leave {spec.processor}"
+                " to the run"
+            )
+
+
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
     validate(config)
@@ -254,6 +282,7 @@ def make_plan(config: dict) -> Plan:
                 sized_by[spec.identifier] = sizing.identifier
         repetitions = block.get("repetitions", config["repetitions"])
         experiments[name] = Experiment(name, tuple(dict.fromkeys(spec.identifier for spec in specs)), repetitions)
+    _check_cluster(config.get("cluster") or {}, runs.values())
     figures = {name: figure for name, figure in config["figures"].items() if _is_drawn(name, figure, experiments, runs)}
     drawn = config["draw"] if config["draw"] is not None else list(config["figures"])
     for name in drawn:

@@ -12,13 +12,14 @@ import secrets
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.errors import CrayfishError
-from crayfish.stages import HOST, TAG
+from crayfish.stages import HOST, LIBRARY, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +74,28 @@ def started(workdir: Path, workers: int, deadline_s: float, **options: object) -
         _await_end(workers)
         if extra:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def joined(address: str, threads: int) -> Iterator[Callable[[], None]]:
+    """The same of a Ray that is there already, of which this machine is a node. CrayfishError if it cannot be joined.
+
+    Its workers run the Python that it was started with: that of this process's environment, on every node.
+    """
+    import ray
+
+    variables = {"PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": str(threads)}
+    try:
+        ray.init(address, logging_level="warning", runtime_env={"env_vars": variables})
+    except Exception as error:  # also of no class of its own
+        raise CrayfishError(
+            f"ray: {address} cannot be joined: {error}\nStart Ray there and on this machine from this environment:"
+            f" {Path(sys.executable).with_name('ray')} start --address={address}"
+        ) from error
+    try:
+        yield lambda: None
+    finally:
+        ray.shutdown()
 
 
 def _descendants() -> list[int]:

@@ -303,6 +303,7 @@ class Job:
     scorer_jars: tuple[str, ...]  # those that the scorer adds
     java_home: str | None
     workdir: str  # scratch folder of this stage, removed after the run
+    processor_address: str | None = None  # of an engine that is there already (ADDRESS of its module); None: none is
 
     @classmethod
     def without_kafka(cls, spec: RunSpec, workdir: str, **places: object) -> Job:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.errors import CrayfishError
+from crayfish.errors import CrayfishError, full_disk
 
 if TYPE_CHECKING:
     import psutil
@@ -35,7 +35,7 @@ TAG = "CRAYFISH_RUN"
 STAGE = "CRAYFISH_STAGE"
 LIBRARY = Path(__file__).resolve().parent.parent
 STOP_DEADLINE_S = 20.0
-PORTS = range(10_000, 65_536)
+PORTS = range(20_000, 65_536)  # below it Ray places workers
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -183,8 +183,10 @@ class Stage:
             raise self.failure("no longer listens") from error
 
     def failure(self, what: str) -> StageFailed:
-        """An error about this stage, with where its log lies and how it ends."""
-        return StageFailed(f"{self.name}: {what}\n  log: {self.log}\n{last_lines(self.log)}")
+        """An error about this stage, with where its log lies and how it ends, and first of all if a disk is full."""
+        full = full_disk(self.log.parent)
+        first = f"{full}\n" if full else ""
+        return StageFailed(f"{first}{self.name}: {what}\n  log: {self.log}\n{last_lines(self.log)}")
 
     def check(self) -> None:
         """Raise StageFailed if the process has ended though nobody stopped it."""

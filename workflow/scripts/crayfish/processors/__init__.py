@@ -10,6 +10,8 @@ Its docstring states its delivery guarantee, what its parallelism N means, and w
     DELIVERIES  the delivery guarantees that it offers: "at_least_once", "exactly_once"
     EXECUTIONS  its ways to execute, beside "auto": Flink's "thread" and "process", ...; empty if there is one only
     PARALLELISM_MODELS  ("data",) if missing; Flink adds "task"
+    ADDRESS             what the address of an engine that is there already is (job.processor_address); missing if it is
+                        a library, which always runs where the harness does
     TRANSPORTS          ("kafka",) if missing; "in_engine": it makes the events itself and keeps the predictions, as the
                         files in job.exchange tell it (crayfish.loads.in_engine); `ready` then comes before any event
     ASYNCHRONOUS        whether it offers run.async_calls: it hands the operator several events at once, or has

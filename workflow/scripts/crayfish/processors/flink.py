@@ -7,7 +7,7 @@ Delivery     at_least_once: the sink is flushed and the offsets are committed at
 Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python of its own; source, scoring and sink are
              one chain in it (several slots of one TaskManager would share one interpreter's lock).
              task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P
-             slots.
+             slots. A Flink that is there already has the slots that it has: for thread execution one a TaskManager.
 Buffers      what the consumer has fetched; the sink sends after linger_ms, and what comes while a request is on its
              way goes with the next one. Only process execution gathers: 1000 events (fewer large ones) or 2 ms, with
              async_calls 5 ms; the task model also has Flink's network buffers between its tasks.
@@ -43,7 +43,7 @@ from crayfish import discovery, jvm, stages
 from crayfish.errors import CrayfishError
 from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.scoring import ScoringOperator
-from crayfish.stages import HOST
+from crayfish.stages import HOST, LIBRARY
 
 if TYPE_CHECKING:
     import threading
@@ -59,10 +59,10 @@ JAVA_JARS = ("flink_api",)
 DELIVERIES = ("at_least_once", "exactly_once")
 EXECUTIONS = ("thread", "process")
 PARALLELISM_MODELS = ("data", "task")
+ADDRESS = "host:port of its JobManager's REST interface"
 TRANSPORTS = ("kafka", "in_engine")
 ASYNCHRONOUS = True
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
-LIBRARY = Path(__file__).resolve().parents[2]
 GATHERED_BYTES = 16 * 1024 * 1024
 BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no call is under way
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
@@ -372,17 +372,26 @@ def _settings(job: Job, folder: Path) -> dict[str, object]:
 
 
 class Cluster:
-    """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them."""
+    """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them.
+
+    Or that job on a cluster that is there already, whose machines see the same files at the same paths.
+    """
 
     def __init__(self, job: Job):
         self.job = job
         self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
         self.rpc_port, self.rest_port = stages.free_ports(2)
+        self.host = HOST
+        if job.processor_address:
+            self.host, _, port = job.processor_address.rpartition(":")
+            self.rest_port = int(port)
         self.workers: list[subprocess.Popen] = []
         self.gateway_pid = None
         self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback
 
     def __enter__(self) -> Cluster:
+        if self.job.processor_address:
+            self._check_slots()
         from pyflink.find_flink_home import _find_flink_home
         from pyflink.java_gateway import get_gateway
         from pyflink.pyflink_gateway_server import read_from_config
@@ -413,16 +422,26 @@ class Cluster:
             f"{lib}/*",
         ]
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
-        for _ in range(slots(self.job.spec)[0]):
+        for _ in range(0 if self.job.processor_address else slots(self.job.spec)[0]):
             self.workers.append(
                 subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=stages.die_with_parent())
             )
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)
-        entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
-        entry.startCluster()
+        if not self.job.processor_address:
+            entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
+            entry.startCluster()
         return self
+
+    def _check_slots(self) -> None:
+        """CrayfishError unless the Flink that is there already answers and has as many slots free as the job takes."""
+        free, needed = self.ask("/overview")["slots-available"], math.prod(slots(self.job.spec))
+        if free < needed:
+            raise CrayfishError(
+                f"flink: {self.host}:{self.rest_port} has {free} free slots, and the job takes {needed}: start more"
+                " TaskManagers there, or lower run.parallelism"
+            )
 
     def _write(self, home: Path, opens: str) -> None:
         """The conf and lib folders: what bin/taskmanager.sh would find, plus the job's jars."""
@@ -431,6 +450,7 @@ class Cluster:
         settings = {**_settings(self.job, self.folder), "env.java.opts.all": opens}
         settings |= {
             "jobmanager.rpc.port": self.rpc_port,
+            "rest.address": self.host,
             "rest.port": self.rest_port,
             "rest.bind-port": self.rest_port,
         }
@@ -449,16 +469,24 @@ class Cluster:
         from pyflink.datastream import StreamExecutionEnvironment
         from pyflink.java_gateway import get_gateway
 
-        jars = get_gateway().new_array(self.jvm.java.lang.String, 0)
+        own = {Path(jar).name for jar in self.job.jars}
+        shipped = [str(jar) for jar in (self.folder / "lib").iterdir() if jar.name in own or "flink-python" in jar.name]
+        jars = get_gateway().new_array(self.jvm.java.lang.String, len(shipped) if self.job.processor_address else 0)
+        for place in range(len(jars)):
+            jars[place] = shipped[place]
         remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
-        environment = StreamExecutionEnvironment(remote(HOST, self.rest_port, self.configuration, jars))
+        environment = StreamExecutionEnvironment(remote(self.host, self.rest_port, self.configuration, jars))
         environment.set_parallelism(self.job.spec.parallelism)
         _topology(environment, self.job)
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
 
     def rest(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager about the job."""
-        request = urllib.request.Request(f"http://{HOST}:{self.rest_port}/jobs/{self.job_id}{path}", method=method)
+        return self.ask(f"/jobs/{self.job_id}{path}", method)
+
+    def ask(self, path: str, method: str = "GET") -> dict:
+        """Ask the JobManager."""
+        request = urllib.request.Request(f"http://{self.host}:{self.rest_port}{path}", method=method)
         try:
             with self.direct.open(request, timeout=REST_DEADLINE_S) as answer:
                 return json.load(answer)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 JARS = ()
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("fused", "pipeline")
+ADDRESS = "host:port of its head node; this machine is one of its nodes"
 ASYNCHRONOUS = True
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
 CALLS = 4
@@ -55,7 +56,11 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     """Moves events until `stop` is set; the contract is in crayfish.processors."""
     count = job.spec.parallelism
     workers = 3 * count if job.spec.execution == "pipeline" else count
-    with ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s) as check:
+    if job.processor_address:
+        ray = ray_node.joined(job.processor_address, job.spec.scorer_threads)
+    else:
+        ray = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s)
+    with ray as check:
         from ray.exceptions import RayError
 
         try:
@@ -68,8 +73,10 @@ def _drive(job: Job, stop: threading.Event, ready: Callable[[], None], check: Ca
     """Start the actors and watch them until `stop`; RayError is what an actor failed with."""
     import ray
 
+    spread = {"scheduling_strategy": "SPREAD"} if job.processor_address else {}
+
     def actor(kind: type, *arguments: object, threads: int = 1) -> ActorHandle:
-        return ray.remote(kind).options(num_cpus=0, max_concurrency=threads).remote(*arguments)
+        return ray.remote(kind).options(num_cpus=0, max_concurrency=threads, **spread).remote(*arguments)
 
     def downstream() -> Fused | Pipeline:
         return Pipeline(actor(Scoring, job), actor(Sink, job)) if job.spec.execution == "pipeline" else Fused(job)
@@ -137,6 +144,7 @@ class Source:
             "fetch.max.bytes": MAX_MESSAGE_BYTES,
             "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": MAX_MESSAGE_BYTES // 1024,
+            "fetch.queue.backoff.ms": 1,  # once the queue was full; by default a second without a fetch
         }
         consumer = Consumer(settings)
         try:

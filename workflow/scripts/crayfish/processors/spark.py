@@ -2,8 +2,8 @@
 
 Delivery     at_least_once: progress is written every second beside the stream (asynchronous progress tracking), into a
              checkpoint in the stage's folder. Started again there, the job goes on from what was written last.
-Parallelism  N: local[N]. A micro-batch is N tasks at most, each with a Python worker of its own, which loads the model
-             once and keeps it over the micro-batches.
+Parallelism  N: local[N], or N executors of one core of a Spark that is there already. A micro-batch is N tasks at most,
+             each with a Python worker of its own, which loads the model once and keeps it over the micro-batches.
 Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
              Arrow batches of at most 1000 events or 4 MiB, or of async_calls events if that is more; the sink sends
              them after linger_ms as they come back.
@@ -29,7 +29,7 @@ from crayfish import jvm, stages
 from crayfish.errors import CrayfishError
 from crayfish.events import MAX_MESSAGE_BYTES
 from crayfish.scoring import ScoringOperator
-from crayfish.stages import HOST
+from crayfish.stages import HOST, LIBRARY
 
 if TYPE_CHECKING:
     import threading
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 JARS = ("spark",)
 DELIVERIES = ("at_least_once",)
 EXECUTIONS = ("micro_batch",)
+ADDRESS = "its master's URL, spark://host:port"
 ASYNCHRONOUS = True
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
@@ -151,10 +152,8 @@ def settings(job: Job) -> dict[str, object]:
     log4j.write_text(LOGGING)
     java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
     return {
-        "spark.master": f"local[{job.spec.parallelism}]",
+        **(_elsewhere(job) if job.processor_address else _here(job)),
         "spark.app.name": job.group,
-        "spark.driver.host": HOST,
-        "spark.driver.bindAddress": HOST,
         "spark.driver.memory": "2g",
         "spark.driver.extraClassPath": ":".join(job.jars),
         "spark.driver.extraJavaOptions": " ".join(java),
@@ -163,7 +162,6 @@ def settings(job: Job) -> dict[str, object]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.streaming.ui.enabled": "false",
-        "spark.python.unix.domain.socket.enabled": str(len(job.workdir) < SOCKET_FOLDER).lower(),
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",  # each micro-batch is planned anew, and its code generated again
         "spark.sql.streaming.pollingDelay": "1ms",
@@ -173,6 +171,29 @@ def settings(job: Job) -> dict[str, object]:
             1, job.spec.async_calls, min(ARROW_EVENTS, ARROW_BYTES // event_bytes(job))
         ),
         "spark.sql.execution.arrow.maxBytesPerBatch": MAX_MESSAGE_BYTES,
+    }
+
+
+def _here(job: Job) -> dict[str, object]:
+    """Of a Spark of this process's own, on the loopback."""
+    return {
+        "spark.master": f"local[{job.spec.parallelism}]",
+        "spark.driver.host": HOST,
+        "spark.driver.bindAddress": HOST,
+        "spark.python.unix.domain.socket.enabled": str(len(job.workdir) < SOCKET_FOLDER).lower(),
+    }
+
+
+def _elsewhere(job: Job) -> dict[str, object]:
+    """Of a Spark that is there already, whose workers see the same files at the same paths."""
+    return {
+        "spark.master": job.processor_address,
+        "spark.cores.max": job.spec.parallelism,
+        "spark.executor.cores": 1,
+        "spark.executor.extraClassPath": ":".join(job.jars),
+        "spark.executorEnv.PYTHONPATH": LIBRARY,
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",  # executors are still being started
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": int(job.spec.ready_timeout_s),
     }
 
 
@@ -188,7 +209,11 @@ def start_jvm(job: Job) -> subprocess.Popen:
     java, home, answer = str(Path(java_home, "bin", "java")), str(Path(pyspark.__file__).parent), folder / "gateway"
     answer.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-    environment |= {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "JAVA_HOME": java_home, "SPARK_LOCAL_IP": HOST}
+    environment |= {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "JAVA_HOME": java_home}
+    if not job.processor_address:
+        environment["SPARK_LOCAL_IP"] = HOST
+    elif address := os.environ.get("SPARK_LOCAL_IP"):  # of several, the one that the cluster reaches
+        environment["SPARK_LOCAL_IP"] = address
     environment |= {"SPARK_LOCAL_DIRS": job.workdir, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer)}
     launcher = [java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/jars/*", "org.apache.spark.launcher.Main"]
     options = [part for name, value in settings(job).items() for part in ("--conf", f"{name}={value}")]

@@ -1,0 +1,204 @@
+"""Parts that are there already, at an address: a run uses them, starts the rest, and leaves them as they were."""
+
+import json
+import socket
+import subprocess
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, awaited, manifest_of, snakemake
+from test_contract import assert_answered_once_and_rightly
+from test_contract import spec_of as made_spec
+
+from crayfish import broker, discovery, jvm, models, stages
+from crayfish.run_spec import Job
+
+DEADLINE_S = 60.0
+LOAD = {"kind": "constant", "rate": 50.0, "warmup_s": 0.5, "measure_s": 1.5}
+ENGINES = [name for name in discovery.names("processors") if hasattr(discovery.load("processors", name), "ADDRESS")]
+MASTER, WORKER = (f"org.apache.spark.deploy.{name}" for name in ("master.Master", "worker.Worker"))
+JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASKMANAGER_SETTINGS = {
+    "taskmanager.numberOfTaskSlots": 1,
+    "taskmanager.cpu.cores": 1,
+    "taskmanager.memory.framework.heap.size": "128m",
+    "taskmanager.memory.task.heap.size": "512m",
+    "taskmanager.memory.framework.off-heap.size": "128m",
+    "taskmanager.memory.task.off-heap.size": "128m",
+    "taskmanager.memory.network.min": "64m",
+    "taskmanager.memory.network.max": "64m",
+    "taskmanager.memory.managed.size": "128m",
+    "taskmanager.memory.jvm-metaspace.size": "256m",
+    "taskmanager.memory.jvm-overhead.min": "192m",
+    "taskmanager.memory.jvm-overhead.max": "192m",
+}
+TASKMANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+
+
+class Elsewhere:
+    """Processes that no run has started: a broker, and whatever a test adds."""
+
+    def __init__(self, resources: Path, folder: Path):
+        self.tag, self.resources, self.folder = f"test-{uuid.uuid4().hex}", resources, folder
+        self.java = jvm.find()
+        jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
+        log = folder / "broker.log"
+        stage, self.kafka = broker.start(self.java.executable, jars, folder / "broker", log, self.tag)
+        self.parts = [stage]
+        self.admin = broker.admin_client(self.kafka)
+        broker.wait_ready(self.admin, self.kafka, broker.READY_DEADLINE_S, stage.check)
+
+    def start(self, name: str, *command: object, **environment: str) -> stages.Stage:
+        words = [*map(str, command)]
+        part = stages.Stage(name, words, self.folder / f"{name}.log", self.tag, {"OMP_NUM_THREADS": "1", **environment})
+        self.parts.append(part)
+        return part
+
+    def python(self, environment: str) -> Path:
+        return self.resources / "environments" / environment / "python"
+
+    def ask(self, environment: str, program: str) -> str:
+        """What a line of Python prints in an environment."""
+        return subprocess.run(
+            [self.python(environment), "-c", program], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def listens(self, port: int) -> None:
+        """Until somebody listens there."""
+        awaited(lambda: socket.socket().connect_ex((stages.HOST, port)) == 0 or self.live(), DEADLINE_S, port)
+
+    def live(self) -> None:
+        """That all of it still does."""
+        for part in self.parts:
+            part.check()
+
+    def close(self) -> None:
+        for part in reversed(self.parts):
+            part.stop()
+        stages.sweep(self.tag)
+        stages.remove_named(self.tag)
+
+    def flink(self, instances: int) -> str:
+        """A Flink of so many slots, without any jar of a job; its address."""
+        home = Path(self.ask("flink", "from pyflink.find_flink_home import _find_flink_home as f; print(f())"))
+        rpc, rest = stages.free_ports(2)
+        settings = (home / "conf/config.yaml").read_text()
+        opens = next(line for line in settings.splitlines() if "--add-exports" in line).partition(":")[2].split()
+        hosts = ("jobmanager.rpc.address", "rest.address", "taskmanager.host", "jobmanager.bind-host")
+        values = dict.fromkeys(hosts, stages.HOST) | {"jobmanager.rpc.port": rpc, "rest.port": rest}
+        values |= {"rest.bind-address": stages.HOST, "jobmanager.memory.process.size": "1600m", **TASKMANAGER_SETTINGS}
+        conf = self.folder / "conf"
+        conf.mkdir()
+        (conf / "config.yaml").write_text("".join(f"{name}: {value}\n" for name, value in values.items()))
+        java = [self.java.executable, "-Xmx768m", *opens, "-cp", f"{home}/lib/*"]
+        self.start("jobmanager", *java, JOBMANAGER, "--configDir", conf)
+        self.listens(rest)
+        for number in range(instances):
+            self.start(f"taskmanager-{number}", *java, TASKMANAGER, "--configDir", conf)
+        awaited(lambda: self._slots(rest) >= instances or None, DEADLINE_S, "Flink's slots")
+        return f"{stages.HOST}:{rest}"
+
+    @staticmethod
+    def _slots(rest: int) -> int:
+        with urllib.request.urlopen(f"http://{stages.HOST}:{rest}/overview", timeout=DEADLINE_S) as answer:
+            return json.load(answer)["slots-available"]
+
+    def spark(self, instances: int) -> str:
+        """A Spark of a worker with so many cores; its address."""
+        home = self.ask("spark", "import os, pyspark; print(os.path.dirname(pyspark.__file__))")
+        port, page, worker = stages.free_ports(3)
+        java = [self.java.executable, "-Xmx512m", "-cp", f"{home}/jars/*"]
+        environment = {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "SPARK_LOCAL_IP": stages.HOST}
+        environment["JAVA_HOME"] = self.java.home
+        where = ("--host", stages.HOST)
+        self.start("master", *java, MASTER, *where, "--port", port, "--webui-port", page, **environment)
+        self.listens(port)
+        address, work = f"spark://{stages.HOST}:{port}", self.folder / "work"
+        size = ("--cores", instances, "--memory", "4g", "--work-dir", work, "--webui-port", worker)
+        self.start("worker", *java, WORKER, *where, *size, address, **environment)
+        return address
+
+    def ray(self, instances: int) -> str:
+        """A Ray of one node; its address."""
+        (port,) = stages.free_ports(1)
+        head = ("--head", "--block", f"--port={port}", f"--node-ip-address={stages.HOST}", f"--num-cpus={instances}")
+        small = ("--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={256 * 2**20}")
+        ray = self.python("ray").parent / "venv/bin/ray"
+        self.start("ray", ray, "start", *head, *small, f"--temp-dir={self.ray_folder}", PYTHONUNBUFFERED="1")
+        self.listens(port)
+        return f"{stages.HOST}:{port}"
+
+    @property
+    def ray_folder(self) -> str:
+        """Short enough for Ray's sockets; removed by the tag that it bears."""
+        return f"/tmp/crayfish-{self.tag[:12]}-ray"
+
+
+@pytest.fixture
+def elsewhere(resources: Path, tmp_path: Path) -> Iterator[Elsewhere]:
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = Elsewhere(resources, tmp_path / "elsewhere")
+    yield elsewhere
+    elsewhere.close()
+
+
+def topics(elsewhere: Elsewhere) -> set[str]:
+    return {name for name in elsewhere.admin.list_topics(timeout=DEADLINE_S).topics if name.startswith("crayfish")}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray and Spark on the loopback
+    monkeypatch.setenv("SPARK_LOCAL_IP", stages.HOST)
+    address = getattr(elsewhere, engine)(2)
+    spec = made_spec({"processor": engine, "scorer": "onnx", "parallelism": 2, "segments": [LOAD]})
+    given = {"broker-address": elsewhere.kafka, "processor-address": address}
+    assert_answered_once_and_rightly(harness, spec, tmp_path / "run", 100, **given)
+    elsewhere.live()
+    manifest = manifest_of(tmp_path / "run")
+    assert manifest["given"] == {"broker": elsewhere.kafka, "processor": address}
+    assert f"processor given at {address}" in manifest["substitutes"]
+    assert "broker" not in manifest["stages"]
+    assert topics(elsewhere) == set()
+
+
+def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
+    spec = made_spec({"processor": "kafka_streams", "scorer": "torchserve", "segments": [LOAD]})
+    model = ROOT / "resources/models/fashion_mnist/ffnn" / models.file_of("ffnn", "mar")
+    job = Job.without_kafka(spec, str(tmp_path / "server"), model_path=str(model), java_home=elsewhere.java.home)
+    Path(job.workdir).mkdir()
+    file = job.write(tmp_path / "server/job.json")
+    path = {"PYTHONPATH": str(stages.LIBRARY)}
+    command = [elsewhere.python("torchserve"), "-m", "crayfish.worker", "servers", "--job", file]
+    server = elsewhere.start("server", *command, **path)
+    address = server.wait_for("ready", 2 * DEADLINE_S)["address"]
+    assert_answered_once_and_rightly(harness, spec, tmp_path / "run", 100, **{"server-address": address})
+    elsewhere.live()
+    manifest = manifest_of(tmp_path / "run")
+    assert manifest["server"]["address"] == address and "server" not in manifest["stages"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_that_is_not_there(harness, tmp_path, elsewhere, engine):
+    (port,) = stages.free_ports(1)
+    address = f"{'spark://' if engine == 'spark' else ''}{stages.HOST}:{port}"
+    spec = made_spec({"processor": engine, "scorer": "onnx", "segments": [LOAD]})
+    run = harness(spec, tmp_path / "run", **{"broker-address": elsewhere.kafka, "processor-address": address})
+    output = run.finish()
+    assert f"processor that is given at {address} does not answer" in output
+    assert run.process.returncode != 0 and "Traceback" not in output
+    elsewhere.live()
+
+
+def test_what_is_given_is_not_made(checkout):
+    targets = ["results/given/tables/scalability_external.csv"]
+    config = "{kafka: 'a:1', flink: 'a:2', tf_serving: 'a:3'}"
+    told = ["--config", "results=results/given", "processors=[flink]", "scorers=[tf_serving]", f"cluster={config}"]
+    planned = snakemake("-n", "-p", *targets, *told, cwd=checkout)
+    assert planned.returncode == 0, planned.stdout
+    for option in ("--broker-address a:1", "--processor-address a:2", "--server-address a:3"):
+        assert option in planned.stdout
+    assert "environments/tf_serving" not in planned.stdout and "jars/kafka " not in planned.stdout
