@@ -10,6 +10,7 @@ EXTERNAL = tuple(name for name in SCORERS if discovery.load("scorers", name).EXT
 ASYNCHRONOUS = tuple(name for name in PROCESSORS if getattr(discovery.load("processors", name), "ASYNCHRONOUS", False))
 LARGE_MODELS = tuple(name for name in discovery.names("models") if name != "ffnn")
 LARGE_SCORERS = ("onnx", "savedmodel", "dl4j", "triton")
+NEEDED = {"real_time": {"partitions": 2}}  # a way to execute -> what it needs
 STYLES = (
     {},
     {"parallelism": 2, "scoring": "vectorised"},
@@ -36,7 +37,8 @@ def variants(everything: bool) -> list[dict]:
         adapter = discovery.load("processors", name)
         executions = adapter.EXECUTIONS if everything else adapter.EXECUTIONS[1:]
         runs += [{"processor": name, "delivery": delivery} for delivery in adapter.DELIVERIES[1:]]
-        runs += [{"processor": name, "execution": execution, "parallelism": 2} for execution in executions]
+        two = {"processor": name, "parallelism": 2}
+        runs += [{**two, "execution": each, **NEEDED.get(each, {})} for each in executions]
         models = getattr(adapter, "PARALLELISM_MODELS", ("data",))[1:]
         runs += [{"processor": name, "parallelism_model": model, "parallelism": 2} for model in models]
         for transport in getattr(adapter, "TRANSPORTS", ("kafka",))[1:]:

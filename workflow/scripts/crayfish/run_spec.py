@@ -18,7 +18,7 @@ CHOICES = {
     "dataset": ("fashion_mnist", "synthetic"),
     "codec": CODECS,
     "scoring": ("per_event", "vectorised"),
-    "execution": ("auto", "thread", "process", "micro_batch", "fused", "pipeline"),
+    "execution": ("auto", "thread", "process", "micro_batch", "real_time", "fused", "pipeline"),
     "parallelism_model": ("data", "task"),
     "transport": ("kafka", "in_engine"),
     "delivery": ("at_least_once", "exactly_once"),

@@ -7,9 +7,10 @@ Parallelism  N: local[N], or N executors of one core of a Spark that is there al
 Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
              Arrow batches of at most 1000 events or 4 MiB, or of async_calls events if that is more; the sink sends
              them after linger_ms as they come back.
-Execution    micro_batch only: under trigger(realTime=...) Spark 4.2 writes to a Python worker for as long as that takes
-             input, and waits for more input in between, so that it does not read the worker's predictions (read in its
-             code, not seen in a run).
+Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) with its shortest batch of 5 s, a task a
+             partition, so that N is the number of partitions. Its tasks take events as they come, but hand a Python
+             worker's predictions on only as the batch ends: at 512 events/s in 2 partitions p50 was 1.8 s (2.8 s with
+             Arrow batches of 1000 events instead of one), against 0.12 s by micro-batches.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ if TYPE_CHECKING:
 
 JARS = ("spark",)
 DELIVERIES = ("at_least_once",)
-EXECUTIONS = ("micro_batch",)
+EXECUTIONS = ("micro_batch", "real_time")
 ADDRESS = "its master's URL, spark://host:port"
 ASYNCHRONOUS = True
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
+REAL_TIME = "5 seconds"  # the least that Spark allows
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
 ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
 BROKER_DEADLINE_MS = 15_000
@@ -71,6 +73,10 @@ appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n%throwable
 
 def refuse(spec: RunSpec) -> str | None:
     """Why this engine cannot run this spec, or None."""
+    if spec.execution == "real_time" and spec.parallelism != spec.partitions:
+        return (
+            f"execution 'real_time' runs a task a partition: set parallelism and partitions ({spec.partitions}) alike"
+        )
     return None
 
 
@@ -145,6 +151,12 @@ def event_bytes(job: Job) -> int:
     return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
 
 
+def _events_at_once(job: Job) -> int:
+    """How many events an Arrow batch may hold; in real time none waits for others."""
+    most = 1 if job.spec.execution == "real_time" else ARROW_EVENTS
+    return max(1, job.spec.async_calls, min(most, ARROW_BYTES // event_bytes(job)))
+
+
 def settings(job: Job) -> dict[str, object]:
     """The settings of the session; what is not here is Spark's default."""
     folder = Path(job.workdir)
@@ -167,9 +179,8 @@ def settings(job: Job) -> dict[str, object]:
         "spark.sql.streaming.pollingDelay": "1ms",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": 2,
-        "spark.sql.execution.arrow.maxRecordsPerBatch": max(
-            1, job.spec.async_calls, min(ARROW_EVENTS, ARROW_BYTES // event_bytes(job))
-        ),
+        "spark.sql.streaming.realTimeMode.allowlistCheck": "false",  # which has no Python operator
+        "spark.sql.execution.arrow.maxRecordsPerBatch": _events_at_once(job),
         "spark.sql.execution.arrow.maxBytesPerBatch": MAX_MESSAGE_BYTES,
     }
 
@@ -266,7 +277,6 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
         **deadlines,
         "subscribe": job.input_topic,
         "startingOffsets": "earliest",
-        "maxOffsetsPerTrigger": max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job))),
         "fetchOffset.numRetries": 2,
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
         "kafka.fetch.max.wait.ms": 1,  # a task asks one partition after the other
@@ -283,12 +293,17 @@ def start_query(session: SparkSession, job: Job) -> StreamingQuery:
         "kafka.max.block.ms": BROKER_DEADLINE_MS,
         "kafka.delivery.timeout.ms": BROKER_DEADLINE_MS,
         "checkpointLocation": str(Path(job.workdir, "checkpoint", job.group)),
-        "asyncProgressTrackingEnabled": "true",
-        "asyncProgressTrackingCheckpointIntervalMs": PROGRESS_MS,
     }
+    if real_time := job.spec.execution == "real_time":
+        trigger = {"realTime": REAL_TIME}
+    else:
+        trigger = {"processingTime": "0 seconds"}
+        source["maxOffsetsPerTrigger"] = max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job)))
+        sink |= {"asyncProgressTrackingEnabled": "true", "asyncProgressTrackingCheckpointIntervalMs": PROGRESS_MS}
     events = session.readStream.format("kafka").options(**source).load().select("value")
-    scored = events.coalesce(job.spec.parallelism).mapInArrow(functools.partial(score, job), SCHEMA)
-    return scored.writeStream.format("kafka").options(**sink).queryName("score").start()
+    events = events if real_time else events.coalesce(job.spec.parallelism)
+    scored = events.mapInArrow(functools.partial(score, job), SCHEMA).writeStream.outputMode("update")
+    return scored.format("kafka").options(**sink).queryName("score").trigger(**trigger).start()
 
 
 def root_cause(error: Any, job: Job) -> str:
