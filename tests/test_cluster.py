@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, awaited, manifest_of, snakemake
+from conftest import ROOT, awaited, manifest_of, sampled, snakemake
 from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
@@ -149,7 +149,7 @@ def topics(elsewhere: Elsewhere) -> set[str]:
     return {name for name in elsewhere.admin.list_topics(timeout=DEADLINE_S).topics if name.startswith("crayfish")}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", sampled(ENGINES, 0))
 def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray and Spark on the loopback
     monkeypatch.setenv("SPARK_LOCAL_IP", stages.HOST)
@@ -181,7 +181,7 @@ def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
     assert manifest["server"]["address"] == address and "server" not in manifest["stages"]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", sampled(ENGINES, 1))
 def test_an_engine_that_is_not_there(harness, tmp_path, elsewhere, engine):
     (port,) = stages.free_ports(1)
     address = f"{'spark://' if engine == 'spark' else ''}{stages.HOST}:{port}"

@@ -7,23 +7,27 @@ import logging
 import sys
 from pathlib import Path
 
-from crayfish import errors, jvm
+from crayfish import errors, jvm, memory
 from crayfish.errors import CrayfishError
 from crayfish.execution import Places, execute
 from crayfish.run_spec import RunSpec
 
 MARGIN = 1.25
+MEMORY_SHARE = 0.4  # of what is free: read from memory, a backlog measures the engine, and not the disk
 
 
 def sized(spec: RunSpec, by: Path) -> RunSpec:
     """The spec with the rates that another run found: a pilot's for a backlog's size, or fractions of a search's.
 
-    The backlog is larger by MARGIN: a pilot is short, and an engine becomes faster as it runs.
+    The backlog is larger by MARGIN: a pilot is short, and an engine becomes faster as it runs. It is as large as the
+    page cache holds at most; a faster engine is then measured for a shorter time, and the summary says so.
     """
     summary = json.loads(by.read_text())
     found = summary["segments"][0]
     if spec.saturated:
-        loads = [dataclasses.replace(spec.segments[0], rate=round(MARGIN * found["throughput"]["events_per_s"], 1))]
+        load = spec.segments[0]
+        most = MEMORY_SHARE * memory.available() / spec.event_bytes / (load.warmup_s + load.measure_s)
+        loads = [dataclasses.replace(load, rate=round(min(MARGIN * found["throughput"]["events_per_s"], most), 1))]
     else:
         if not (rate := found["sustainable_events_per_s"]):
             raise CrayfishError(f"no rate is a fraction of a sustainable one: {summary['run']} found none, see {by}")

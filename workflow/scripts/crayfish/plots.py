@@ -81,7 +81,9 @@ VALUES = {
     "scoring": {"per_event": "per event", "vectorised": "vectorised"},
     "parallelism_model": {"data": "N-N-N", "task": "P-N-P"},
     "transport": {"kafka": "with Kafka", "in_engine": "without Kafka"},
-    "execution": {name: name for name in ("auto", "thread", "process", "micro_batch", "real_time", "fused", "pipeline")},
+    "execution": {
+        name: name for name in ("auto", "thread", "process", "micro_batch", "real_time", "fused", "pipeline")
+    },
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
 }
