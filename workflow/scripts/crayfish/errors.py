@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FULL_BYTES = 1_000_000  # with less a disk counts as full: whoever failed may have left a little
+ROOM = "make room, or set TMPDIR to another disk if it is the temporary one, and run the same command again"
 
 
 class CrayfishError(Exception):
@@ -27,9 +28,6 @@ def main(program: Callable[[], None]) -> None:
         elif not (full := full_disk(Path.cwd())):
             raise
         sys.exit(f"error: {full}")
-
-
-ROOM = "make room, or set TMPDIR to another disk if it is the temporary one, and run the same command again"
 
 
 def full_disk(*folders: Path) -> str | None:
