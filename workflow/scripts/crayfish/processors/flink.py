@@ -347,7 +347,6 @@ def _settings(job: Job, folder: Path) -> dict[str, object]:
         "python.fn-execution.arrow.batch.size": _events_at_once(job),
         "jobmanager.rpc.address": HOST,
         "jobmanager.bind-host": HOST,
-        "rest.address": HOST,
         "rest.bind-address": HOST,
         "web.submit.enable": "false",
         "web.refresh-interval": 50,  # ms; what the JobManager says of tasks and failures may be this old
