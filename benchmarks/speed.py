@@ -7,7 +7,7 @@ the summary of a run of 1 000 000 events. Rows are Markdown; intervals are Stude
 
 import argparse
 import csv
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,19 +85,14 @@ def summary_of_a_million(out: Path) -> tuple[float, float]:
     from generated_runs import write_run
 
     write_run(out, written_spec("flink", "onnx", Load("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.monotonic()
-    command = [
-        sys.executable,
-        str(ROOT / "workflow/scripts/summarise_run.py"),
-        "--run",
-        out,
-        "--out",
-        out / "summary.json",
-    ]
-    subprocess.run(command, check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return time.monotonic() - began, max(peak, before) / 1e6
+    script = str(ROOT / "workflow/scripts/summarise_run.py")
+    process = subprocess.Popen([sys.executable, script, "--run", out, "--out", out / "summary.json"])
+    _, status, usage = os.wait4(process.pid, 0)  # its own peak, not that of the largest child so far
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, script)
+    return time.monotonic() - began, usage.ru_maxrss / 1e6
 
 
 def number(row: dict, name: str, digits: int = 0) -> str:
