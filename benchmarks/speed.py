@@ -7,11 +7,8 @@ the summary of a run of 1 000 000 events. Rows are Markdown; intervals are Stude
 
 import argparse
 import csv
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +79,11 @@ def summary_of_a_million(out: Path) -> tuple[float, float]:
     """Seconds and GB (peak) to summarise a run of 1 000 000 events, generated as execute_run writes it."""
     sys.path.insert(0, str(ROOT / "tests"))
     from generated_runs import spec_of as written_spec
-    from generated_runs import write_run
+    from generated_runs import summarise, write_run
 
     write_run(out, written_spec("flink", "onnx", Load("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
-    began = time.monotonic()
-    script = str(ROOT / "workflow/scripts/summarise_run.py")
-    process = subprocess.Popen([sys.executable, script, "--run", out, "--out", out / "summary.json"])
-    _, status, usage = os.wait4(process.pid, 0)  # its own peak, not that of the largest child so far
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, script)
-    return time.monotonic() - began, usage.ru_maxrss / 1e6
+    seconds, usage = summarise(out, out / "summary.json")
+    return seconds, usage.ru_maxrss / 1e6
 
 
 def number(row: dict, name: str, digits: int = 0) -> str:
