@@ -21,6 +21,7 @@ from crayfish import ray_node
 from crayfish.errors import CrayfishError
 from crayfish.scorers import ray_serve as client
 from crayfish.scorers.onnx import Scorer
+from crayfish.servers import _child
 
 if TYPE_CHECKING:
     import threading
@@ -94,20 +95,16 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     with ray_node.started(Path(job.workdir), workers, deadline_s, runtime_env=hook, namespace="serve") as check:
         import ray
 
-        address = job.server_address or f"{HOST}:{_free_port()}"
+        port, http_port = _child.ports(job, 2)
+        address = f"{HOST}:{port}"
         try:
-            _deploy(job, int(address.rpartition(":")[2]))
+            _deploy(job, port, http_port)
             _await_answer(dataclasses.replace(job, server_address=address), stop, check)
             ready(address=address, version=ray.__version__)
             while not stop.wait(WATCH_S):
                 check()
         except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
             raise CrayfishError(f"ray_serve: {ray_node.reason(error)}") from error
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as one:
-        return one.getsockname()[1]
 
 
 def _await_port(port: int) -> None:
@@ -123,8 +120,11 @@ def _await_port(port: int) -> None:
         time.sleep(0.05)
 
 
-def _deploy(job: Job, port: int) -> None:
-    """Start Serve with its proxy on this port, and the replicas; returns when all of them run."""
+def _deploy(job: Job, port: int, http_port: int) -> None:
+    """Start Serve with its proxy on this port, and the replicas; returns when all of them run.
+
+    Over gRPC http_port is that of the HTTP server which Serve opens all the same.
+    """
     from ray import serve
 
     _await_port(port)
@@ -134,7 +134,7 @@ def _deploy(job: Job, port: int) -> None:
         proxy_location="HeadOnly",
         http_options={
             "host": HOST,
-            "port": _free_port() if over_grpc else port,
+            "port": http_port if over_grpc else port,
             "keep_alive_timeout_s": IDLE_CONNECTION_S,
         },
         grpc_options={
