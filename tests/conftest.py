@@ -268,3 +268,9 @@ def harness(resources: Path) -> Iterator[Callable[..., Harness]]:
 
 def manifest_of(out: Path) -> dict:
     return json.loads((out / "manifest.json").read_text())
+
+
+def outgoing_ports() -> range:
+    """Those that the kernel gives to outgoing connections: before a server has taken one, another process may."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    return range(first, last + 1)
