@@ -102,17 +102,22 @@ def rows_of(results: Path, table: str) -> list[dict]:
 
 
 def print_throughput(rows: list[dict], relays: list[dict]) -> None:
-    """Each system's rate and cost, and its rate as a share of the plain relay's."""
+    """For each scorer and style, each processor's rate, cost, and rate as a share of the plain relay's."""
     base, cpu = (statistics.t_interval([each[name] for each in relays]) for name in ("rate", "cpu_us"))
-    print("| processor | scorer | scoring | events/s | CPU us an event | of the relay's events/s | warnings |")
-    print("|---|---|---|---|---|---|---|")
+    cells = {}
     for row in rows:
-        system = " | ".join(row[name] for name in ("processor", "scorer", "scoring"))
         ratio = float(row["throughput_events_per_s"]) / base.mean
-        figures = f"{number(row, 'throughput_events_per_s')} | {number(row, 'cpu_processor_us_per_event', 1)}"
-        print(f"| {system} | {figures} | {ratio:.2f} | {row['warnings']} |")
+        figures = (number(row, "throughput_events_per_s"), number(row, "cpu_processor_us_per_event", 1), f"{ratio:.2g}")
+        mark = " *" if row["warnings"] else ""
+        cells[f"`{row['scorer']}` {row['scoring']}", row["processor"]] = "; ".join(figures) + mark
+    processors, systems = (list(dict.fromkeys(key[part] for key in cells)) for part in (1, 0))
+    print("events/s; CPU us an event; share of the plain relay's events/s (*: with a warning, see runs.csv):\n")
+    print(f"| scorer | {' | '.join(f'`{name}`' for name in processors)} |")
+    print("|---|" + "---|" * len(processors))
+    for system in systems:
+        print(f"| {system} | {' | '.join(cells.get((system, name), '-') for name in processors)} |")
     rate = f"{base.mean:,.0f} [{base.low:,.0f}, {base.high:,.0f}]"
-    print(f"| plain relay | - | - | {rate} | {cpu.mean:.1f} [{cpu.low:.1f}, {cpu.high:.1f}] | 1 | |\n")
+    print(f"\nThe plain relay: {rate} events/s; {cpu.mean:.1f} [{cpu.low:.1f}, {cpu.high:.1f}] us\n")
 
 
 def print_latency(rows: list[dict]) -> None:
