@@ -34,11 +34,13 @@ def test_a_punctual_generator_is_not(tmp_path):
     assert execution.late(spec_of(), table, {0: WINDOW}) == (0, [])
 
 
-def test_cores_that_others_used_are_warned_of():
-    times = [0, 10**9]
-    stages = {"processor": {"cpu_s": [0.0, 0.5]}}
-    busy = {"stages": stages, "machine": {"time_ns": times, "cpu_s": [0.0, 1.5]}}
-    (warning,) = execution.others(busy, {0: WINDOW})
-    assert warning == "segment 1: other processes used 1.00 cores while it was measured"
-    idle = {"stages": stages, "machine": {"time_ns": times, "cpu_s": [0.0, 0.6]}}
-    assert execution.others(idle, {0: WINDOW}) == []
+def test_cores_that_others_used_or_the_hypervisor_withheld_are_warned_of():
+    def samples(busy: float, stolen: float) -> dict:
+        machine = {"time_ns": [0, 10**9], "cpu_s": [0.0, busy], "stolen_s": [3.0, 3.0 + stolen]}
+        return {"stages": {"processor": {"cpu_s": [0.0, 0.5]}}, "machine": machine}
+
+    assert execution.others(samples(1.5, 0.4), {0: WINDOW}) == [
+        "segment 1: other processes used 1.00 cores while it was measured",
+        "segment 1: the hypervisor withheld 0.40 cores while it was measured",
+    ]
+    assert execution.others(samples(0.6, 0.1), {0: WINDOW}) == []

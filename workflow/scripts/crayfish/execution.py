@@ -38,7 +38,7 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 PROGRESS_S = 5.0
 LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
-OTHERS_CORES = 0.25  # cores that other processes may use in a window before the run says so
+OTHERS_CORES = 0.25  # that other processes may use, or the hypervisor withhold, in a window before the run says so
 log = logging.getLogger("crayfish")
 
 
@@ -342,7 +342,9 @@ class Run:
 
 
 def others(samples: dict, windows: dict[int, dict]) -> list[str]:
-    """Warnings about cores that processes outside of this run used in its windows (segment, from 0 -> its times)."""
+    """Warnings about cores that the run lost in its windows (segment, from 0 -> its times): to processes outside of it
+    on this machine, and to the hypervisor's other guests.
+    """
     times = np.array(samples["machine"]["time_ns"])
 
     def used(series: list[float], window: dict) -> float:
@@ -354,8 +356,15 @@ def others(samples: dict, windows: dict[int, dict]) -> list[str]:
         if len(times) < 2 or window["end_ns"] <= window["load_start_ns"]:
             continue
         own = sum(used(stage["cpu_s"], window) for stage in samples["stages"].values())
-        if (cores := used(samples["machine"]["cpu_s"], window) - own) > OTHERS_CORES:
-            found.append(f"segment {number + 1}: other processes used {cores:.2f} cores while it was measured")
+        lost = {
+            "other processes used": used(samples["machine"]["cpu_s"], window) - own,
+            "the hypervisor withheld": used(samples["machine"]["stolen_s"], window),
+        }
+        found += [
+            f"segment {number + 1}: {who} {cores:.2f} cores while it was measured"
+            for who, cores in lost.items()
+            if cores > OTHERS_CORES
+        ]
     return found
 
 

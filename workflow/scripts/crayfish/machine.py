@@ -65,6 +65,7 @@ class Sampler(threading.Thread):
         self._times: list[int] = []
         self._series: dict[str, list[float]] = {}
         self._busy: list[float] = []
+        self._stolen: list[float] = []
 
     def _stage(self, process: psutil.Process) -> str | None:
         if process not in self._stage_of:
@@ -97,7 +98,8 @@ class Sampler(threading.Thread):
                 continue
         self._times.append(time.time_ns())
         whole = psutil.cpu_times()
-        self._busy.append(whole.user + whole.nice + whole.system + whole.irq + whole.softirq + whole.steal)
+        self._busy.append(whole.user + whole.nice + whole.system + whole.irq + whole.softirq)
+        self._stolen.append(whole.steal)
         totals: dict[str, float] = {}
         for process, seconds in self._cpu.items():
             stage = self._stage_of[process]
@@ -117,7 +119,10 @@ class Sampler(threading.Thread):
         self.sample(memory=True)
 
     def finish(self) -> dict:
-        """Stop, and the series: {"stages": {name: {time_ns, cpu_s (cumulative), pss_bytes_peak}}, "machine": {...}}."""
+        """Stop, and the series: {"stages": {name: {time_ns, cpu_s (cumulative), pss_bytes_peak}}, "machine": {...}}.
+
+        machine: time_ns, and cumulative cpu_s (all processes) and stolen_s (what the hypervisor withheld).
+        """
         self._ended.set()
         self.join()
         self.sample()
@@ -125,4 +130,4 @@ class Sampler(threading.Thread):
             name: {"time_ns": self._times, "cpu_s": series, "pss_bytes_peak": self._peak.get(name)}
             for name, series in self._series.items()
         }
-        return {"stages": stages, "machine": {"time_ns": self._times, "cpu_s": self._busy}}
+        return {"stages": stages, "machine": {"time_ns": self._times, "cpu_s": self._busy, "stolen_s": self._stolen}}
