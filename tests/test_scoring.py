@@ -1,6 +1,7 @@
 """ScoringOperator with the noop scorer, and with one that tells events apart: both styles answer every event alike."""
 
 import asyncio
+import gc
 from contextlib import nullcontext
 
 import numpy as np
@@ -113,3 +114,11 @@ def test_a_call_that_fails_among_several_is_raised_and_leaves_none_behind():
         loop = operator._runner.get_loop()
         assert asyncio.all_tasks(loop)
     assert loop.is_closed() and not asyncio.all_tasks(loop)
+
+
+def test_what_is_loaded_is_walked_by_no_collection():
+    loaded = [[] for _ in range(1000)]
+    with operator_of("per_event"):
+        walked = {id(each) for each in gc.get_objects()}
+        assert not any(id(each) in walked for each in loaded)
+    gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ class ScoringOperator:
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
+        # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's.
+        gc.freeze()
         return self
 
     def __exit__(self, *error: object) -> None:
