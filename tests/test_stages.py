@@ -64,6 +64,13 @@ def test_sweep_finds_what_daemonised(tmp_path):
     assert list(stages.tagged(tag)) == []
 
 
+def test_sweep_grants_a_moment_to_what_is_ending(tmp_path):
+    tag = uuid.uuid4().hex
+    ending = python(tmp_path, "import time; time.sleep(0.5)", tag)
+    assert stages.sweep(tag, grace_s=20) == []
+    assert ending.process.wait(20) == 0
+
+
 def test_free_ports_are_free_and_none_that_an_outgoing_connection_could_get():
     found = stages.free_ports(3)
     assert len(set(found)) == 3

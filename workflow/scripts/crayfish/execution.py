@@ -38,6 +38,7 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 PROGRESS_S = 5.0
 LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
+ENDING_S = 5.0  # for a stage's own processes, such as Flink's Python worker with an event in hand, to follow it
 OTHERS_CORES = 0.25  # that other processes may use, or the hypervisor withhold, in a window before the run says so
 log = logging.getLogger("crayfish")
 
@@ -451,7 +452,7 @@ def execute(spec: RunSpec, places: Places) -> None:
         for stage in reversed(run._stages):
             stage.stop(STOP_DEADLINE_S)
         samples = run.sampler.finish()
-        if left := stages.sweep(run.tag):
+        if left := stages.sweep(run.tag, grace_s=ENDING_S):
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(left)}")
         run.mark("stopped")
         windows = dict(enumerate(run.segments))

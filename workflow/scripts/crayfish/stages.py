@@ -94,14 +94,17 @@ def tagged(tag: str, stage: str | None = None) -> Iterator[psutil.Process]:
             continue
 
 
-def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0) -> list[str]:
+def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0, grace_s: float = 0.0) -> list[str]:
     """Kill every process that carries the tag, or only those of one stage, until none is left.
 
-    Returns what was found, as 'pid command line'.
+    Returns what was found, as 'pid command line'; what ends by itself within `grace_s` is not among it.
     """
     import psutil
 
     found: dict[int, str] = {}
+    end = time.monotonic() + grace_s
+    while time.monotonic() < end and any(tagged(tag, stage)):
+        time.sleep(0.02)
     end = time.monotonic() + deadline_s
     while left := list(tagged(tag, stage)):
         for process in left:
