@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,6 +154,33 @@ def test_a_jar_with_a_wrong_sum_is_refused_and_leaves_nothing(tmp_path):
         jars.assemble({"g:one:1": digest(b"g:one:1"), "g:two:2": wrong}, out, served)
     assert all(text in str(error.value) for text in ("g:two:2", digest(b"g:two:2"), wrong, "make lock"))
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_jar_is_asked_for_again_when_the_network_is_away_for_a_moment(tmp_path, monkeypatch):
+    tries = []
+
+    def artifact(coordinate: str, cache: Path) -> SimpleNamespace:
+        def resolve() -> Path:
+            tries.append(coordinate)
+            if "missing" in coordinate:
+                raise RuntimeError("not found in remote repositories")
+            if len(tries) < 3:
+                raise OSError("Temporary failure in name resolution")
+            return served(coordinate, cache)
+
+        return SimpleNamespace(resolve=resolve)
+
+    monkeypatch.setattr(jars, "artifact", artifact)
+    monkeypatch.setattr(jars, "PAUSES_S", (0, 0))
+    assert jars.download("g:one:1", tmp_path / "cache").read_bytes() == b"g:one:1"
+    assert len(tries) == 3
+    with pytest.raises(CrayfishError, match="g:missing:1 cannot be downloaded: not found"):
+        jars.download("g:missing:1", tmp_path / "cache")
+    assert len(tries) == 4
+    tries.clear()
+    monkeypatch.setattr(jars, "PAUSES_S", (0,))
+    with pytest.raises(CrayfishError, match="Temporary failure"):
+        jars.download("g:one:1", tmp_path / "cache")
 
 
 # --- pins

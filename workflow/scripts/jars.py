@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -20,6 +21,7 @@ from crayfish.errors import CrayfishError
 
 HEADER = "# `direct` is chosen by hand; `make lock` writes `artifacts`, everything that it needs with its sha256.\n"
 TIMEOUT_S = 60
+PAUSES_S = (2, 5, 15)  # between tries: a name server or the repository may be away for a moment
 
 
 def read_set(path: Path) -> dict:
@@ -40,14 +42,20 @@ def artifact(coordinate: str, cache: Path):
 
 
 def download(coordinate: str, cache: Path) -> Path:
-    """One artifact's file, fetched by jgo into the cache folder."""
-    try:
-        return artifact(coordinate, cache).resolve()
-    except (OSError, RuntimeError) as error:  # jgo and requests raise these: no network, no such artifact, a full disk
-        raise CrayfishError(
-            f"jars: {coordinate} cannot be downloaded: {error}\n"
-            "Check that the Maven repository can be reached and the disk has room, then run the same command again."
-        ) from error
+    """One artifact's file, fetched by jgo into the cache folder, which a failed try empties."""
+    for pause in (*PAUSES_S, None):
+        try:
+            return artifact(coordinate, cache).resolve()
+        # OSError: no network, a full disk; RuntimeError: no such artifact.
+        except (OSError, RuntimeError) as error:
+            if pause is None or not isinstance(error, OSError):
+                raise CrayfishError(
+                    f"jars: {coordinate} cannot be downloaded: {error}\n"
+                    "Check that the Maven repository can be reached and the disk has room, then run the same command"
+                    " again."
+                ) from error
+        shutil.rmtree(cache, ignore_errors=True)  # jgo would take half a file for a whole one
+        time.sleep(pause)
 
 
 def sha256(path: Path) -> str:
