@@ -31,6 +31,7 @@ class ScoringOperator:
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
         # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's.
+        gc.collect()  # else what loading left behind would stay too
         gc.freeze()
         return self
 
