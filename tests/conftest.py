@@ -137,8 +137,10 @@ def made(checkout) -> Path:
         "--report-after-run",
         "--report-stylesheet",
         "workflow/report/style.css",
+        "--verbose",
         cwd=checkout,
     )
+    (checkout / "made.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout
     assert "[1/" in done.stdout  # which run of how many
     return checkout / "results/test"

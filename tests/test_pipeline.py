@@ -60,6 +60,12 @@ def test_figures_tables_and_report_are_there(made):
     assert "throughput_events_per_s" in header and "lost_events" in header
 
 
+def test_the_scheduler_sleeps_while_a_run_measures(made, checkout):
+    output = (checkout / "made.log").read_text()
+    done = len(re.findall(r"^Finished jobid", output, re.MULTILINE))
+    assert 0 < output.count("Selected jobs: ") <= done + 1  # it looks at what is ready only after a job
+
+
 def test_a_bursts_rates_are_fractions_of_what_the_search_found(made):
     (search,) = made.glob("runs/*_search2000*/1/summary.json")
     (burst,) = made.glob("runs/*of-sustainable/1/run.json")
