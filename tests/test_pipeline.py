@@ -71,6 +71,7 @@ def test_a_bursts_rates_are_fractions_of_what_the_search_found(made):
     (burst,) = made.glob("runs/*of-sustainable/1/run.json")
     found = json.loads(search.read_text())["segments"][0]["sustainable_events_per_s"]
     (load,) = json.loads(burst.read_text())["segments"]
+    assert not any("measured for" in each for each in json.loads(search.read_text())["segments"][0]["warnings"])
     assert (load["rate"], load["peak_rate"]) == (pytest.approx(0.7 * found), pytest.approx(1.1 * found))
 
 

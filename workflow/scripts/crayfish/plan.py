@@ -78,7 +78,7 @@ def seconds_of(spec: RunSpec) -> float:
     if at_most := spec.segments[0].at_most_s:
         load = min(load, at_most)
     if spec.searches:
-        load = PROBES * load + spec.segments[0].confirm_s
+        load = PROBES * load + spec.segments[0].confirm_s * 4 / 3
     return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
 
 

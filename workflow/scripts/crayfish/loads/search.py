@@ -30,7 +30,8 @@ def drive(run: Run) -> None:
     while step := search.next_rate(found, first):
         rate, confirming = step
         length_s = wanted.confirm_s if confirming else wanted.measure_s
-        load = Load("constant", rate, wanted.batch_size, wanted.warmup_s, length_s)
+        warmup_s = max(wanted.warmup_s, length_s / 3)  # the quarter that is left out anyhow: all of length_s counts
+        load = Load("constant", rate, wanted.batch_size, warmup_s, length_s)
         title = f"{'confirming' if confirming else 'probing'} {rate:g} events/s"
         paced.send_segment(run, load, producer, consumer, title)
         found.append(_judged(run, load, confirming, producer, consumer))
