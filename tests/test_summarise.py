@@ -76,6 +76,12 @@ def test_a_backlog_drained_too_soon_says_so(tmp_path):
     assert segment["warnings"] == ["measured for 5.0 s instead of 20 s"]
 
 
+def test_a_few_events_far_apart_cover_the_time_up_to_the_next(tmp_path):
+    load = Load("constant", rate=0.2, warmup_s=14, measure_s=40)
+    (segment,) = summary_of(tmp_path, load)["segments"]
+    assert (segment["window_events"], segment["warnings"]) == (8, [])
+
+
 def test_losses_and_duplicates_are_counted_and_first_receipts_measured(tmp_path):
     summary = summary_of(tmp_path, CONSTANT, lost=10, twice=7)
     assert (summary["accounting"]["lost"], summary["accounting"]["duplicated"]) == (10, 7)

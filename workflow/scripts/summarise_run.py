@@ -151,8 +151,9 @@ def warnings_of(summary: dict, load: Load) -> list[str]:
     found, growth = [], summary["backlog"]
     if load.kind == "bursty":
         return found  # its series and recovery use all of the segment, and a burst may overload
-    if summary["window_s"] < SHORT * load.measure_s:
-        found.append(f"measured for {summary['window_s']:.1f} s instead of {load.measure_s:g} s")
+    window_s = summary["window_s"] + (0 if load.saturated else 1 / load.rate)  # the last event's time too
+    if window_s < SHORT * load.measure_s:
+        found.append(f"measured for {window_s:.1f} s instead of {load.measure_s:g} s")
     if growth and growth["grows"] and growth["slope_events_per_s"] > GROWTH * load.rate:
         found.append(f"overloaded: the backlog grew by {growth['slope_events_per_s']:.0f} events/s")
     return found

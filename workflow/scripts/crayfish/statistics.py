@@ -40,7 +40,7 @@ def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
 
     times_ns: int64[n], sorted: when the events were due or, of a backlog, when their predictions were appended.
     warmup_end_ns: when the warm-up ends at the earliest. The slice never leaves out more than the first half, so that a
-    backlog that was drained sooner than planned still has a window (`window_shortfall` tells of it).
+    backlog that was drained sooner than planned still has a window (the summary warns of it).
     Source: the original drops the first 25 % of the events.
     """
     count = len(times_ns)
