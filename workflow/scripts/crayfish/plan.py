@@ -20,7 +20,8 @@ from crayfish.run_spec import CHOICES, Load, RunSpec
 FIXED_COST_S = 15  # of a run, for the estimate
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
-PROBES = 14  # of a search, about
+PROBES = 15  # of a search, about; and its last one, which confirms, about so many times:
+CONFIRMATIONS = 3
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
 LIBRARY = Path(__file__).parent
 PROCESSES = ("execution", "worker", "producer", "consumer", "janitor")  # of a run, beside what it chooses
@@ -78,7 +79,7 @@ def seconds_of(spec: RunSpec) -> float:
     if at_most := spec.segments[0].at_most_s:
         load = min(load, at_most)
     if spec.searches:
-        load = PROBES * load + spec.segments[0].confirm_s * 4 / 3
+        load = PROBES * load + CONFIRMATIONS * spec.segments[0].confirm_s * 4 / 3
     return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
 
 

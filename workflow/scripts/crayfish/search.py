@@ -3,8 +3,8 @@
 A rate is sustained if the p99 latency (received minus due) is at most the objective and the
 backlog does not grow: the 95 % interval of its slope includes 0 or lies below. A rate has failed when two probes of it
 did, since one alone may be a moment's. Rates double until one fails, then the gap is halved geometrically until it is
-narrower than RESOLUTION; the highest sustained rate is confirmed by a longer probe, and where that fails a lower one
-is, each time by a larger step.
+narrower than RESOLUTION; the highest sustained rate is confirmed by a longer probe, which decides by itself: where it
+fails, a lower rate is to be confirmed, each time by a larger step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def next_rate(probes: list[Probe], first: float) -> tuple[float, bool] | None:
     last, tried = probes[-1], [(probe.rate, probe.confirming) for probe in probes]
     if last.sustained and last.confirming:
         return None
-    if not last.sustained and tried.count(tried[-1]) == 1:
+    if not last.sustained and not last.confirming and tried.count(tried[-1]) == 1:
         return tried[-1]
     sustained = {(probe.rate, probe.confirming) for probe in probes if probe.sustained}
     failed = {each for each in tried if each not in sustained}
