@@ -132,15 +132,16 @@ def answers(bed: Bed, job: Job, kills: int, commit_ms: int, seed: int) -> Counte
     )
     for _ in range(kills):
         kill_in_mid_stream(bed, job, consumer, commit_ms, moment)
-    stage = bed.start(job, commit_ms)
-    quiet_since = None
+    before, stage = bed.written(consumer, job.output_topic), bed.start(job, commit_ms)
+    quiet_since = None  # once it has answered: until then it starts
     end = time.monotonic() + DEADLINE_S
     while len(seen) < EVENTS and (quiet_since is None or time.monotonic() - quiet_since < 15):
         stage.check()
         assert time.monotonic() < end, stages.last_lines(stage.log)
         messages = consumer.consume(10_000, 0.5)
         seen.update(codec.read_header(message.value()).sequence for message in messages)
-        quiet_since = None if messages or not seen else quiet_since or time.monotonic()
+        started = sum(seen.values()) > before
+        quiet_since = None if messages or not started else quiet_since or time.monotonic()
     assert stage.stop(), "it did not stop in time"
     assert stage.process.returncode == 0, stages.last_lines(stage.log)
     seen.update(codec.read_header(message.value()).sequence for message in consumer.consume(100_000, 1.0))

@@ -1,5 +1,6 @@
 """Ray is killed by kill -9 in mid-stream: every event is answered, and a restart goes on from what was committed."""
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Iterator
@@ -67,3 +68,37 @@ def test_every_event_is_answered_after_kills(bed: RayBed, execution: str) -> Non
     seen = answers(bed, job, kills=0, commit_ms=0, seed=0)
     assert len(seen) == EVENTS
     assert sum(seen.values()) < 3 * EVENTS, "it must go on from its commits, not from the start"
+
+
+class Dying:
+    """What is downstream of a source, with nothing to wait for: it counts, and dies of its last batch."""
+
+    def __init__(self, batches: int):
+        self.left, self.forwarded, self.settled = batches, 0, 0
+
+    def __enter__(self) -> "Dying":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def forward(self, events: list[bytes]) -> None:
+        self.left -= 1
+        if not self.left:
+            raise InterruptedError
+        self.forwarded += len(events)
+
+    def settle(self) -> None:
+        self.settled = self.forwarded
+
+
+def test_a_commit_covers_nothing_that_is_consumed_after_it(bed: RayBed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "COMMIT_S", 0.0)  # after every batch
+    job, committed = bed.job("fused"), 0
+    for batches in range(2, 102):
+        job, downstream = dataclasses.replace(job, group=f"{job.output_topic}-{batches}"), Dying(batches)
+        with pytest.raises(InterruptedError):
+            ray.Source(job, 0, downstream).run()
+        assert bed.committed(job) <= downstream.settled, f"after {batches} batches"
+        committed += bed.committed(job)
+    assert committed > 0, "nothing was committed: this proves nothing"

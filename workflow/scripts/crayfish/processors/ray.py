@@ -139,7 +139,8 @@ class Source:
         settings = {
             **_client(self._job, self._on_error),
             "group.id": self._job.group,
-            "enable.auto.commit": False,  # consumed offsets are stored, and committed by commit()
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,  # _move() says itself what is committed
             "auto.offset.reset": "earliest",
             "fetch.max.bytes": MAX_MESSAGE_BYTES,
             "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
@@ -209,13 +210,19 @@ class Source:
             if time.monotonic() >= next_commit:
                 downstream.settle()
                 if uncommitted:
-                    consumer.commit(asynchronous=True)
+                    consumer.commit(offsets=self._consumed(consumer), asynchronous=True)
                 uncommitted, next_commit = False, time.monotonic() + COMMIT_S
             if self._doubt:
                 self._ask(consumer)
         downstream.settle()
         if uncommitted:
-            consumer.commit(asynchronous=False)
+            consumer.commit(offsets=self._consumed(consumer), asynchronous=False)
+
+    def _consumed(self, consumer: Consumer) -> list:
+        """Up to where each partition is consumed now: without offsets an asynchronous commit looks this up later, in
+        librdkafka's own thread, and covers what was consumed in the meantime and is not answered yet.
+        """
+        return [partition for partition in consumer.position(consumer.assignment()) if partition.offset >= 0]
 
 
 class Scoring:
