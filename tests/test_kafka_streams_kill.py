@@ -140,8 +140,7 @@ def answers(bed: Bed, job: Job, kills: int, commit_ms: int, seed: int) -> Counte
         assert time.monotonic() < end, stages.last_lines(stage.log)
         messages = consumer.consume(10_000, 0.5)
         seen.update(codec.read_header(message.value()).sequence for message in messages)
-        started = sum(seen.values()) > before
-        quiet_since = None if messages or not started else quiet_since or time.monotonic()
+        quiet_since = None if messages or sum(seen.values()) <= before else quiet_since or time.monotonic()
     assert stage.stop(), "it did not stop in time"
     assert stage.process.returncode == 0, stages.last_lines(stage.log)
     seen.update(codec.read_header(message.value()).sequence for message in consumer.consume(100_000, 1.0))

@@ -20,8 +20,7 @@ from crayfish.run_spec import CHOICES, Load, RunSpec
 FIXED_COST_S = 15  # of a run, for the estimate
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
-PROBES = 15  # of a search, about; and its last one, which confirms, about so many times:
-CONFIRMATIONS = 3
+PROBES, CONFIRMATIONS = 15, 3  # of a search, about: short probes, and the longer ones that confirm
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
 LIBRARY = Path(__file__).parent
 PROCESSES = ("execution", "worker", "producer", "consumer", "janitor")  # of a run, beside what it chooses
