@@ -5,9 +5,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from test_kafka_streams_kill import DEADLINE_S, EVENTS, OUTPUTS, PARTITIONS, SHAPE, Bed, answers
 
 from crayfish import broker, stages
@@ -103,3 +104,29 @@ def test_a_commit_covers_nothing_that_is_consumed_after_it(bed: RayBed, monkeypa
         assert found <= downstream.settled, f"after {batches} batches"
         committed += found
     assert committed > 0, "nothing was committed: this proves nothing"
+
+
+class Moving:
+    """What a source asks of its consumer at the start, from a broker whose coordinator refuses at first."""
+
+    def __init__(self, refusals: int):
+        self.left = refusals
+
+    def list_topics(self, name: str, timeout: float) -> SimpleNamespace:
+        return SimpleNamespace(topics={name: SimpleNamespace(error=None)})
+
+    def committed(self, share: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.left -= 1
+        if self.left >= 0:
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+        return [TopicPartition(partition.topic, partition.partition, 7) for partition in share]
+
+
+def test_a_source_waits_for_its_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RunSpec("ray", "noop", (Load("constant", rate=1.0),))
+    places = {"jars": (), "scorer_jars": (), "java_home": None, "workdir": ""}
+    job = Job(spec, "127.0.0.1:1", "input", "output", "group", SHAPE, OUTPUTS, None, None, **places)
+    assert {partition.offset for partition in ray.Source(job, 0, Dying(1))._start_of(Moving(2))} == {7}
+    monkeypatch.setattr(ray, "BROKER_DEADLINE_S", 0.2)
+    with pytest.raises(KafkaException, match="NOT_COORDINATOR"):
+        ray.Source(job, 0, Dying(1))._start_of(Moving(1000))

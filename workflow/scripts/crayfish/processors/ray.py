@@ -165,14 +165,27 @@ class Source:
 
     def _start_of(self, consumer: Consumer) -> list:
         """The share with its committed offsets; the start of what was never committed."""
-        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
         self._ask(consumer)
         share = [TopicPartition(self._job.input_topic, partition) for partition in self._share]
-        committed = consumer.committed(share, timeout=BROKER_DEADLINE_S)
+        moving = (
+            KafkaError.NOT_COORDINATOR,
+            KafkaError.COORDINATOR_NOT_AVAILABLE,
+            KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        )
+        deadline = time.monotonic() + BROKER_DEADLINE_S
+        while True:
+            try:
+                committed = consumer.committed(share, timeout=BROKER_DEADLINE_S)
+                for partition in committed:
+                    if partition.error:
+                        raise KafkaException(partition.error)
+                break
+            except KafkaException as error:  # a broker's first groups: it names a coordinator that is not one yet
+                if error.args[0].code() not in moving or time.monotonic() >= deadline or self._stop.wait(POLL_S):
+                    raise
         for partition in committed:
-            if partition.error:
-                raise KafkaException(partition.error)
             if partition.offset < 0:
                 partition.offset = OFFSET_BEGINNING
         return committed
