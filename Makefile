@@ -5,14 +5,16 @@ PYTHON ?= python3
 CONFIG ?= config
 RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
+DRY := $(filter -n% --dry-run --dryrun,$(ARGS))
+# Snakemake would make its report of a dry run too, and end with an error.
+REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: figures test test-all matrix compare benchmark lint format lock clean
 
 figures: .venv/workflow.txt
 	@python workflow/scripts/unlock.py
-	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml --report $(RESULTS)/report.html \
-	  --report-after-run --report-stylesheet workflow/report/style.css $(ARGS)
-	@echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html"
+	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml $(REPORT) $(ARGS)
+	@$(if $(DRY),,echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html")
 
 test: .venv/test.txt
 	@python workflow/scripts/unlock.py

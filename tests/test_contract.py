@@ -14,7 +14,7 @@ from conftest import manifest_of, outgoing_ports, sampled, snakemake
 from crayfish.run_spec import RunSpec
 
 SIZES = (1, 4)
-RATE, WARMUP_S, MEASURE_S = 150.0, 1.0, 3.0
+RATE, WARMUP_S, MEASURE_S = 150.0, 0.5, 1.5
 EVENTS = int(len(SIZES) * RATE * (WARMUP_S + MEASURE_S))
 CHOICES = {"pair": sampling.pairs, "variant": sampling.variants, "drained": sampling.backlogs}
 
