@@ -381,7 +381,8 @@ def system_handles(drawn: list[System]) -> list[Line2D]:
 
 def legend(figure: Figure, handles: list[Line2D | Patch], table: pl.DataFrame) -> None:
     """The entries, the ring's meaning, and the notes: above the panels, or beside a single one if there are many."""
-    title = "; ".join(notes(table))
+    told = tuple(f"{scorer} (" for scorer in table["scorer"].unique())  # by the names of the systems
+    title = "; ".join(note for note in notes(table) if not note.startswith(told))
     rings = [Line2D([], [], label="a warning, see caption", **RING)] if any(table["warnings"]) else []
     handles = [*handles, *rings]
     looks = {"frameon": False, "title": title or None, "alignment": "left", "handlelength": 3, "columnspacing": 1.5}
