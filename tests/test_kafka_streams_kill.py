@@ -153,8 +153,9 @@ def compiled_by_the_pipeline(bed: Bed) -> Path:
 
 
 def test_every_event_is_answered_after_ten_kills(bed: Bed) -> None:
-    job = bed.job("at_least_once", compiled_by_the_pipeline(bed))
+    job, left = bed.job("at_least_once", compiled_by_the_pipeline(bed)), set(Path("/tmp").glob(".java_pid*"))
     seen = answers(bed, job, kills=10, commit_ms=1, seed=1)
+    assert set(Path("/tmp").glob(".java_pid*")) <= left, "a killed JVM left its socket behind"
     assert len(seen) == EVENTS
     assert sum(seen.values()) < 1.5 * EVENTS, "it must go on from its commits, not from the start"
 

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 OLDEST = 17
 ASK_DEADLINE_S = 60.0
-# -Xrs leaves SIGTERM and SIGINT to Python.
-COMMON_OPTIONS = ("-Xrs", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+# -Xrs leaves SIGTERM and SIGINT to Python; by itself it also makes a socket in /tmp, which a kill -9 would leave there.
+COMMON_OPTIONS = (
+    "-Xrs",
+    "-XX:+DisableAttachMechanism",
+    "-XX:-UsePerfData",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
 _starting = threading.Lock()  # the scorers of one process may be opened by several threads at once
 
 
