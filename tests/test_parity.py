@@ -90,8 +90,16 @@ EXPECTED = {
         "processor": {"flink"},
         "rate": {0.3333, 30000},
     },
+    "run-standalone.sh -em c": {"transport": {"kafka", "in_engine"}, "processor": {"flink"}, "rate": {0.3333}},
     "run-standalone.sh -ec s": {"transport": {"kafka", "in_engine"}, "processor": {"flink"}, "rate": {0.2}},
     "run-standalone.sh -ec d": {"transport": {"in_engine"}, "processor": {"flink"}},
+    "start-daemon.sh -p dp": {"processor": PROCESSORS},
+    "start-daemon.sh -p kp": {"processor": PROCESSORS, "transport": {"kafka"}},
+    "start-daemon.sh -p es-tor": {"scorer": {"torchserve"}},
+    "start-daemon.sh -p es-tfs": {"scorer": {"tf_serving"}},
+    "start-daemon.sh -p es-rs": {"scorer": {"ray_serve"}},
+    "start-daemon.sh -em l": {"processor": PROCESSORS},
+    "start-daemon.sh -em c": {"processor": PROCESSORS},
 }
 
 
@@ -121,5 +129,7 @@ def test_a_control_has_a_folder_and_repetitions_of_its_own(option, repetitions):
 
 
 def test_a_cluster_uses_the_kafka_that_is_given():
-    assert planned(ROWS["run.sh -em c"])[0]["cluster"] and not planned(ROWS["run.sh -em l"])[0]["cluster"]
-    assert "--profile slurm" in ROWS["run.sh -em c"]
+    for script in ("run.sh", "run-standalone.sh", "start-daemon.sh"):
+        assert planned(ROWS[f"{script} -em c"])[0]["cluster"] and "--profile slurm" in ROWS[f"{script} -em c"]
+    for option in ("run.sh -em l", "run-standalone.sh -em l -ec l", "start-daemon.sh -em l"):
+        assert not planned(ROWS[option])[0]["cluster"]
