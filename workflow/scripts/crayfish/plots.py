@@ -473,16 +473,21 @@ def by_column(table: pl.DataFrame, column: str, apart: tuple[str, ...], metric: 
     figure, axes = canvas(parts, apart[-1])
     everyone = systems(table, (column, *apart))
     steps = sorted(table[column].unique())
+    places = np.log2(steps)
+    # As wide as the systems' markers need beside each other, so that places stay further apart than their systems.
+    marker = 0.022 * (np.ptp(places) + 1)
+    width = max(0.12, min(marker * (len(everyone) - 1), 0.45 * min(np.diff(places), default=0)))
+    edge = max(0.4, 0.75 * width)
     for one, (title, rows) in zip(axes, parts, strict=True):
         for index, system in enumerate(everyone):
             own = inside(system, rows).sort(column)
-            shift = 2 ** dodge(index, len(everyone), 0.12)
+            shift = 2 ** dodge(index, len(everyone), width)
             draw_points(one, system, [value * shift for value in own[column]], own, metric)
         entitle(one, title)
         one.set_xscale("log", base=2)
         one.set_xticks(steps, [str(step) for step in steps])
         one.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        one.set_xlim(steps[0] / 1.3, steps[-1] * 1.3)
+        one.set_xlim(2 ** (places[0] - edge), 2 ** (places[-1] + edge))
     label_x(axes, labels[0])
     value_axis(axes, table, [metric], labels[1])
     legend(figure, system_handles(everyone), table)

@@ -9,7 +9,8 @@ PART = "means"
 TITLE = "Latency by batch size"
 TEXT = (
     "Latency from when an event was due until its prediction was received, by the number of data points an event: the"
-    " median, or the mean where some run has fewer than the 20 events that a median needs."
+    " median, or the mean where some run has fewer than the 20 events that a median needs. What belongs to one"
+    " number stands a little apart, so that intervals do not cover each other."
 )
 APART = ("model", "parallelism", "rate_events_per_s")
 AXES = ("points_per_event", *APART)

@@ -7,7 +7,10 @@ from crayfish import plots
 
 PART = "means"
 TITLE = "Throughput by parallelism"
-TEXT = "Predictions appended to the output topic per second, of systems that are saturated."
+TEXT = (
+    "Predictions appended to the output topic per second, of systems that are saturated. What belongs to one"
+    " parallelism stands a little apart, so that intervals do not cover each other."
+)
 APART = ("model", "points_per_event")
 AXES = ("parallelism", *APART)
 METRICS = ("throughput_events_per_s",)
