@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from generated_runs import folder_of, spec_of, write_run
 
 import describe_runs
+import summarise_run
+import tabulate
 from crayfish import discovery, page
+from crayfish.run_spec import Load
 
 NOTEBOOK = ROOT / "notebooks/analysis.ipynb"
 
@@ -56,6 +60,18 @@ def test_a_cell_that_fails_is_named(resources, tmp_path):
     assert done.returncode == 1
     assert "of " + str(tmp_path / "broken.ipynb") + " failed: ZeroDivisionError" in done.stderr
     assert not (tmp_path / "out.html").exists()
+
+
+def test_a_run_that_experiments_share_stands_once_beside_a_published_number(resources, tmp_path):
+    spec = spec_of("flink", "onnx", Load("backlog", 2000.0, warmup_s=2.0, measure_s=6.0))
+    write_run(folder := folder_of(tmp_path / "runs", spec, 1), spec)
+    summary = summarise_run.summarise(folder)
+    (tmp_path / "tables").mkdir()
+    for name in ("scalability", "serialisation"):
+        tabulate.tabulate(name, [summary], "means").write_csv(tmp_path / f"tables/{name}.csv")
+    done = executed(resources, NOTEBOOK, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.html").read_text().count("<td>throughput at parallelism 1</td>") == 1
 
 
 def test_the_published_numbers_are_of_systems_that_there_are():
