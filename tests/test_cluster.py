@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -103,8 +104,13 @@ class Elsewhere:
 
     @staticmethod
     def _slots(rest: int) -> int:
-        with urllib.request.urlopen(f"http://{stages.HOST}:{rest}/overview", timeout=DEADLINE_S) as answer:
-            return json.load(answer)["slots-available"]
+        try:
+            with urllib.request.urlopen(f"http://{stages.HOST}:{rest}/overview", timeout=DEADLINE_S) as answer:
+                return json.load(answer)["slots-available"]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # it listens before it has a leader
+                raise
+            return 0
 
     def spark(self, instances: int) -> str:
         """A Spark of a worker with so many cores; its address."""

@@ -23,8 +23,8 @@ def dry_run(checkout: Path, *arguments: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("arguments", [["-n"], ["-n", "--profile", "slurm", "figures"], ["--rulegraph"]], ids=" ".join)
-def test_it_plans(arguments):
-    done = snakemake(*arguments)
+def test_it_plans(arguments, tmp_path):
+    done = snakemake(*arguments, "--config", f"results={tmp_path}")  # those of the checkout may have been made
     assert done.returncode == 0, done.stdout
     assert "execute_run" in done.stdout and "plot" in done.stdout
 
