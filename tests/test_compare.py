@@ -53,18 +53,9 @@ def test_ratios_and_what_differs(tmp_path):
     assert "| cpu | Slow CPU | Fast CPU |" in done.stdout and "| cores |" not in done.stdout
 
 
-def test_what_is_compared_of_a_search_and_of_bursts():
-    found = {"sustainable_events_per_s": 900.0, "latency_ms": {"received_minus_due": {"p50": 1.0}}, "recovery_s": []}
+def test_of_a_search_the_rate_that_it_found_is_compared():
+    found = {"sustainable_events_per_s": 900.0, "latency_ms": {"received_minus_due": {"p50": 1.0}}}
     assert compare.figures_of(found) == {"sustainable, events/s": 900.0}
-    bursty = {
-        "load": {"kind": "bursty"},
-        "throughput": {"events_per_s": 70.0},
-        "latency_ms": {"received_minus_due": {"p50": 1.0, "p99": 2.0}},
-        "recovery_s": [3.0, 5.0],
-        "cpu_us_per_event": {"processor": 40.0},
-    }
-    assert compare.figures_of(bursty)["recovery, s"] == 5.0 and compare.figures_of(bursty)["events/s"] is None
-    assert compare.figures_of({**bursty, "recovery_s": [3.0, None]})["recovery, s"] is None
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

@@ -16,16 +16,15 @@ Figures = dict[tuple[str, int, str], list[float]]  # run, segment, figure -> its
 
 def figures_of(segment: dict) -> dict[str, float | None]:
     """What is compared of a segment: of a search the rate that it found, since latency at two rates is no comparison;
-    else throughput of a backlog, latency of a paced load, its slowest recovery from a burst, and the cost of both."""
+    else throughput of a backlog, latency of a paced load, and the cost of both."""
     if "sustainable_events_per_s" in segment:
         return {"sustainable, events/s": segment["sustainable_events_per_s"]}
     latency = segment["latency_ms"].get("received_minus_due") or {}
-    saturated, recovered = segment["load"]["kind"] == "backlog", segment["recovery_s"]
+    saturated = segment["load"]["kind"] == "backlog"
     return {
         "events/s": segment["throughput"]["events_per_s"] if saturated else None,
         "p50, ms": latency.get("p50"),
         "p99, ms": latency.get("p99"),
-        "recovery, s": max(recovered) if recovered and None not in recovered else None,
         "processor CPU, us an event": segment["cpu_us_per_event"].get("processor"),
     }
 
