@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crayfish import discovery, errors, stages
-from crayfish.run_spec import Job
+from crayfish.engine import child
+from crayfish.spec import discovery, errors
+from crayfish.spec.run_spec import Job
 
 WARMUP_S = 3.0
 
@@ -37,10 +38,10 @@ def main() -> None:
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     arguments = parser.parse_args()
-    report = stages.reporter()
+    report = child.reporter()
     job = Job.read(arguments.job)
     batch = np.random.default_rng(job.spec.seed).random((1, *job.input_shape), np.float32)
-    with discovery.load("scorers", job.spec.scorer).Scorer(job) as scorer, asyncio.Runner() as runner:
+    with discovery.scorer(job.spec.scorer).Scorer(job) as scorer, asyncio.Runner() as runner:
         runner.run(answered(scorer.score_async, batch, job.spec.async_calls, WARMUP_S))
         began = time.time_ns()
         calls = runner.run(answered(scorer.score_async, batch, job.spec.async_calls, arguments.seconds))

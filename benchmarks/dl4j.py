@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 import compile_java
-from crayfish import discovery, errors, jvm
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.engine import jvm
+from crayfish.spec import discovery, errors
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def job_of(file: Path, jars: list[Path], workdir: str) -> Job:
     """A job that has what the scorer asks for."""
-    spec = RunSpec("kafka_streams", "dl4j", (Load("constant", rate=1),))
+    spec = RunSpec("kafka_streams", "dl4j", (Segment("constant", rate=1),))
     return Job.without_kafka(spec, workdir, model_path=str(file), scorer_jars=tuple(map(str, jars)))
 
 
@@ -48,7 +49,7 @@ def main() -> None:
         compile_java.compile_source(source, jars, compiler, jvm.find().executable, classes)
         compile_java.pack(classes, loop_jar)
         job = job_of(arguments.file, [*jars, loop_jar], workdir)
-        with discovery.load("scorers", "dl4j").Scorer(job) as scorer:
+        with discovery.scorer("dl4j").Scorer(job) as scorer:
             import jpype
 
             loop = jpype.JClass("crayfish.Dl4jLoop")(str(arguments.file))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from crayfish import errors, stages
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Job
+from crayfish.engine import child
+from crayfish.spec import errors
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Job
 
 STALL_S = 30.0
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--events", type=int, required=True)
     arguments = parser.parse_args()
-    report = stages.reporter()
+    report = child.reporter()
     job = Job.read(arguments.job)
     common = {"bootstrap.servers": job.bootstrap_servers, "log_level": 3}
     consumer = Consumer({**common, "group.id": job.group, "enable.auto.commit": False})

@@ -16,11 +16,14 @@ from statistics import mean
 import numpy as np
 import pyarrow.parquet as pq
 
-from crayfish import discovery, errors, jvm, machine, models, statistics
-from crayfish.execution import Places, Run
-from crayfish.loads import backlog
-from crayfish.run_spec import Load, RunSpec
-from crayfish.stages import Stage
+from crayfish import models
+from crayfish.engine import jvm
+from crayfish.harness import machine
+from crayfish.harness.loads import backlog
+from crayfish.harness.run import Places, Run
+from crayfish.harness.stages import Stage
+from crayfish.spec import discovery, errors, metrics
+from crayfish.spec.run_spec import RunSpec, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "resources"
@@ -34,9 +37,9 @@ def python_of(environment: str) -> Path:
 
 
 def jars_of(processor: str) -> list[Path]:
-    adapter = discovery.load("processors", processor)
-    compiled = getattr(adapter, "JAVA", {}).get("kafka")
-    jars = [RESOURCES / "jars" / name for name in adapter.JARS]
+    adapter = discovery.processor(processor)
+    compiled = adapter.java.get("kafka")
+    jars = [RESOURCES / "jars" / name for name in adapter.jars]
     return jars + ([RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else [])
 
 
@@ -48,7 +51,7 @@ def processors_made() -> list[str]:
 
 def servers_made() -> list[str]:
     """The servers whose environment is there and whose answers were found right."""
-    external = (name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+    external = (name for name in discovery.names("scorers") if discovery.scorer(name).external)
     return [name for name in external if python_of(name).exists() and (MODEL / f"verified_{name}.json").exists()]
 
 
@@ -57,7 +60,7 @@ def places(spec: RunSpec, out: Path) -> Places:
     return Places(
         python=python_of(spec.processor),
         reference=MODEL / "reference.npz",
-        model=MODEL / models.file_of(spec.model, discovery.load("scorers", spec.scorer).FORMAT),
+        model=MODEL / models.file_of(spec.model, discovery.scorer(spec.scorer).format),
         java=jvm.find(),
         broker_jars=jvm.jar_files([RESOURCES / "jars/kafka"]),
         jars=jvm.jar_files(jars_of(spec.processor)),
@@ -88,7 +91,7 @@ def size_backlog(run: Run, rate: float) -> None:
 def drained(run: Run) -> dict:
     """The backlog's measured window, in the same words: events, from when to when."""
     appended = np.sort(pq.read_table(run.folder / "consumer.parquet")["output_append_ms"].to_numpy()) * 1_000_000
-    window = appended[statistics.measured_window(appended, run.segments[0]["load_start_ns"])]
+    window = appended[metrics.measured_window(appended, run.segments[0]["load_start_ns"])]
     return {"calls": len(window) - 1, "start_ns": int(window[0]), "end_ns": int(window[-1])}
 
 
@@ -99,7 +102,7 @@ def rate(done: dict) -> float:
 def cpu_us(samples: dict, stages: tuple[str, ...], done: dict) -> float:
     """What these stages used together for each of them."""
     series = [(np.array(samples[stage]["time_ns"]), np.array(samples[stage]["cpu_s"])) for stage in stages]
-    return sum(statistics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) for each in series)
+    return sum(metrics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) for each in series)
 
 
 def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
@@ -126,7 +129,7 @@ def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
 def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
     """The means of as many pairs as folders are given."""
     found = [pair(spec, folder, seconds / 4) for folder in folders]
-    ratio = statistics.t_interval([each["ratio"] for each in found])
+    ratio = metrics.t_interval([each["ratio"] for each in found])
     interval = "" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
     client, events, client_cpu, events_cpu = (
         mean(each[name] for each in found) for name in ("client", "events", "client_cpu", "events_cpu")
@@ -143,7 +146,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="that count, after half as many of warm-up")
     arguments = parser.parse_args()
-    load = Load("backlog", RATE_AT_FIRST, warmup_s=arguments.seconds / 2, measure_s=arguments.seconds)
+    load = Segment("backlog", RATE_AT_FIRST, warmup_s=arguments.seconds / 2, measure_s=arguments.seconds)
     about = machine.describe()
     print(
         f"\n{about['cores']} cores of {about['cpu']}; {arguments.in_flight} calls in flight, pairs: {arguments.pairs}\n"

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from crayfish import errors, jvm, machine, statistics
-from crayfish.execution import START_DEADLINE_S, Places, Run
-from crayfish.run_spec import Load, RunSpec
-from crayfish.stages import Stage
+from crayfish.engine import jvm
+from crayfish.harness import machine
+from crayfish.harness.run import START_DEADLINE_S, Places, Run
+from crayfish.harness.stages import Stage
+from crayfish.spec import errors, metrics
+from crayfish.spec.run_spec import RunSpec, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 RELAY_EVENTS = 600_000
@@ -72,7 +74,7 @@ def lateness(out: Path) -> dict:
         table = pq.read_table(run.folder / "producer.parquet")
     late = (table["sent_ns"].to_numpy() - table["due_ns"].to_numpy()) / 1e6
     late = np.sort(late[int(WARMUP_S * 5000) :])
-    return {name: statistics.percentile(late, per_mille) for name, per_mille in statistics.PER_MILLE.items()}
+    return {name: metrics.percentile(late, per_mille) for name, per_mille in metrics.PER_MILLE.items()}
 
 
 def summary_of_a_million(out: Path) -> tuple[float, float]:
@@ -81,7 +83,7 @@ def summary_of_a_million(out: Path) -> tuple[float, float]:
     from generated_runs import spec_of as written_spec
     from generated_runs import summarise, write_run
 
-    write_run(out, written_spec("flink", "onnx", Load("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
+    write_run(out, written_spec("flink", "onnx", Segment("constant", 50_000.0, warmup_s=5.0, measure_s=15.0)))
     seconds, usage = summarise(out, out / "summary.json")
     return seconds, usage.ru_maxrss / 1e6
 
@@ -103,7 +105,7 @@ def rows_of(results: Path, table: str) -> list[dict]:
 
 def print_throughput(rows: list[dict], relays: list[dict]) -> None:
     """For each scorer and style, each processor's rate, cost, and rate as a share of the plain relay's."""
-    base, cpu = (statistics.t_interval([each[name] for each in relays]) for name in ("rate", "cpu_us"))
+    base, cpu = (metrics.t_interval([each[name] for each in relays]) for name in ("rate", "cpu_us"))
     cells = {}
     for row in rows:
         ratio = float(row["throughput_events_per_s"]) / base.mean

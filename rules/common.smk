@@ -10,10 +10,13 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from crayfish import discovery, jvm, models, plan
-from crayfish.errors import CrayfishError
+from crayfish import models
+from crayfish.engine import jvm
+from crayfish.spec import dependencies, discovery, plan
+from crayfish.spec.config import parsed
+from crayfish.spec.errors import CrayfishError
 
-config = plan.parsed(config)
+config = parsed(config)
 try:
     PLAN = plan.make_plan(config)
 except CrayfishError as error:
@@ -90,31 +93,31 @@ def model_files(dataset, model, scorer, form):
 
 
 def file_to_verify(wildcards):
-    form = discovery.load("scorers", wildcards.scorer).FORMAT
+    form = discovery.scorer(wildcards.scorer).format
     return model_files(wildcards.dataset, wildcards.model, wildcards.scorer, form)[0]
 
 
 def server_to_verify(wildcards):
     """The interpreters of an external scorer's server and of the harness, which clears up after it; else nothing."""
-    external = discovery.load("scorers", wildcards.scorer).EXTERNAL
+    external = discovery.scorer(wildcards.scorer).external
     return [python_of(wildcards.scorer), python_of("harness")] if external else []
 
 
 def jars_to_verify(wildcards):
-    return [f"resources/jars/{name}" for name in getattr(discovery.load("scorers", wildcards.scorer), "JARS", ())]
+    return [f"resources/jars/{name}" for name in discovery.scorer(wildcards.scorer).jars]
 
 
 def model_library(wildcards, *more):
     """What of the library the making of a model uses, and more."""
-    return plan.files_of(["discovery", "errors", "memory", "models", f"models/{wildcards.model}", *more])
+    return dependencies.files_of(["models", f"models/{wildcards.model}", *more])
 
 
 def verification_library(wildcards):
-    return model_library(wildcards, "run_spec", "jvm", "stages", *plan.scorer_modules(wildcards.scorer))
+    return model_library(wildcards, "engine/worker", "harness/stages", *dependencies.scorer_modules(wildcards.scorer))
 
 
 def making_memory_mb(wildcards):
-    return discovery.load("models", wildcards.model).MAKING_MEMORY // 2**20
+    return discovery.model(wildcards.model).making_memory // 2**20
 
 
 def weights_options(wildcards):
@@ -126,10 +129,10 @@ def weights_options(wildcards):
 def formats_of(wildcards):
     """{model: its formats} that a model table tells: those that the plan's runs read, or all that there are."""
     if wildcards.models == "all_models":
-        return {name: discovery.load("models", name).FORMATS for name in discovery.names("models")}
+        return {name: discovery.model(name).formats for name in discovery.names("models")}
     used = {}
     for spec in (PLAN.runs[run] for run in dict(PLAN.jobs(DRAWN))):
-        used.setdefault(spec.model, set()).add(discovery.load("scorers", spec.scorer).FORMAT)
+        used.setdefault(spec.model, set()).add(discovery.scorer(spec.scorer).format)
     return {name: sorted(forms - {None}) for name, forms in sorted(used.items())}
 
 
@@ -148,7 +151,7 @@ def verified_models():
         f"{MODEL}/verified_{scorer}.json".format(dataset=config["dataset"], model=name)
         for name in discovery.names("models")
         for scorer in discovery.names("scorers")
-        if discovery.load("scorers", scorer).FORMAT in discovery.load("models", name).FORMATS
+        if discovery.scorer(scorer).format in discovery.model(name).formats
     ]
 
 
@@ -162,13 +165,13 @@ def dataset_options(wildcards):
 
 def adapter_of(wildcards):
     """The processor whose Java source this is."""
-    loaded = (discovery.load("processors", name) for name in discovery.names("processors"))
-    return next(adapter for adapter in loaded if f"{wildcards.source}.java" in getattr(adapter, "JAVA", {}).values())
+    loaded = (discovery.processor(name) for name in discovery.names("processors"))
+    return next(adapter for adapter in loaded if f"{wildcards.source}.java" in adapter.java.values())
 
 
 def jars_to_compile(wildcards):
     adapter = adapter_of(wildcards)
-    return [f"resources/jars/{name}" for name in getattr(adapter, "JAVA_JARS", adapter.JARS)]
+    return [f"resources/jars/{name}" for name in adapter.java_jars or adapter.jars]
 
 
 def processor_python(wildcards):
@@ -178,7 +181,7 @@ def processor_python(wildcards):
 def server_environment(wildcards):
     """The environment of an external scorer's server; none for an embedded scorer, or a server that is there already."""
     scorer = spec_of(wildcards).scorer
-    return [scorer] if discovery.load("scorers", scorer).EXTERNAL and scorer not in CLUSTER else []
+    return [scorer] if discovery.scorer(scorer).external and scorer not in CLUSTER else []
 
 
 def server_python(wildcards):
@@ -194,7 +197,7 @@ def model_of(wildcards):
     """The model in the scorer's format, once it was verified; nothing for a scorer that reads none, or whose server is
     there already and has it."""
     spec = spec_of(wildcards)
-    form = discovery.load("scorers", spec.scorer).FORMAT if spec.scorer not in CLUSTER else None
+    form = discovery.scorer(spec.scorer).format if spec.scorer not in CLUSTER else None
     return model_files(spec.dataset, spec.model, spec.scorer, form) if form else []
 
 
@@ -206,13 +209,13 @@ def reference_of(wildcards):
 def jars_of(wildcards):
     """The folders of jars that the processor names, and what is compiled beside it."""
     spec = spec_of(wildcards)
-    compiled = plan.java_source(spec)
-    folders = [f"resources/jars/{name}" for name in plan.jar_sets(spec, "processors")]
+    compiled = dependencies.java_source(spec)
+    folders = [f"resources/jars/{name}" for name in dependencies.jar_sets(spec)[0]]
     return folders + ([f"resources/java/{Path(compiled).stem}.jar"] if compiled else [])
 
 
 def scorer_jars_of(wildcards):
-    return [f"resources/jars/{name}" for name in plan.jar_sets(spec_of(wildcards), "scorers")]
+    return [f"resources/jars/{name}" for name in dependencies.jar_sets(spec_of(wildcards))[1]]
 
 
 def sized_by(wildcards):
@@ -234,7 +237,7 @@ def given(wildcards):
 
 
 def library_of(wildcards):
-    return plan.library_files(spec_of(wildcards))
+    return dependencies.library_files(spec_of(wildcards))
 
 
 def runs_of(table):

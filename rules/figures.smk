@@ -6,7 +6,7 @@ rule plot:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/plot.py",
-        library=lambda wildcards: plan.files_of(["discovery", f"figures/{figure_of(wildcards)['kind']}"]),
+        library=lambda wildcards: dependencies.files_of(["results/captions", f"results/figures/{figure_of(wildcards)['kind']}"]),
         means=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}.csv",
         series=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_series.csv",
         curves=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_curves.csv",

@@ -9,7 +9,7 @@ rule jars:
         packages=packages_of("jars"),
         set="envs/java/{set}.yaml",
         script="workflow/scripts/jars.py",
-        library=f"{LIBRARY}/errors.py",
+        library=f"{LIBRARY}/spec/errors.py",
     output:
         directory("resources/jars/{set}"),
     log:

@@ -19,7 +19,7 @@ rule dataset:
         python=python_of("train"),
         packages=packages_of("train"),
         script="workflow/scripts/dataset.py",
-        library=f"{LIBRARY}/errors.py",
+        library=f"{LIBRARY}/spec/errors.py",
         pins=lambda wildcards: [] if wildcards.dataset == "synthetic" else f"envs/data/{wildcards.dataset}.yaml",
     output:
         about="resources/data/{dataset}.json",
@@ -176,7 +176,7 @@ rule verify_format:
         main="logs/verify_format/{dataset}/{model}/{scorer}.log",
         server="logs/verify_format/{dataset}/{model}/{scorer}.server.log",
     wildcard_constraints:
-        scorer="|".join(name for name in discovery.names("scorers") if discovery.load("scorers", name).FORMAT),
+        scorer="|".join(name for name in discovery.names("scorers") if discovery.scorer(name).format),
     conda:
         f"../envs/{VERIFIER}.yaml"
     resources:
@@ -198,7 +198,7 @@ rule describe_models:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/describe_models.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "errors")],
+        library=dependencies.files_of(["spec/discovery"]),
         training=lambda wildcards: [
             f"{MODEL}/training.json".format(dataset=config["dataset"], model=name) for name in formats_of(wildcards)
         ],

@@ -51,7 +51,7 @@ rule summarise_run:
         python=python_of("harness"),
         packages=packages_of("harness"),
         script="workflow/scripts/summarise_run.py",
-        library=[f"{LIBRARY}/{name}.py" for name in ("discovery", "errors", "pacing", "run_spec", "statistics")],
+        library=dependencies.files_of(["spec/run_spec", "spec/metrics", *(f"harness/loads/{name}" for name in discovery.names("harness/loads"))]),
         run=rules.execute_run.output,
     output:
         f"{RUN}/summary.json",

@@ -6,7 +6,7 @@ rule tabulate:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/tabulate.py",
-        library=[f"{LIBRARY}/statistics.py", f"{LIBRARY}/errors.py"],
+        library=dependencies.files_of(["spec/metrics"]),
         summaries=lambda wildcards: files_of_runs(wildcards.table, "summary.json"),
     output:
         report(
@@ -34,7 +34,7 @@ rule digest:
         python=python_of("analysis"),
         packages=packages_of("analysis"),
         script="workflow/scripts/digest.py",
-        library=plan.files_of(["errors", "run_spec", "tables"]),
+        library=dependencies.files_of(["spec/run_spec", "results/tables"]),
         tables=tables_of,
     output:
         report(

@@ -14,9 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crayfish import discovery, models, plan, stages
-from crayfish.execution import OUTPUTS
-from crayfish.run_spec import RunSpec
+from crayfish import models
+from crayfish.engine import child
+from crayfish.harness import stages
+from crayfish.harness.run import OUTPUTS
+from crayfish.spec import dependencies, discovery
+from crayfish.spec.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "resources/models/fashion_mnist"
@@ -89,16 +92,16 @@ def snakemake(
 def resources() -> Path:
     """Every environment, jar, compiled class and model that a run can need, made by the pipeline's own rules."""
     processors = discovery.names("processors")
-    adapters = [discovery.load("processors", name) for name in processors]
-    scorers = {name: discovery.load("scorers", name) for name in discovery.names("scorers")}
-    servers = [name for name, scorer in scorers.items() if scorer.EXTERNAL]
+    adapters = [discovery.processor(name) for name in processors]
+    scorers = {name: discovery.scorer(name) for name in discovery.names("scorers")}
+    servers = [name for name, scorer in scorers.items() if scorer.external]
     environments = ("harness", "analysis", "notebook", "train", *processors, *servers)
     targets = [f"resources/environments/{name}/python" for name in environments]
-    jars = [name for user in (*adapters, *scorers.values()) for name in getattr(user, "JARS", ())]
+    jars = [name for user in (*adapters, *scorers.values()) for name in user.jars]
     targets += [f"resources/jars/{name}" for name in ("kafka", *jars)]
-    sources = [source for adapter in adapters for source in getattr(adapter, "JAVA", {}).values()]
+    sources = [source for adapter in adapters for source in adapter.java.values()]
     targets += [f"resources/java/{Path(source).stem}.jar" for source in sources]
-    reading = [name for name, scorer in scorers.items() if scorer.FORMAT]
+    reading = [name for name, scorer in scorers.items() if scorer.format]
     targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in reading]
     done = snakemake(*dict.fromkeys(targets))
     assert done.returncode == 0, done.stdout
@@ -151,10 +154,10 @@ class Harness:
 
     def __init__(self, spec: RunSpec, out: Path, **options: object):
         self.spec, self.out = spec, out
-        adapter, scorer = discovery.load("processors", spec.processor), discovery.load("scorers", spec.scorer)
+        adapter, scorer = discovery.processor(spec.processor), discovery.scorer(spec.scorer)
         resources = ROOT / "resources"
-        jars = [resources / "jars" / name for name in adapter.JARS]
-        if java := plan.java_source(spec):
+        jars = [resources / "jars" / name for name in adapter.jars]
+        if java := dependencies.java_source(spec):
             jars.append(resources / "java" / f"{Path(java).stem}.jar")
         settings: dict[str, object] = {
             "spec": spec.to_json(),
@@ -166,16 +169,16 @@ class Harness:
         }
         if spec.transport == "kafka":
             settings["broker-jars"] = resources / "jars/kafka"
-        if scorer.FORMAT:
-            settings["model"] = MODELS / spec.model / models.file_of(spec.model, scorer.FORMAT)
-        if scorer.EXTERNAL:
+        if scorer.format:
+            settings["model"] = MODELS / spec.model / models.file_of(spec.model, scorer.format)
+        if scorer.external:
             settings["server-python"] = resources / "environments" / spec.scorer / "python"
         settings |= options
         command = [str(resources / "environments/harness/python"), str(ROOT / "workflow/scripts/execute_run.py")]
         for name, value in settings.items():
             command += [f"--{name}", str(value)]
         command += ["--jars", *map(str, jars)]
-        command += ["--scorer-jars", *(str(resources / "jars" / name) for name in getattr(scorer, "JARS", ()))]
+        command += ["--scorer-jars", *(str(resources / "jars" / name) for name in scorer.jars)]
         out.mkdir(parents=True, exist_ok=True)
         self.before = set(crayfish_folders())
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -224,7 +227,7 @@ def tagged_processes() -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            if stages.TAG in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+            if child.TAG in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

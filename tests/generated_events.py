@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from crayfish.events import PROBE, Header, MalformedEvent
+from crayfish.spec.events import PROBE, Header, MalformedEvent
 
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 headers = st.builds(

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crayfish import pacing
-from crayfish.run_spec import Load, RunSpec
+from crayfish.harness import pacing
+from crayfish.spec.run_spec import RunSpec, Segment
 
 SUMMARISE = Path(__file__).resolve().parents[1] / "workflow/scripts/summarise_run.py"
 START_NS = 1_790_000_000_000_000_000
@@ -26,7 +26,7 @@ SERVER = {"server": 60.0}  # of an external scorer
 EXTERNAL = ("torchserve", "tf_serving", "ray_serve", "triton")
 
 
-def spec_of(processor: str, scorer: str, *loads: Load, **fields: object) -> dict:
+def spec_of(processor: str, scorer: str, *loads: Segment, **fields: object) -> dict:
     """A RunSpec as a manifest holds it, of systems that need not be there."""
     known = RunSpec(processor="flink", scorer="noop", segments=loads, **fields)
     return {**json.loads(known.to_json()), "processor": processor, "scorer": scorer}
@@ -34,13 +34,15 @@ def spec_of(processor: str, scorer: str, *loads: Load, **fields: object) -> dict
 
 def folder_of(root: Path, spec: dict, repetition: int) -> Path:
     """Where a run's files go, named as a run's are."""
-    loads = "+".join(Load(**load).label() for load in spec["segments"])
+    loads = "+".join(Segment(**load).label() for load in spec["segments"])
     others = [f"{name}-{spec[name]}" for name in ("model", "parallelism", "codec", "scoring", "parallelism_model")]
     name = "_".join([f"{spec['processor']}-{spec['scorer']}", *others, spec.get("transport", "kafka"), loads])
     return root / name / str(repetition)
 
 
-def appends(load: Load, due: np.ndarray, median_ms: float, capacity: float, random: np.random.Generator) -> np.ndarray:
+def appends(
+    load: Segment, due: np.ndarray, median_ms: float, capacity: float, random: np.random.Generator
+) -> np.ndarray:
     """When each event's prediction is appended, ns: of a backlog at the capacity; else after a lognormal latency, which
     of bursts follows a queue that is served at the capacity."""
     served = np.arange(1, len(due) + 1) * int(1e9 / capacity)
@@ -70,7 +72,7 @@ def write_run(
     costs `cost` times as much as usual."""
     random = np.random.default_rng(seed)
     tables, outputs, segments, start, sequence = [], [], [], START_NS, 0
-    for number, load in enumerate(Load(**load) for load in spec["segments"]):
+    for number, load in enumerate(Segment(**load) for load in spec["segments"]):
         due = start + pacing.due_offsets(load, seed=seed)
         appended = appends(load, due, median_ms, capacity, random)
         end = max(start + int((load.warmup_s + load.measure_s) * 1e9), int(appended.max()))

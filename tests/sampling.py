@@ -3,11 +3,11 @@
 Nothing is listed by hand: processors and scorers are discovered, and what they offer is asked of them.
 """
 
-from crayfish import discovery
+from crayfish.spec import discovery
 
 PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
-EXTERNAL = tuple(name for name in SCORERS if discovery.load("scorers", name).EXTERNAL)
-ASYNCHRONOUS = tuple(name for name in PROCESSORS if getattr(discovery.load("processors", name), "ASYNCHRONOUS", False))
+EXTERNAL = tuple(name for name in SCORERS if discovery.scorer(name).external)
+ASYNCHRONOUS = tuple(name for name in PROCESSORS if discovery.processor(name).asynchronous)
 LARGE_MODELS = tuple(name for name in discovery.names("models") if name != "ffnn")
 LARGE_SCORERS = ("onnx", "savedmodel", "dl4j", "triton")
 NEEDED = {"real_time": {"partitions": 2}}  # a way to execute -> what it needs
@@ -34,21 +34,21 @@ def variants(everything: bool) -> list[dict]:
     """What processors and scorers offer beside their defaults, each once."""
     runs: list[dict] = []
     for name in PROCESSORS:
-        adapter = discovery.load("processors", name)
-        executions = adapter.EXECUTIONS if everything else adapter.EXECUTIONS[1:]
-        runs += [{"processor": name, "delivery": delivery} for delivery in adapter.DELIVERIES[1:]]
+        adapter = discovery.processor(name)
+        executions = adapter.executions if everything else adapter.executions[1:]
+        runs += [{"processor": name, "delivery": delivery} for delivery in adapter.deliveries[1:]]
         two = {"processor": name, "parallelism": 2}
         runs += [{**two, "execution": each, **NEEDED.get(each, {})} for each in executions]
-        models = getattr(adapter, "PARALLELISM_MODELS", ("data",))[1:]
+        models = adapter.parallelism_models[1:]
         runs += [{"processor": name, "parallelism_model": model, "parallelism": 2} for model in models]
-        for transport in getattr(adapter, "TRANSPORTS", ("kafka",))[1:]:
+        for transport in adapter.transports[1:]:
             styles = ({"parallelism": 2}, {}, *STYLES[1:]) if everything else ({"parallelism": 2},)
             runs += [{"processor": name, "transport": transport, **style} for style in styles]
     for number, name in enumerate(ASYNCHRONOUS if everything else ASYNCHRONOUS[:2]):
         called = EXTERNAL if everything else EXTERNAL[-1 - number :][:1]
         runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
     for name in EXTERNAL:
-        protocols = getattr(discovery.load("scorers", name), "PROTOCOLS", ("grpc",))[1:]
+        protocols = discovery.scorer(name).protocols[1:]
         other = [{"processor": ASYNCHRONOUS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
         runs += [{**run, "async_calls": calls} for run in other for calls in ((0, 4) if everything else (4,))]
     return [{"scorer": "onnx", **run} for run in runs]

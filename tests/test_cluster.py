@@ -14,12 +14,15 @@ from conftest import ROOT, awaited, manifest_of, sampled, snakemake
 from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
-from crayfish import broker, discovery, jvm, models, stages
-from crayfish.run_spec import Job
+from crayfish import models
+from crayfish.engine import child, jvm
+from crayfish.harness import broker, stages
+from crayfish.spec import discovery
+from crayfish.spec.run_spec import Job
 
 DEADLINE_S = 60.0
 LOAD = {"kind": "constant", "rate": 50.0, "warmup_s": 0.5, "measure_s": 1.5}
-ENGINES = [name for name in discovery.names("processors") if hasattr(discovery.load("processors", name), "ADDRESS")]
+ENGINES = [name for name in discovery.names("processors") if hasattr(discovery.processor(name), "ADDRESS")]
 MASTER, WORKER = (f"org.apache.spark.deploy.{name}" for name in ("master.Master", "worker.Worker"))
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER_SETTINGS = {
@@ -69,7 +72,7 @@ class Elsewhere:
 
     def listens(self, port: int) -> None:
         """Until somebody listens there."""
-        awaited(lambda: socket.socket().connect_ex((stages.HOST, port)) == 0 or self.live(), DEADLINE_S, port)
+        awaited(lambda: socket.socket().connect_ex((child.HOST, port)) == 0 or self.live(), DEADLINE_S, port)
 
     def live(self) -> None:
         """That all of it still does."""
@@ -85,12 +88,12 @@ class Elsewhere:
     def flink(self, instances: int) -> str:
         """A Flink of so many slots, without any jar of a job; its address."""
         home = Path(self.ask("flink", "from pyflink.find_flink_home import _find_flink_home as f; print(f())"))
-        rpc, rest = stages.free_ports(2)
+        rpc, rest = child.free_ports(2)
         settings = (home / "conf/config.yaml").read_text()
         opens = next(line for line in settings.splitlines() if "--add-exports" in line).partition(":")[2].split()
         hosts = ("jobmanager.rpc.address", "rest.address", "taskmanager.host", "jobmanager.bind-host")
-        values = dict.fromkeys(hosts, stages.HOST) | {"jobmanager.rpc.port": rpc, "rest.port": rest}
-        values |= {"rest.bind-address": stages.HOST, "jobmanager.memory.process.size": "1600m", **TASKMANAGER_SETTINGS}
+        values = dict.fromkeys(hosts, child.HOST) | {"jobmanager.rpc.port": rpc, "rest.port": rest}
+        values |= {"rest.bind-address": child.HOST, "jobmanager.memory.process.size": "1600m", **TASKMANAGER_SETTINGS}
         conf = self.folder / "conf"
         conf.mkdir()
         (conf / "config.yaml").write_text("".join(f"{name}: {value}\n" for name, value in values.items()))
@@ -100,12 +103,12 @@ class Elsewhere:
         for number in range(instances):
             self.start(f"taskmanager-{number}", *java, TASKMANAGER, "--configDir", conf)
         awaited(lambda: self._slots(rest) >= instances or None, DEADLINE_S, "Flink's slots")
-        return f"{stages.HOST}:{rest}"
+        return f"{child.HOST}:{rest}"
 
     @staticmethod
     def _slots(rest: int) -> int:
         try:
-            with urllib.request.urlopen(f"http://{stages.HOST}:{rest}/overview", timeout=DEADLINE_S) as answer:
+            with urllib.request.urlopen(f"http://{child.HOST}:{rest}/overview", timeout=DEADLINE_S) as answer:
                 return json.load(answer)["slots-available"]
         except urllib.error.HTTPError as error:
             if error.code != 503:  # it listens before it has a leader
@@ -115,27 +118,27 @@ class Elsewhere:
     def spark(self, instances: int) -> str:
         """A Spark of a worker with so many cores; its address."""
         home = self.ask("spark", "import os, pyspark; print(os.path.dirname(pyspark.__file__))")
-        port, page, worker = stages.free_ports(3)
+        port, page, worker = child.free_ports(3)
         java = [self.java.executable, "-Xmx512m", "-cp", f"{home}/jars/*"]
-        environment = {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "SPARK_LOCAL_IP": stages.HOST}
+        environment = {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "SPARK_LOCAL_IP": child.HOST}
         environment["JAVA_HOME"] = self.java.home
-        where = ("--host", stages.HOST)
+        where = ("--host", child.HOST)
         self.start("master", *java, MASTER, *where, "--port", port, "--webui-port", page, **environment)
         self.listens(port)
-        address, work = f"spark://{stages.HOST}:{port}", self.folder / "work"
+        address, work = f"spark://{child.HOST}:{port}", self.folder / "work"
         size = ("--cores", instances, "--memory", "4g", "--work-dir", work, "--webui-port", worker)
         self.start("worker", *java, WORKER, *where, *size, address, **environment)
         return address
 
     def ray(self, instances: int) -> str:
         """A Ray of one node; its address."""
-        (port,) = stages.free_ports(1)
-        head = ("--head", "--block", f"--port={port}", f"--node-ip-address={stages.HOST}", f"--num-cpus={instances}")
+        (port,) = child.free_ports(1)
+        head = ("--head", "--block", f"--port={port}", f"--node-ip-address={child.HOST}", f"--num-cpus={instances}")
         small = ("--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={256 * 2**20}")
         ray = self.python("ray").parent / "venv/bin/ray"
         self.start("ray", ray, "start", *head, *small, f"--temp-dir={self.ray_folder}", PYTHONUNBUFFERED="1")
         self.listens(port)
-        return f"{stages.HOST}:{port}"
+        return f"{child.HOST}:{port}"
 
     @property
     def ray_folder(self) -> str:
@@ -158,7 +161,7 @@ def topics(elsewhere: Elsewhere) -> set[str]:
 @pytest.mark.parametrize("engine", sampled(ENGINES, 0))
 def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray and Spark on the loopback
-    monkeypatch.setenv("SPARK_LOCAL_IP", stages.HOST)
+    monkeypatch.setenv("SPARK_LOCAL_IP", child.HOST)
     address = getattr(elsewhere, engine)(2)
     spec = made_spec({"processor": engine, "scorer": "onnx", "parallelism": 2, "segments": [LOAD]})
     given = {"broker-address": elsewhere.kafka, "processor-address": address}
@@ -177,8 +180,8 @@ def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
     job = Job.without_kafka(spec, str(tmp_path / "server"), model_path=str(model), java_home=elsewhere.java.home)
     Path(job.workdir).mkdir()
     file = job.write(tmp_path / "server/job.json")
-    path = {"PYTHONPATH": str(stages.LIBRARY)}
-    command = [elsewhere.python("torchserve"), "-m", "crayfish.worker", "servers", "--job", file]
+    path = {"PYTHONPATH": str(child.SCRIPTS)}
+    command = [elsewhere.python("torchserve"), "-m", "crayfish.engine.worker", "servers", "--job", file]
     server = elsewhere.start("server", *command, **path)
     address = server.wait_for("ready", 2 * DEADLINE_S)["address"]
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", 100, **{"server-address": address})
@@ -189,8 +192,8 @@ def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
 
 @pytest.mark.parametrize("engine", sampled(ENGINES, 1))
 def test_an_engine_that_is_not_there(harness, tmp_path, elsewhere, engine):
-    (port,) = stages.free_ports(1)
-    address = f"{'spark://' if engine == 'spark' else ''}{stages.HOST}:{port}"
+    (port,) = child.free_ports(1)
+    address = f"{'spark://' if engine == 'spark' else ''}{child.HOST}:{port}"
     spec = made_spec({"processor": engine, "scorer": "onnx", "segments": [LOAD]})
     run = harness(spec, tmp_path / "run", **{"broker-address": elsewhere.kafka, "processor-address": address})
     output = run.finish()

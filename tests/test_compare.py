@@ -9,12 +9,12 @@ import pytest
 from generated_runs import folder_of, spec_of, write_run
 
 import compare
-from crayfish.run_spec import Load
+from crayfish.spec.run_spec import Segment
 
 SCRIPTS = Path(compare.__file__).parent
 PACED, DRAINED = (
-    Load("constant", 200.0, warmup_s=2.0, measure_s=6.0),
-    Load("backlog", 2000.0, warmup_s=2.0, measure_s=6.0),
+    Segment("constant", 200.0, warmup_s=2.0, measure_s=6.0),
+    Segment("backlog", 2000.0, warmup_s=2.0, measure_s=6.0),
 )
 
 

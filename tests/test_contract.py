@@ -11,7 +11,7 @@ import pytest
 import sampling
 from conftest import manifest_of, outgoing_ports, sampled, snakemake
 
-from crayfish.run_spec import RunSpec
+from crayfish.spec.run_spec import RunSpec
 
 SIZES = (1, 4)
 RATE, WARMUP_S, MEASURE_S = 150.0, 0.5, 1.5

@@ -26,8 +26,9 @@ import environment
 import jars
 import lock
 import verify_format
-from crayfish import discovery, memory, models, plan
-from crayfish.errors import CrayfishError
+from crayfish import models
+from crayfish.spec import discovery, memory, plan
+from crayfish.spec.errors import CrayfishError
 
 ROOT = Path(__file__).parents[1]
 ENVS = ROOT / "envs"
@@ -273,8 +274,8 @@ def test_wrong_answers_are_refused(value, tmp_path, monkeypatch):
 
 def test_every_model_says_what_it_is_made_in_and_needs():
     for name in discovery.names("models"):
-        model = discovery.load("models", name)
-        assert set(model.FORMATS) <= set(models.FILE) and model.POOL > 1 and model.MAKING_MEMORY >= model.MEMORY >= 0
+        model = discovery.model(name)
+        assert set(model.formats) <= set(models.FILE) and model.pool > 1 and model.making_memory >= model.memory >= 0
 
 
 def test_what_needs_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from crayfish import errors
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors
+from crayfish.spec.errors import CrayfishError
 
 
 def raising(error: Exception):

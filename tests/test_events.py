@@ -8,7 +8,7 @@ from generated_events import event_of, headers, points_of, prediction_of, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.events import CARRIED, CODECS, HEADER, Binary, Json, MalformedEvent
+from crayfish.spec.events import CARRIED, CODECS, HEADER, Binary, Json, MalformedEvent
 
 codecs = st.sampled_from(list(CODECS.values()))
 

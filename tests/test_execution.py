@@ -1,11 +1,11 @@
-"""What the harness says of a run, from its tables: pure functions of execution.py."""
+"""What the harness says of a run, from its tables: pure functions of run.py."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crayfish import execution
-from crayfish.run_spec import RunSpec
+from crayfish.harness import run
+from crayfish.spec.run_spec import RunSpec
 
 LOAD = {"kind": "constant", "rate": 100.0, "warmup_s": 0.0, "measure_s": 1.0}
 WINDOW = {"load_start_ns": 0, "end_ns": 10**9}
@@ -24,14 +24,14 @@ def spec_of(**load):
 
 def test_a_late_generator_is_counted_and_warned_of(tmp_path):
     table = producer_table(tmp_path / "producer.parquet", np.where(np.arange(100) < 5, 20.0, 1.0))
-    count, (warning,) = execution.late(spec_of(), table, {0: WINDOW})
+    count, (warning,) = run.late(spec_of(), table, {0: WINDOW})
     assert count == 5
     assert warning == "segment 1: 5.0% of the events were sent more than 10 ms late (at most 20 ms)"
 
 
 def test_a_punctual_generator_is_not(tmp_path):
     table = producer_table(tmp_path / "producer.parquet", np.full(100, 1.0))
-    assert execution.late(spec_of(), table, {0: WINDOW}) == (0, [])
+    assert run.late(spec_of(), table, {0: WINDOW}) == (0, [])
 
 
 def test_cores_that_others_used_or_the_hypervisor_withheld_are_warned_of():
@@ -39,8 +39,8 @@ def test_cores_that_others_used_or_the_hypervisor_withheld_are_warned_of():
         machine = {"time_ns": [0, 10**9], "cpu_s": [0.0, busy], "stolen_s": [3.0, 3.0 + stolen]}
         return {"stages": {"processor": {"cpu_s": [0.0, 0.5]}}, "machine": machine}
 
-    assert execution.others(samples(1.5, 0.4), {0: WINDOW}) == [
+    assert run.others(samples(1.5, 0.4), {0: WINDOW}) == [
         "segment 1: other processes used 1.00 cores while it was measured",
         "segment 1: the hypervisor withheld 0.40 cores while it was measured",
     ]
-    assert execution.others(samples(0.6, 0.1), {0: WINDOW}) == []
+    assert run.others(samples(0.6, 0.1), {0: WINDOW}) == []

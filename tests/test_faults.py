@@ -19,8 +19,8 @@ from conftest import (
     tagged_processes,
 )
 
-from crayfish import discovery
-from crayfish.stages import free_ports
+from crayfish.engine.child import free_ports
+from crayfish.spec import discovery
 
 PROCESSORS = discovery.names("processors")
 LONG = [{"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}]

@@ -2,16 +2,16 @@
 
 import pytest
 
-from crayfish.errors import CrayfishError
 from crayfish.processors import flink
-from crayfish.run_spec import Load, RunSpec
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import RunSpec, Segment
 
 JAVA = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
 \tat org.apache.flink.runtime.Some.method(Some.java:1)
 Caused by: java.io.IOException: outer
 \tat a.B.c(B.java:2)
 \t... 3 more
-Caused by: pemja.core.PythonException: <class 'crayfish.errors.CrayfishError'>: onnx: cannot be loaded
+Caused by: pemja.core.PythonException: <class 'crayfish.spec.errors.CrayfishError'>: onnx: cannot be loaded
 \tat d.E.f(E.java:3)
 """
 PYTHON = """java.lang.RuntimeException: Failed to close remote bundle
@@ -19,21 +19,21 @@ PYTHON = """java.lang.RuntimeException: Failed to close remote bundle
 Caused by: java.lang.RuntimeException: Error from SDK harness for instruction 1: Traceback (most recent call last):
   File "worker.py", line 1, in execute
     self.open()
-crayfish.errors.CrayfishError: onnx: cannot be loaded
+crayfish.spec.errors.CrayfishError: onnx: cannot be loaded
 
 \tat d.E.f(E.java:3)
 """
 
 
 def spec_of(**fields: object) -> RunSpec:
-    return RunSpec(**{"processor": "flink", "scorer": "onnx", "segments": (Load("constant", rate=1.0),), **fields})
+    return RunSpec(**{"processor": "flink", "scorer": "onnx", "segments": (Segment("constant", rate=1.0),), **fields})
 
 
 @pytest.mark.parametrize(
     ("trace", "cause"),
     [
-        (JAVA, "pemja.core.PythonException: <class 'crayfish.errors.CrayfishError'>: onnx: cannot be loaded"),
-        (PYTHON, "crayfish.errors.CrayfishError: onnx: cannot be loaded"),
+        (JAVA, "pemja.core.PythonException: <class 'crayfish.spec.errors.CrayfishError'>: onnx: cannot be loaded"),
+        (PYTHON, "crayfish.spec.errors.CrayfishError: onnx: cannot be loaded"),
         ("java.lang.Error: alone\n\tat a.B.c(B.java:2)\n", "java.lang.Error: alone"),
     ],
 )

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import manifest_of, tagged_processes
 
-from crayfish.events import CODECS
-from crayfish.loads.in_engine import NUMBER, Exchange
-from crayfish.run_spec import Job, RunSpec
+from crayfish.harness.loads.in_engine import NUMBER, Exchange
+from crayfish.spec.events import CODECS
+from crayfish.spec.run_spec import Job, RunSpec
 
 LONG = {"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}
 SHORT = [{"kind": "constant", "rate": 10.0, "batch_size": size, "warmup_s": 0.0, "measure_s": 2.0} for size in (3, 1)]

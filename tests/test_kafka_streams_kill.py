@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from crayfish import broker, jvm, stages
-from crayfish.events import Binary
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.engine import child, jvm
+from crayfish.harness import broker, stages
+from crayfish.spec.events import Binary
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 PARTITIONS = 4
 EVENTS = 600_000
@@ -65,7 +66,7 @@ class Bed:
         name = f"run-{uuid.uuid4().hex[:8]}"
         broker.make_topics(self.admin, [name], PARTITIONS)
         (self.folder / name).mkdir()
-        load = Load("constant", rate=1.0)
+        load = Segment("constant", rate=1.0)
         spec = RunSpec("kafka_streams", "noop", (load,), delivery=delivery, partitions=PARTITIONS)
         jars = [*sorted((self.resources / "jars/kafka_streams").glob("*.jar")), compiled]
         paths = {
@@ -168,7 +169,7 @@ def test_every_event_is_answered_exactly_once_after_kills(bed: Bed) -> None:
 
 def test_without_the_flush_before_commits_events_are_lost(bed: Bed, tmp_path: Path) -> None:
     """The first test's own check: the same kills, of a processor whose flush before a commit is taken out."""
-    root = Path(stages.LIBRARY)
+    root = Path(child.SCRIPTS)
     source = (root / "crayfish/processors/KafkaStreamsBatching.java").read_text()
     assert source.count(FLUSH) == 1
     broken = tmp_path / "KafkaStreamsBatching.java"
@@ -182,6 +183,6 @@ def test_without_the_flush_before_commits_events_are_lost(bed: Bed, tmp_path: Pa
 def compile_java(resources: Path, source: Path, out: Path) -> None:
     jars = sorted(map(str, (resources / "jars/kafka_streams").glob("*.jar")))
     compiler = str(next((resources / "jars/ecj").glob("ecj-*.jar")))
-    script = str(Path(stages.LIBRARY, "compile_java.py"))
+    script = str(Path(child.SCRIPTS, "compile_java.py"))
     command = [sys.executable, script, "--source", str(source), "--compiler", compiler, "--java", jvm.find().executable]
     subprocess.run([*command, "--out", str(out), "--jars", *jars], check=True)

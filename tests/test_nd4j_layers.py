@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crayfish.errors import CrayfishError
 from crayfish.scorers import nd4j
+from crayfish.spec.errors import CrayfishError
 
 
 def saved(path: Path, *shapes: tuple[int, ...], kind: type = np.float32) -> str:

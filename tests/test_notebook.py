@@ -13,8 +13,9 @@ from generated_runs import folder_of, spec_of, write_run
 import describe_runs
 import summarise_run
 import tabulate
-from crayfish import discovery, page
-from crayfish.run_spec import Load
+from crayfish.results import page
+from crayfish.spec import discovery
+from crayfish.spec.run_spec import Segment
 
 NOTEBOOK = ROOT / "notebooks/analysis.ipynb"
 
@@ -63,7 +64,7 @@ def test_a_cell_that_fails_is_named(resources, tmp_path):
 
 
 def test_a_run_that_experiments_share_stands_once_beside_a_published_number(resources, tmp_path):
-    spec = spec_of("flink", "onnx", Load("backlog", 2000.0, warmup_s=2.0, measure_s=6.0))
+    spec = spec_of("flink", "onnx", Segment("backlog", 2000.0, warmup_s=2.0, measure_s=6.0))
     write_run(folder := folder_of(tmp_path / "runs", spec, 1), spec)
     summary = summarise_run.summarise(folder)
     (tmp_path / "tables").mkdir()

@@ -1,4 +1,4 @@
-"""When events are due: the promises of crayfish/pacing.py, over loads that hypothesis draws."""
+"""When events are due: the promises of crayfish.harness.pacing, over loads that hypothesis draws."""
 
 import math
 
@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish import pacing
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Load
+from crayfish.harness import pacing
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Segment
 
 rates = st.floats(30, 5000)  # so that a Poisson load of 1 s has an event
 warmups = st.floats(0, 5)
 spans = st.floats(1, 20)
 loads = st.builds(
-    Load,
+    Segment,
     kind=st.sampled_from(["constant", "poisson", "bursty", "backlog"]),
     rate=rates,
     warmup_s=warmups,
@@ -26,7 +26,7 @@ loads = st.builds(
 )
 
 
-def rate_integral(load: Load, until_s: float) -> float:
+def rate_integral(load: Segment, until_s: float) -> float:
     """Events until a time, by adding up the rate over the base and burst phases one by one."""
     total, now, phase = 0.0, 0.0, load.warmup_s
     rates_in_turn = [load.rate] if load.kind != "bursty" else [load.rate, load.rate, load.peak_rate]
@@ -60,39 +60,39 @@ def test_count_in_any_interval_follows_the_integral_of_the_rate(load, one, other
 
 @given(rates, warmups, spans)
 def test_a_backlog_is_due_at_once_and_as_large_as_its_pilot_says(rate, warmup_s, measure_s):
-    due = pacing.due_offsets(Load("backlog", rate=rate, warmup_s=warmup_s, measure_s=measure_s), 1)
+    due = pacing.due_offsets(Segment("backlog", rate=rate, warmup_s=warmup_s, measure_s=measure_s), 1)
     assert abs(len(due) - rate * (warmup_s + measure_s)) < 1
     assert not due.any()
 
 
 @pytest.mark.parametrize(("rate", "measure_s", "count"), [(0.1, 30.0, 3), (512.0, 20.0, 10240), (1 / 3, 10.0, 4)])
 def test_rounding_makes_no_event(rate, measure_s, count):
-    due = pacing.due_offsets(Load("constant", rate=rate, warmup_s=0.0, measure_s=measure_s), 1)
+    due = pacing.due_offsets(Segment("constant", rate=rate, warmup_s=0.0, measure_s=measure_s), 1)
     assert len(due) == count
     assert np.allclose(np.diff(due), 1e9 / rate, atol=1)
 
 
 @given(st.floats(500, 3000), st.integers(0, 2**31))
 def test_poisson_gaps_are_exponential(rate, seed):
-    due = pacing.due_offsets(Load("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed)
+    due = pacing.due_offsets(Segment("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed)
     assert abs(len(due) - 20 * rate) < 6 * math.sqrt(20 * rate)
     gaps = np.diff(due) / 1e9 * rate
     assert abs(gaps.mean() - 1) < 6 / math.sqrt(len(gaps))
     assert abs(gaps.std() - 1) < 12 / math.sqrt(len(gaps))
     assert not np.array_equal(
-        due, pacing.due_offsets(Load("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed + 1)
+        due, pacing.due_offsets(Segment("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed + 1)
     )
 
 
 def test_bursts_come_after_a_gap_and_are_cut_by_the_end():
-    load = Load("bursty", rate=10, warmup_s=5, measure_s=100, peak_rate=20, burst_s=30, between_s=40)
-    assert pacing.bursts(load) == [(45.0, 75.0)]
-    longer = Load("bursty", rate=10, warmup_s=5, measure_s=130, peak_rate=20, burst_s=30, between_s=40)
-    assert pacing.bursts(longer) == [(45.0, 75.0), (115.0, 135.0)]
+    load = Segment("bursty", rate=10, warmup_s=5, measure_s=100, peak_rate=20, burst_s=30, between_s=40)
+    assert load.bursts == [(45.0, 75.0)]
+    longer = Segment("bursty", rate=10, warmup_s=5, measure_s=130, peak_rate=20, burst_s=30, between_s=40)
+    assert longer.bursts == [(45.0, 75.0), (115.0, 135.0)]
     due = pacing.due_offsets(longer, 1) / 1e9
     assert np.histogram(due, [0, 45, 75, 115, 135])[0].tolist() == [450, 600, 400, 400]
 
 
 def test_a_backlog_without_a_pilots_rate_is_refused():
     with pytest.raises(CrayfishError, match="make no event of a backlog load"):
-        pacing.due_offsets(Load("backlog"), 1)
+        pacing.due_offsets(Segment("backlog"), 1)

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 from snakemake.utils import update_config
-from test_plan import CHOICES, laid_over
+from test_plan import laid_over
 
-from crayfish import discovery, plan
-from crayfish.run_spec import RunSpec
+from crayfish.spec import discovery, plan
+from crayfish.spec.run_spec import RunSpec, choices
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| ([^|`]+?) \| `(.+)` \|$", README.partition("<!-- run.sh -->")[2], re.MULTILINE))
-EXTERNAL = {name for name in CHOICES["scorer"] if discovery.load("scorers", name).EXTERNAL}
-MODELS, PROCESSORS, SCORERS = (set(CHOICES[name]) for name in ("model", "processor", "scorer"))
+EXTERNAL = {name for name in choices()["scorer"] if discovery.scorer(name).external}
+MODELS, PROCESSORS, SCORERS = (set(choices()[name]) for name in ("model", "processor", "scorer"))
 IBS = {"input_rate", "batch_size", "batch_size_large", "scalability"}
 
 

@@ -1,6 +1,7 @@
 """Config -> runs: what comes out, and that what cannot run is refused with the key, the value and what is allowed."""
 
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from crayfish import plan
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import CHOICES, RunSpec
+from crayfish.spec import dependencies, discovery, plan
+from crayfish.spec.config import parsed
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import RunSpec, choices
 
 FOLDER = Path(__file__).parents[1] / "config"
 CONTROLS = ("config", "laptop", "debug", "small", "large")
@@ -125,7 +127,7 @@ def test_the_controls_draw_what_they_promise(name):
     systems = {spec.processor for spec in made.runs.values()}, {spec.scorer for spec in made.runs.values()}
     if name != "config":
         assert set(made.drawn) == set(config["figures"]) and config["results"] == f"results/{name}"
-        assert systems[0] == set(CHOICES["processor"]) and systems[1] >= set(CHOICES["scorer"]) - {"noop"}
+        assert systems[0] == set(choices()["processor"]) and systems[1] >= set(choices()["scorer"]) - {"noop"}
     if name in (most := {"config": 0.75, "laptop": 4.0, "debug": 20 / 60}):
         assert hours <= most[name]
 
@@ -150,18 +152,21 @@ def test_equal_runs_of_two_experiments_are_one():
 
 def test_nested_values_of_the_command_line_are_parsed():
     given = {"a": {"b": "4", "c": ["1.5", "x", "null", "true"]}, "d": "host:9092"}
-    assert plan.parsed(given) == {"a": {"b": 4, "c": [1.5, "x", None, True]}, "d": "host:9092"}
+    assert parsed(given) == {"a": {"b": 4, "c": [1.5, "x", None, True]}, "d": "host:9092"}
 
 
 def test_a_run_depends_on_every_module_that_it_imports_and_on_no_other():
     load = {"kind": "constant", "rate": 10.0}
     for scorer in ("onnx", "triton"):
         spec = RunSpec.from_dict({"processor": "ray", "scorer": scorer, "segments": [load]})
-        inputs = {Path(path).relative_to("workflow/scripts/crayfish").as_posix() for path in plan.library_files(spec)}
-        assert inputs >= {"execution.py", "consumer.py", "janitor.py", "processors/ray.py", "ray_node.py", "scoring.py"}
+        inputs = {
+            Path(path).relative_to("workflow/scripts/crayfish").as_posix() for path in dependencies.library_files(spec)
+        }
+        assert inputs >= {"harness/run.py", "harness/consumer.py", "harness/janitor.py", "processors/ray.py"}
+        assert inputs >= {"engine/ray_node.py", "engine/scoring.py", "harness/loads/constant.py"}
         assert inputs >= {f"scorers/{scorer}.py", "models/ffnn.py"}
-        assert ("remote.py" in inputs) == ("servers/_triton_model.py" in inputs) == (scorer == "triton")
-        assert not inputs & {"processors/flink.py", "plots.py", "statistics.py", "scorers/noop.py"}
+        assert ("engine/remote.py" in inputs) == ("servers/_triton_model.py" in inputs) == (scorer == "triton")
+        assert not inputs & {"processors/flink.py", "plots.py", "metrics.py", "scorers/noop.py"}
 
 
 REFUSED = [
@@ -224,9 +229,8 @@ def test_what_cannot_run_is_refused(changes, told):
 
 
 def test_a_scorer_needs_a_format_that_the_model_has(monkeypatch):
-    from crayfish.models import ffnn
-
-    monkeypatch.setattr(ffnn, "FORMATS", ("npz",))
+    ffnn = dataclasses.replace(discovery.model("ffnn"), formats=("npz",))
+    monkeypatch.setattr(discovery, "model", lambda name: ffnn)
     with pytest.raises(CrayfishError, match="onnx reads onnx, and ffnn is made in: npz"):
         plan.make_plan(CONFIG)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.events import Binary
-from crayfish.producer import event_bodies
+from crayfish.harness.producer import event_bodies
+from crayfish.spec.events import Binary
 
 
 @given(pool_size=st.integers(1, 40), batch_size=st.integers(1, 100), sequence=st.integers(0, 10_000))

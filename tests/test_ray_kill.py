@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from test_kafka_streams_kill import DEADLINE_S, EVENTS, OUTPUTS, PARTITIONS, SHAPE, Bed, answers
 
-from crayfish import broker, stages
+from crayfish.harness import broker, stages
 from crayfish.processors import ray
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 
 class RayBed(Bed):
@@ -24,7 +24,7 @@ class RayBed(Bed):
         name = f"run-{uuid.uuid4().hex[:8]}"
         broker.make_topics(self.admin, [name], PARTITIONS)
         (self.folder / name).mkdir()
-        spec = RunSpec("ray", "noop", (Load("constant", rate=1.0),), execution=execution, partitions=PARTITIONS)
+        spec = RunSpec("ray", "noop", (Segment("constant", rate=1.0),), execution=execution, partitions=PARTITIONS)
         places = {"jars": (), "scorer_jars": (), "java_home": None, "workdir": str(self.folder / name)}
         return Job(spec, self.servers, "input", name, name, SHAPE, OUTPUTS, None, None, **places)
 
@@ -32,7 +32,7 @@ class RayBed(Bed):
         """The processor, as a run starts it."""
         python = str(self.resources / "environments/ray/python")
         file = str(job.write(Path(job.workdir, "job.json")))
-        command = [python, "-m", "crayfish.worker", "processors", "--job", file]
+        command = [python, "-m", "crayfish.engine.worker", "processors", "--job", file]
         return stages.Stage("ray", command, Path(job.workdir, "log"), self.tag)
 
     def committed(self, job: Job) -> int:
@@ -123,7 +123,7 @@ class Moving:
 
 
 def test_a_source_waits_for_its_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = RunSpec("ray", "noop", (Load("constant", rate=1.0),))
+    spec = RunSpec("ray", "noop", (Segment("constant", rate=1.0),))
     places = {"jars": (), "scorer_jars": (), "java_home": None, "workdir": ""}
     job = Job(spec, "127.0.0.1:1", "input", "output", "group", SHAPE, OUTPUTS, None, None, **places)
     assert {partition.offset for partition in ray.Source(job, 0, Dying(1))._start_of(Moving(2))} == {7}

@@ -4,9 +4,9 @@ from collections import Counter
 
 import sampling
 
-from crayfish.run_spec import Load, RunSpec
+from crayfish.spec.run_spec import RunSpec, Segment
 
-LOADS = (Load("constant", rate=1.0),)
+LOADS = (Segment("constant", rate=1.0),)
 
 
 def test_every_processor_and_scorer_is_in_the_sample_at_least_twice():

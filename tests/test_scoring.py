@@ -10,10 +10,10 @@ from generated_events import prediction_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.events import CODECS, MalformedEvent
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.engine.scoring import ScoringOperator
 from crayfish.scorers import noop
-from crayfish.scoring import ScoringOperator
+from crayfish.spec.events import CODECS, MalformedEvent
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 SHAPE, OUTPUTS = (4, 5), 3
 STYLES = ("per_event", "vectorised")
@@ -44,7 +44,7 @@ class Waits(Sums):
 
 
 def operator_of(scoring: str, codec: str = "binary", scorer: str = "noop", async_calls: int = 0) -> ScoringOperator:
-    loads = (Load("constant", rate=1),)
+    loads = (Segment("constant", rate=1),)
     spec = RunSpec("kafka_streams", scorer, loads, scoring=scoring, codec=codec, async_calls=async_calls)
     return ScoringOperator(Job(spec, "", "", "", "", SHAPE, OUTPUTS, None, None, (), (), None, ""))
 

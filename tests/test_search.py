@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish import search
+from crayfish.harness import search
 
 
 def probe(rate: float, confirming: bool, sustained: bool, late: float = 0.0) -> search.Probe:

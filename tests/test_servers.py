@@ -17,13 +17,15 @@ import psutil
 import pytest
 from conftest import awaited, manifest_of, sampled
 
-from crayfish import discovery, remote, stages
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.engine import child, remote
+from crayfish.harness import stages
 from crayfish.scorers import ray_serve
 from crayfish.servers import tf_serving, torchserve, triton
+from crayfish.spec import discovery
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
-EXTERNAL = tuple(name for name in discovery.names("scorers") if discovery.load("scorers", name).EXTERNAL)
+EXTERNAL = tuple(name for name in discovery.names("scorers") if discovery.scorer(name).external)
 # One after the other, or several at once; in the sample each kind of test has both.
 CALLS = {name: 4 * (number // 2 % 2) for number, name in enumerate(EXTERNAL)}
 
@@ -86,7 +88,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 def by_http(port: int, on_server_failure: str):
     """Ray Serve's client by HTTP, which needs nothing but Python."""
-    load = Load("constant", rate=1.0)
+    load = Segment("constant", rate=1.0)
     spec = RunSpec("ray", "ray_serve", (load,), protocol="http", async_calls=2, on_server_failure=on_server_failure)
     return ray_serve.Scorer(Job.without_kafka(spec, "", server_address=f"127.0.0.1:{port}"))
 
@@ -99,7 +101,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_without_its_server_says_which_one_does_not_answer(way):
-    (port,) = stages.free_ports(1)
+    (port,) = child.free_ports(1)
     told = rf"ray_serve: the server at 127.0.0.1:{port} does not answer: .*refused; see server.log"
     with by_http(port, "fail") as client, pytest.raises(CrayfishError, match=told):
         WAYS[way](client, np.zeros((1, 2), np.float32))
@@ -107,7 +109,7 @@ def test_a_client_without_its_server_says_which_one_does_not_answer(way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_client_that_retries_waits_until_its_server_is_back(way):
-    (port,) = stages.free_ports(1)
+    (port,) = child.free_ports(1)
     batch, started = np.ones((1, 2), np.float32), []
     later = threading.Timer(0.5, lambda: started.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), Echo)))
     with by_http(port, "retry") as client:
@@ -121,7 +123,7 @@ def test_a_client_that_retries_waits_until_its_server_is_back(way):
 @pytest.fixture
 def job(tmp_path) -> Job:
     """What a server is told."""
-    spec = RunSpec("kafka_streams", "tf_serving", (Load("constant", rate=1.0),), parallelism=3, scorer_threads=2)
+    spec = RunSpec("kafka_streams", "tf_serving", (Segment("constant", rate=1.0),), parallelism=3, scorer_threads=2)
     (tmp_path / "work").mkdir()
     return Job.without_kafka(spec, str(tmp_path / "work"), model_path="/models/the.model")
 

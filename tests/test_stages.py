@@ -7,9 +7,10 @@ import uuid
 import pytest
 from conftest import outgoing_ports
 
-from crayfish import stages
-from crayfish.errors import CrayfishError
-from crayfish.stages import Stage, StageFailed
+from crayfish.engine import child
+from crayfish.harness import stages
+from crayfish.harness.stages import Stage, StageFailed
+from crayfish.spec.errors import CrayfishError
 
 
 def python(tmp_path, program: str, tag: str = "test") -> Stage:
@@ -17,7 +18,9 @@ def python(tmp_path, program: str, tag: str = "test") -> Stage:
 
 
 def test_a_stage_reports_and_other_output_goes_to_its_log(tmp_path):
-    program = "import sys; from crayfish import stages; r = stages.reporter(); print('noise'); r(event='ready', n=1)"
+    program = (
+        "import sys; from crayfish.engine import child; r = child.reporter(); print('noise'); r(event='ready', n=1)"
+    )
     stage = python(tmp_path, program)
     assert stage.wait_for("ready", 20) == {"event": "ready", "n": 1}
     stage.process.wait(20)
@@ -72,16 +75,16 @@ def test_sweep_grants_a_moment_to_what_is_ending(tmp_path):
 
 
 def test_free_ports_are_free_and_none_that_an_outgoing_connection_could_get():
-    found = stages.free_ports(3)
+    found = child.free_ports(3)
     assert len(set(found)) == 3
     for port in found:
         assert port not in outgoing_ports()
-        socket.create_server((stages.HOST, port)).close()
+        socket.create_server((child.HOST, port)).close()
 
 
 def test_no_free_port_is_an_error_that_says_so(monkeypatch):
-    with socket.create_server((stages.HOST, 0)) as held:
+    with socket.create_server((child.HOST, 0)) as held:
         port = held.getsockname()[1]
-        monkeypatch.setattr(stages, "PORTS", range(port, port + 1))
+        monkeypatch.setattr(child, "PORTS", range(port, port + 1))
         with pytest.raises(CrayfishError, match=r"no 1 free ports on 127\.0\.0\.1"):
-            stages.free_ports(1)
+            child.free_ports(1)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from crayfish import statistics
-from crayfish.statistics import Interval
+from crayfish.spec import metrics
+from crayfish.spec.metrics import Interval
 
 latencies = arrays(float, st.integers(1, 3000), elements=st.floats(0, 1e5), fill=st.floats(0, 1e5))
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
@@ -21,7 +21,7 @@ positives = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200).map(sorted), st.integers(-10, 2 * 10**6))
 def test_window_drops_the_warm_up_at_least_a_quarter_and_at_most_half(times, warmup_end):
     times = np.array(times)
-    window = statistics.measured_window(times, warmup_end)
+    window = metrics.measured_window(times, warmup_end)
     assert window.stop == len(times)
     assert window.start >= len(times) / 4
     assert window.start <= max(len(times) // 2, -(-len(times) // 4))
@@ -36,18 +36,18 @@ def test_window_drops_the_warm_up_at_least_a_quarter_and_at_most_half(times, war
 def test_throughput_of_even_appends_is_their_rate_in_any_order(count, gap_ms, random):
     appended = [1_790_000_000_000 + index * gap_ms for index in range(count)]
     random.shuffle(appended)
-    assert statistics.throughput(np.array(appended)) == pytest.approx(1000 / gap_ms)
+    assert metrics.throughput(np.array(appended)) == pytest.approx(1000 / gap_ms)
 
 
 @pytest.mark.parametrize("appended", [[], [5], [5, 5, 5]])
 def test_throughput_over_no_time_is_none(appended):
-    assert statistics.throughput(np.array(appended, np.int64)) is None
+    assert metrics.throughput(np.array(appended, np.int64)) is None
 
 
-@given(latencies, st.sampled_from(sorted(statistics.PER_MILLE.values())))
+@given(latencies, st.sampled_from(sorted(metrics.PER_MILLE.values())))
 def test_percentiles_are_numpys_and_have_ten_events_above(sample, per_mille):
     ordered = np.sort(sample)
-    found = statistics.percentile(ordered, per_mille)
+    found = metrics.percentile(ordered, per_mille)
     if len(ordered) * (1000 - per_mille) < 10_000:
         assert found is None
     else:
@@ -58,13 +58,13 @@ def test_percentiles_are_numpys_and_have_ten_events_above(sample, per_mille):
     ("name", "needed"), [("p50", 20), ("p90", 100), ("p95", 200), ("p99", 1000), ("p99_9", 10_000)]
 )
 def test_how_many_events_a_percentile_needs(name, needed):
-    assert statistics.percentile(np.zeros(needed), statistics.PER_MILLE[name]) == 0.0
-    assert statistics.percentile(np.zeros(needed - 1), statistics.PER_MILLE[name]) is None
+    assert metrics.percentile(np.zeros(needed), metrics.PER_MILLE[name]) == 0.0
+    assert metrics.percentile(np.zeros(needed - 1), metrics.PER_MILLE[name]) is None
 
 
 @given(latencies)
 def test_latency_summary_and_curve_span_the_sample(sample):
-    summary, curve = statistics.latency_summary(sample), statistics.quantile_curve(sample)
+    summary, curve = metrics.latency_summary(sample), metrics.quantile_curve(sample)
     assert (summary["n"], summary["max"]) == (len(sample), sample.max())
     assert summary["mean"] == pytest.approx(sample.mean())
     assert len(curve["ms"]) == len(curve["quantile"]) <= 201
@@ -75,23 +75,23 @@ def test_latency_summary_and_curve_span_the_sample(sample):
 
 
 def test_curve_keeps_the_tail():
-    curve = statistics.quantile_curve(np.arange(1_000_000.0))
+    curve = metrics.quantile_curve(np.arange(1_000_000.0))
     assert sum(quantile > 0.99 for quantile in curve["quantile"]) > 70
     assert curve["quantile"][-2] == pytest.approx(1 - 1e-6)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_quantiles_of_curves_have_ten_events_above_and_the_smaller_sample_has_the_fewer(count, other):
-    quantiles = statistics.curve_quantiles(count)
+    quantiles = metrics.curve_quantiles(count)
     assert (np.diff(quantiles) > 0).all() and (count * (1 - quantiles) >= 9.999).all()
     assert len(quantiles) == 0 if count < 10 else quantiles[0] == 0
-    assert np.isin(statistics.curve_quantiles(min(count, other)), quantiles).all()
+    assert np.isin(metrics.curve_quantiles(min(count, other)), quantiles).all()
 
 
 @given(latencies)
 def test_a_curve_between_its_points_is_the_sample_s_quantiles(sample):
-    quantiles = statistics.curve_quantiles(len(sample))
-    found = statistics.curve_at(statistics.quantile_curve(sample), quantiles)
+    quantiles = metrics.curve_quantiles(len(sample))
+    found = metrics.curve_at(metrics.quantile_curve(sample), quantiles)
     assert (np.diff(found) >= -1e-6).all()
     body = quantiles <= 0.9
     assert found[body] == pytest.approx(np.quantile(sample, quantiles[body]), rel=1e-6, abs=1e-5)
@@ -111,7 +111,7 @@ def test_a_curve_between_its_points_is_the_sample_s_quantiles(sample):
 )
 def test_seconds_hold_what_was_due_and_appended_in_them(due, appended, seconds, random):
     latency = np.array([random.choice([np.nan, random.uniform(0, 100)]) for _ in due])
-    found = statistics.per_second(due, latency, appended, seconds)
+    found = metrics.per_second(due, latency, appended, seconds)
     assert found["second"] == list(range(seconds))
     assert sum(found["due"]) == ((due >= 0) & (due < seconds)).sum()
     assert found["appended"] == [int(((appended >= at) & (appended < at + 1)).sum()) for at in range(seconds)]
@@ -124,12 +124,12 @@ def test_seconds_hold_what_was_due_and_appended_in_them(due, appended, seconds, 
 
 
 def test_no_latency_is_none_and_an_empty_curve():
-    assert statistics.latency_summary(np.zeros(0)) is None
-    assert statistics.quantile_curve(np.zeros(0)) == {"quantile": [], "ms": []}
+    assert metrics.latency_summary(np.zeros(0)) is None
+    assert metrics.quantile_curve(np.zeros(0)) == {"quantile": [], "ms": []}
 
 
 def test_late_share_counts_what_exceeds_the_bound():
-    assert statistics.late_share(np.array([0.0, 10.0, 10.1, 50.0]), 10.0) == 0.5
+    assert metrics.late_share(np.array([0.0, 10.0, 10.1, 50.0]), 10.0) == 0.5
 
 
 # --- accounting and cost -------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_late_share_counts_what_exceeds_the_bound():
 @given(st.integers(1, 200), st.lists(st.integers(0, 249), max_size=400), st.randoms())
 def test_accounting_adds_up(sent, received, random):
     correct = [random.random() < 0.9 for _ in received]
-    found = statistics.accounting(np.arange(sent), np.array(received, np.int64), np.array(correct, bool))
+    found = metrics.accounting(np.arange(sent), np.array(received, np.int64), np.array(correct, bool))
     ours = [sequence for sequence in received if sequence < sent]
     assert found["sent"] == sent == found["distinct"] + found["lost"]
     assert found["distinct"] == len(set(ours))
@@ -152,16 +152,16 @@ def test_cost_of_a_steady_stage_is_its_rate(cores, start_ms, length_ms, events):
     times = 1_790_000_000_000_000_000 + np.arange(0, 20_000_000_000, 500_000_000)
     used = 7.0 + cores * (times - times[0]) / 1e9
     start = int(times[0]) + start_ms * 1_000_000
-    cost = statistics.cost_per_event(times, used, start, start + length_ms * 1_000_000, events)
+    cost = metrics.cost_per_event(times, used, start, start + length_ms * 1_000_000, events)
     assert cost == pytest.approx(cores * length_ms * 1000 / events, rel=1e-6, abs=1e-6)
 
 
 def test_cost_needs_samples_on_both_sides_and_an_event():
     times, used = np.array([0, 10, 20]), np.array([0.0, 1.0, 2.0])
-    assert statistics.cost_per_event(times, used, 5, 21, 1) is None
-    assert statistics.cost_per_event(times, used, -1, 15, 1) is None
-    assert statistics.cost_per_event(times, used, 5, 15, 0) is None
-    assert statistics.cost_per_event(times, used, 5, 15, 1) == pytest.approx(1e6)
+    assert metrics.cost_per_event(times, used, 5, 21, 1) is None
+    assert metrics.cost_per_event(times, used, -1, 15, 1) is None
+    assert metrics.cost_per_event(times, used, 5, 15, 0) is None
+    assert metrics.cost_per_event(times, used, 5, 15, 1) == pytest.approx(1e6)
 
 
 # --- repetitions ---------------------------------------------------------------------------------------------------
@@ -169,12 +169,12 @@ def test_cost_needs_samples_on_both_sides_and_an_event():
 
 @given(st.integers(1, 500))
 def test_t_quantile_is_scipys(freedom):
-    assert statistics.t_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
+    assert metrics.t_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
 
 
 @given(values)
 def test_t_interval_is_scipys(sample):
-    found = statistics.t_interval(sample)
+    found = metrics.t_interval(sample)
     assert found.n == len(sample)
     assert found.mean == pytest.approx(np.mean(sample), abs=1e-9)
     error = scipy.stats.sem(sample)
@@ -187,21 +187,21 @@ def test_t_interval_is_scipys(sample):
 
 
 def test_one_repetition_has_no_interval_and_no_rank():
-    alone = statistics.t_interval([3.0])
+    alone = metrics.t_interval([3.0])
     assert alone == Interval(3.0, None, None, 1)
-    assert not statistics.intervals_part(alone, Interval(9.0, 8.0, 10.0, 3))
+    assert not metrics.intervals_part(alone, Interval(9.0, 8.0, 10.0, 3))
 
 
 @given(values, values)
 def test_ranking_is_symmetric_and_means_a_gap(first, second):
-    one, other = statistics.t_interval(first), statistics.t_interval(second)
-    assert statistics.intervals_part(one, other) == statistics.intervals_part(other, one)
-    assert statistics.intervals_part(one, other) == (max(one.low, other.low) > min(one.high, other.high))
+    one, other = metrics.t_interval(first), metrics.t_interval(second)
+    assert metrics.intervals_part(one, other) == metrics.intervals_part(other, one)
+    assert metrics.intervals_part(one, other) == (max(one.low, other.low) > min(one.high, other.high))
 
 
 @given(positives, positives)
 def test_ratio_interval_is_welchs_on_logarithms(first, second):
-    found = statistics.ratio_interval(first, second)
+    found = metrics.ratio_interval(first, second)
     known = scipy.stats.ttest_ind(np.log(second), np.log(first), equal_var=False)
     low, high = known.confidence_interval(0.95)
     assert found.mean == pytest.approx(np.exp(np.mean(np.log(second)) - np.mean(np.log(first))), rel=1e-6)
@@ -211,7 +211,7 @@ def test_ratio_interval_is_welchs_on_logarithms(first, second):
 
 
 def test_a_single_repetition_gives_a_ratio_without_an_interval():
-    assert statistics.ratio_interval([2.0], [3.0, 3.0]) == Interval(pytest.approx(1.5), None, None, 3)
+    assert metrics.ratio_interval([2.0], [3.0, 3.0]) == Interval(pytest.approx(1.5), None, None, 3)
 
 
 # --- change over time ----------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_a_single_repetition_gives_a_ratio_without_an_interval():
 def test_slope_of_few_values_is_scipys(steepness, count, seed):
     times = np.arange(count) * 0.5
     sample = steepness * times + np.random.default_rng(seed).normal(0, 5, count)
-    found, known = statistics.slope(times, sample), scipy.stats.linregress(times, sample)
+    found, known = metrics.slope(times, sample), scipy.stats.linregress(times, sample)
     half = scipy.stats.t.ppf(0.975, count - 2) * known.stderr
     assert found.mean == pytest.approx(known.slope, abs=1e-6)
     assert found.low == pytest.approx(known.slope - half, abs=1e-6)
@@ -231,13 +231,13 @@ def test_slope_of_few_values_is_scipys(steepness, count, seed):
 def test_slope_of_a_growing_and_of_a_calm_backlog():
     times = np.arange(0, 20, 0.1)
     noise = np.random.default_rng(1).normal(0, 20, len(times))
-    growing = statistics.slope(times, 100 * times + noise)
+    growing = metrics.slope(times, 100 * times + noise)
     assert growing.low < 100 < growing.high
-    assert growing.n == statistics.BLOCKS
-    assert statistics.grows(growing)
-    assert not statistics.grows(statistics.slope(times, noise))
+    assert growing.n == metrics.BLOCKS
+    assert metrics.grows(growing)
+    assert not metrics.grows(metrics.slope(times, noise))
     with pytest.raises(ValueError, match="3 values"):
-        statistics.slope(times[:2], noise[:2])
+        metrics.slope(times[:2], noise[:2])
 
 
 def test_batch_means_do_not_call_a_wandering_queue_a_growing_one():
@@ -248,20 +248,20 @@ def test_batch_means_do_not_call_a_wandering_queue_a_growing_one():
         queue = np.zeros(1000)
         for index in range(1, 1000):
             queue[index] = 0.9 * queue[index - 1] + steps[index]
-        false_alarms += statistics.grows(statistics.slope(np.arange(1000) * 0.1, queue))
+        false_alarms += metrics.grows(metrics.slope(np.arange(1000) * 0.1, queue))
     assert false_alarms <= 10
 
 
 def test_backlog_counts_what_is_appended_and_not_answered():
     appended, answered = np.array([30, 10, 20]), np.array([25, 45])
-    assert statistics.backlog(appended, answered, np.array([5, 10, 20, 25, 30, 50])).tolist() == [0, 1, 2, 1, 2, 1]
+    assert metrics.backlog(appended, answered, np.array([5, 10, 20, 25, 30, 50])).tolist() == [0, 1, 2, 1, 2, 1]
 
 
 def burst(recovers_after_s: float, until_s: float = 90.0) -> float | None:
     """Latency 5 ms, and 500 ms from a burst's start at 40 s to `recovers_after_s` after its end at 60 s."""
     due = np.arange(0, 100, 0.01)
     latency = np.where((due >= 40) & (due < 60 + recovers_after_s), 500.0, 5.0)
-    return statistics.recovery_time(due, latency, 40.0, 60.0, until_s)
+    return metrics.recovery_time(due, latency, 40.0, 60.0, until_s)
 
 
 @given(st.integers(0, 25))
@@ -278,10 +278,10 @@ def test_recovery_uses_the_windows_median_and_never_goes_past_the_end():
 
 def test_recovery_needs_something_before_and_an_unbroken_calm():
     due = np.arange(0, 100, 0.01)
-    assert statistics.recovery_time(due[due > 50], np.ones((due > 50).sum()), 40.0, 60.0, 90.0) is None
+    assert metrics.recovery_time(due[due > 50], np.ones((due > 50).sum()), 40.0, 60.0, 90.0) is None
     latency = np.where((due >= 40) & (due < 60), 500.0, 5.0)
     latency[(due >= 63) & (due < 64)] = 500.0
-    assert statistics.recovery_time(due, latency, 40.0, 60.0, 90.0) == 4.0
+    assert metrics.recovery_time(due, latency, 40.0, 60.0, 90.0) == 4.0
     silent = (due < 60) | (due >= 62)
     calm = np.full(silent.sum(), 5.0)
-    assert statistics.recovery_time(due[silent], calm, 40.0, 60.0, 90.0) == 2.0
+    assert metrics.recovery_time(due[silent], calm, 40.0, 60.0, 90.0) == 2.0

@@ -9,10 +9,10 @@ import pytest
 from generated_runs import STAGES, spec_of, summarise, write_run
 
 import summarise_run
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Load
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Segment
 
-CONSTANT = Load("constant", rate=1000, warmup_s=5, measure_s=15)
+CONSTANT = Segment("constant", rate=1000, warmup_s=5, measure_s=15)
 
 
 def summary_of(tmp_path, *loads, processor="flink", scorer="onnx", **how):
@@ -48,7 +48,7 @@ def test_a_constant_load(tmp_path):
 
 
 def test_segments_are_apart_and_their_warnings_too(tmp_path):
-    second = Load("constant", rate=200, batch_size=4, warmup_s=4, measure_s=10)
+    second = Segment("constant", rate=200, batch_size=4, warmup_s=4, measure_s=10)
     summary = summary_of(tmp_path, CONSTANT, second, warnings=("segment 2: others", "flink was killed"))
     first, other = summary["segments"]
     assert (first["warnings"], other["warnings"], summary["warnings"]) == ([], ["others"], ["flink was killed"])
@@ -59,7 +59,7 @@ def test_segments_are_apart_and_their_warnings_too(tmp_path):
 
 
 def test_a_backlog_has_throughput_and_cost_and_no_latency(tmp_path):
-    load = Load("backlog", rate=4000, warmup_s=10, measure_s=20)
+    load = Segment("backlog", rate=4000, warmup_s=10, measure_s=20)
     (segment,) = summary_of(tmp_path, load, capacity=4000)["segments"]
     assert segment["throughput"]["events_per_s"] == pytest.approx(4000, rel=0.001)
     assert segment["window_s"] == pytest.approx(20, rel=0.01)
@@ -70,14 +70,14 @@ def test_a_backlog_has_throughput_and_cost_and_no_latency(tmp_path):
 
 
 def test_a_backlog_drained_too_soon_says_so(tmp_path):
-    load = Load("backlog", rate=4000, warmup_s=10, measure_s=20)
+    load = Segment("backlog", rate=4000, warmup_s=10, measure_s=20)
     (segment,) = summary_of(tmp_path, load, capacity=12_000)["segments"]
     assert segment["throughput"]["events_per_s"] == pytest.approx(12_000, rel=0.001)
     assert segment["warnings"] == ["measured for 5.0 s instead of 20 s"]
 
 
 def test_a_few_events_far_apart_cover_the_time_up_to_the_next(tmp_path):
-    load = Load("constant", rate=0.2, warmup_s=14, measure_s=40)
+    load = Segment("constant", rate=0.2, warmup_s=14, measure_s=40)
     (segment,) = summary_of(tmp_path, load)["segments"]
     assert (segment["window_events"], segment["warnings"]) == (8, [])
 
@@ -108,13 +108,13 @@ def test_an_overloaded_system_is_a_warning(tmp_path):
 
 
 def test_recovery_after_bursts(tmp_path):
-    load = Load("bursty", rate=100, warmup_s=5, measure_s=80, peak_rate=300, burst_s=10, between_s=30)
+    load = Segment("bursty", rate=100, warmup_s=5, measure_s=80, peak_rate=300, burst_s=10, between_s=30)
     (segment,) = summary_of(tmp_path, load)["segments"]
     assert segment["recovery_s"] == [0.0, None]  # after the second burst nothing is due
 
 
 def test_a_paced_segment_is_told_second_by_second(tmp_path):
-    segment, second = summary_of(tmp_path, CONSTANT, Load("constant", rate=200, warmup_s=4, measure_s=10), lost=150)[
+    segment, second = summary_of(tmp_path, CONSTANT, Segment("constant", rate=200, warmup_s=4, measure_s=10), lost=150)[
         "segments"
     ]
     series = segment["series"]
@@ -129,14 +129,14 @@ def test_a_paced_segment_is_told_second_by_second(tmp_path):
 
 
 def test_a_backlog_has_no_series_and_a_bursty_load_has_bursts(tmp_path):
-    bursty = Load("bursty", rate=100, warmup_s=5, measure_s=75, peak_rate=300, burst_s=10, between_s=30)
+    bursty = Segment("bursty", rate=100, warmup_s=5, measure_s=75, peak_rate=300, burst_s=10, between_s=30)
     (segment,) = summary_of(tmp_path / "bursty", bursty, capacity=200.0)["segments"]
     assert segment["bursts_s"] == [(35.0, 45.0), (75.0, 80.0)]
     assert segment["series"]["due"][34:36] == [100, 300]
     assert max(segment["series"]["appended"]) <= 202
     assert segment["recovery_s"][0] == pytest.approx(10, abs=1)  # 1000 waiting events at 100/s
     assert segment["warnings"] == []  # though bursts overload it, and the first quarter is longer than the warm-up
-    (drained,) = summary_of(tmp_path / "drained", Load("backlog", rate=400, warmup_s=2, measure_s=4), capacity=400)[
+    (drained,) = summary_of(tmp_path / "drained", Segment("backlog", rate=400, warmup_s=2, measure_s=4), capacity=400)[
         "segments"
     ]
     assert (drained["series"], drained["bursts_s"]) == (None, [])
@@ -175,7 +175,7 @@ def test_a_broken_table_is_named(tmp_path):
 
 
 def test_a_million_events_in_10_s_of_cpu_and_2_gb(tmp_path):
-    load = Load("constant", rate=20_000, warmup_s=10, measure_s=40)
+    load = Segment("constant", rate=20_000, warmup_s=10, measure_s=40)
     folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", load))
     seconds, usage = summarise(folder, tmp_path / "summary.json")
     used = usage.ru_utime + usage.ru_stime

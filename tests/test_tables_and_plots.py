@@ -17,10 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import digest
 import summarise_run
 import tabulate
-from crayfish import discovery, plots, statistics
-from crayfish import tables as read
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Load
+from crayfish.results import captions, looks, plots
+from crayfish.results import tables as read
+from crayfish.spec import discovery, metrics
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Segment
 
 SCRIPTS = Path(tabulate.__file__).parent
 REPORT = SCRIPTS.parent / "report"
@@ -28,8 +29,8 @@ RATES = (100, 400)
 SYSTEMS = {("flink", "onnx"): 5.0, ("kafka_streams", "onnx"): 2.0, ("kafka_streams", "tf_serving"): 8.0}
 SUBSTITUTE = "tf_serving (in-repo server)"
 WARNING = "segment 2: other processes used 0.51 cores while it was measured"
-BURSTY = Load("bursty", 50, warmup_s=3, measure_s=57, peak_rate=150, burst_s=4, between_s=15)
-SATURATED = Load("backlog", rate=500, warmup_s=1, measure_s=3)
+BURSTY = Segment("bursty", 50, warmup_s=3, measure_s=57, peak_rate=150, burst_s=4, between_s=15)
+SATURATED = Segment("backlog", rate=500, warmup_s=1, measure_s=3)
 # Every kind of figure, and the experiment of the fixture that it draws.
 EXPERIMENT_OF = {
     "throughput_by_parallelism": "scalability",
@@ -53,19 +54,19 @@ def runs_of_experiments() -> list[tuple[str, dict, dict]]:
     """(experiment, spec, what write_run is told), of one repetition each."""
     found = []
     for (processor, scorer), median_ms in SYSTEMS.items():
-        loads = [Load("constant", rate, warmup_s=3, measure_s=9) for rate in RATES]
+        loads = [Segment("constant", rate, warmup_s=3, measure_s=9) for rate in RATES]
         found.append(("input_rate", spec_of(processor, scorer, *loads), {"median_ms": median_ms}))
         if scorer == "onnx":
             found.append(("bursty", spec_of(processor, scorer, BURSTY), {"median_ms": median_ms, "capacity": 120.0}))
         rate = {"sustainable": 3000.0 / median_ms}
         found.append(
-            ("sustainable_rate", spec_of(processor, scorer, Load("constant", 60, warmup_s=1, measure_s=3)), rate)
+            ("sustainable_rate", spec_of(processor, scorer, Segment("constant", 60, warmup_s=1, measure_s=3)), rate)
         )
     for processor, parallelism in [("flink", 1), ("flink", 2), ("kafka_streams", 1), ("kafka_streams", 2)]:
         spec = spec_of(processor, "noop", SATURATED, parallelism=parallelism)
         found.append(("scalability", spec, {"capacity": 500 * parallelism**0.1}))
     for transport, points in [(name, size) for name in ("kafka", "in_engine") for size in (32, 128)]:
-        spec = spec_of("flink", "onnx", Load("constant", 150, batch_size=points, warmup_s=2, measure_s=8))
+        spec = spec_of("flink", "onnx", Segment("constant", 150, batch_size=points, warmup_s=2, measure_s=8))
         median_ms = 10.0 if transport == "kafka" or points == 128 else 4.0
         found.append(("kafka_overhead", {**spec, "transport": transport}, {"median_ms": median_ms}))
     return found
@@ -107,14 +108,14 @@ def tables(summaries, tmp_path_factory):
 
 
 def table_of(kind: str, tables: Path) -> pl.DataFrame:
-    part = discovery.load("figures", kind).PART
+    part = discovery.figure_kind(kind).part
     return read.read_table(tables / f"{EXPERIMENT_OF[kind]}{'' if part == 'means' else '_' + part}.csv")
 
 
 def draw(kind: str, table: pl.DataFrame):
     """The figure that plot.py makes of a table, and the rows that it shows."""
-    module = discovery.load("figures", kind)
-    table = getattr(module, "select", lambda every: every)(table)
+    module = discovery.figure_kind(kind)
+    table = module.select(table)
     with matplotlib.rc_context(plots.STYLE):
         return module.draw(table), table
 
@@ -125,7 +126,7 @@ def legend_of(figure) -> list[str]:
 
 
 def caption(kind: str, table: pl.DataFrame) -> str:
-    return plots.caption(discovery.load("figures", kind), table)
+    return captions.caption(discovery.figure_kind(kind), table)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_a_row_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
     row = table.row(by_predicate=(pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400), named=True)
     runs = [json.loads(file.read_text()) for file in summaries["input_rate"] if "flink" in str(file)]
     p99 = [run["segments"][1]["latency_ms"]["received_minus_due"]["p99"] for run in runs]
-    interval = statistics.t_interval(p99)
+    interval = metrics.t_interval(p99)
     assert row["latency_p99_ms"] == pytest.approx(interval.mean, rel=1e-5)
     assert row["latency_p99_ms_low"] == pytest.approx(interval.low, rel=1e-5)
     assert row["latency_p99_ms_high"] == pytest.approx(interval.high, rel=1e-5)
@@ -190,7 +191,7 @@ def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries)
     of_flink = (pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400)
     row = table.row(by_predicate=of_flink & (pl.col("second") == 7), named=True)
     runs = [json.loads(file.read_text()) for file in summaries["input_rate"] if "flink" in str(file)]
-    interval = statistics.t_interval([run["segments"][1]["series"]["p50_ms"][7] for run in runs])
+    interval = metrics.t_interval([run["segments"][1]["series"]["p50_ms"][7] for run in runs])
     assert (row["latency_p50_ms"], row["latency_p50_ms_low"]) == pytest.approx(interval[:2], rel=1e-5)
     assert (row["due_events_per_s"], row["repetitions"]) == (400, 3)
     assert row["latency_p99_ms"] is None  # 400 events
@@ -199,7 +200,7 @@ def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries)
 
 def test_a_burst_is_told_with_the_recovery_of_those_that_recovered(summaries):
     read = [json.loads(file.read_text()) for file in summaries["bursty"] if "flink" in str(file)]
-    expected = statistics.t_interval([run["segments"][0]["recovery_s"][0] for run in read[1:]])
+    expected = metrics.t_interval([run["segments"][0]["recovery_s"][0] for run in read[1:]])
     read[0]["segments"][0]["recovery_s"][0] = None
     table = tabulate.tabulate("bursty", read, "series")
     assert table["burst"].to_list() == [None] * 18 + [1] * 19 + [2] * 19 + [3] * 4
@@ -288,7 +289,7 @@ def test_a_digest_names_what_is_not_the_default(tables):
 
 
 def test_every_kind_has_a_table_here():
-    assert set(EXPERIMENT_OF) == set(discovery.names("figures"))
+    assert set(EXPERIMENT_OF) == set(discovery.names("results/figures"))
 
 
 @pytest.mark.parametrize("kind", EXPERIMENT_OF)
@@ -523,20 +524,20 @@ def test_a_comparison_of_backlogs_is_of_throughput(tables):
 
 def test_a_system_looks_the_same_in_every_figure(tables):
     rate, saturated = (read.read_table(tables / f"{name}.csv") for name in ("input_rate", "scalability"))
-    looks = {system.label: system.looks() for system in plots.systems(rate, ("rate_events_per_s",))}
-    both = {system.label: system.looks() for system in plots.systems(saturated, ("parallelism",))}
-    flink, streams = looks["Flink, ONNX Runtime"], looks["Kafka Streams, ONNX Runtime"]
+    by_rate = {system.label: system.looks() for system in looks.systems(rate, ("rate_events_per_s",))}
+    both = {system.label: system.looks() for system in looks.systems(saturated, ("parallelism",))}
+    flink, streams = by_rate["Flink, ONNX Runtime"], by_rate["Kafka Streams, ONNX Runtime"]
     assert flink["color"] == both["Flink, no-op"]["color"] != streams["color"]
     assert flink["linestyle"] != streams["linestyle"]
     assert flink["marker"] == streams["marker"] != both["Flink, no-op"]["marker"]
-    alone = plots.systems(rate.filter(pl.col("processor") == "kafka_streams"), ("rate_events_per_s",))
+    alone = looks.systems(rate.filter(pl.col("processor") == "kafka_streams"), ("rate_events_per_s",))
     assert alone[0].looks() == streams
 
 
 def test_a_variant_of_a_system_is_open_and_named(tables):
     table = read.read_table(tables / "scalability.csv")
     other = table.with_columns(scoring=pl.lit("vectorised"), run=pl.col("run") + "_vectorised")
-    found = plots.systems(pl.concat([table, other]), ("parallelism",))
+    found = looks.systems(pl.concat([table, other]), ("parallelism",))
     assert [(system.label, system.looks()["markerfacecolor"] == "white") for system in found[:1] + found[2:3]] == [
         ("Flink, no-op (per event)", False),
         ("Flink, no-op (vectorised)", True),

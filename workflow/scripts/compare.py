@@ -8,8 +8,8 @@ import argparse
 import json
 from pathlib import Path
 
-from crayfish import errors, statistics
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors, metrics
+from crayfish.spec.errors import CrayfishError
 
 Figures = dict[tuple[str, int, str], list[float]]  # run, segment, figure -> its value in each repetition
 
@@ -62,9 +62,9 @@ def ratio_rows(first: Figures, second: Figures) -> list[str]:
     rows = []
     for run, segment, name in sorted(first.keys() & second.keys()):
         values = first[run, segment, name], second[run, segment, name]
-        ratio = statistics.ratio_interval(*values)
+        ratio = metrics.ratio_interval(*values)
         interval = "-" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
-        means = " | ".join(f"{statistics.t_interval(each).mean:.4g}" for each in values)
+        means = " | ".join(f"{metrics.t_interval(each).mean:.4g}" for each in values)
         rows.append(f"| {run} | {segment} | {name} | {means} | {ratio.mean:.2f} | {interval} |")
     return rows
 

@@ -11,8 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from crayfish import errors
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors
+from crayfish.spec.errors import CrayfishError
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from crayfish import errors, page
+from crayfish.results import page
+from crayfish.spec import errors
 
 HEAD = "# The whole configuration of these results, defaults and command line included: snakemake --configfile FILE\n"
 

@@ -1,6 +1,7 @@
 """A trained model as Keras 2 H5, functional and NHWC, without an optimizer: what DL4J's KerasModelImport reads."""
 
-from crayfish import errors, models
+from crayfish import models
+from crayfish.spec import errors
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from model_archiver.model_archiver import ModelArchiver
 from model_archiver.model_archiver_config import ModelArchiverConfig
 
-from crayfish import discovery
+from crayfish.spec import discovery
 
 HANDLER = Path(__file__).resolve().parent / "crayfish" / "servers" / "_torchserve_handler.py"
 
@@ -21,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
-        config.write_text(json.dumps({"input_shape": discovery.load("models", arguments.model).INPUT_SHAPE}))
+        config.write_text(json.dumps({"input_shape": discovery.model(arguments.model).input_shape}))
         ModelArchiver.generate_model_archive(
             ModelArchiverConfig(
                 model_name=arguments.out.stem,

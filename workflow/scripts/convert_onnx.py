@@ -2,7 +2,8 @@
 
 import torch
 
-from crayfish import discovery, errors, models
+from crayfish import models
+from crayfish.spec import discovery, errors
 
 OPSET = 17
 
@@ -11,7 +12,7 @@ def main() -> None:
     arguments = models.conversion(__doc__)
     torch.onnx.export(
         models.restore(arguments.model, arguments.weights),
-        (torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE),),
+        (torch.zeros(2, *discovery.model(arguments.model).input_shape),),
         arguments.out,
         dynamo=False,
         opset_version=OPSET,

@@ -5,13 +5,14 @@ Its one signature, serving_default: "input" float32[n, *input shape] -> "logits"
 
 import tensorflow as tf
 
-from crayfish import discovery, errors, models
+from crayfish import models
+from crayfish.spec import discovery, errors
 
 
 def main() -> None:
     arguments = models.conversion(__doc__)
     model = models.restore_keras(arguments.model, arguments.weights)
-    shape = discovery.load("models", arguments.model).INPUT_SHAPE
+    shape = discovery.model(arguments.model).input_shape
     archive = tf.Module()  # with the variables and the one signature alone, not with Keras's own functions
     archive.kept = model.variables
     archive.serve = tf.function(

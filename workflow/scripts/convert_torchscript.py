@@ -2,12 +2,13 @@
 
 import torch
 
-from crayfish import discovery, errors, models
+from crayfish import models
+from crayfish.spec import discovery, errors
 
 
 def main() -> None:
     arguments = models.conversion(__doc__)
-    example = torch.zeros(2, *discovery.load("models", arguments.model).INPUT_SHAPE)
+    example = torch.zeros(2, *discovery.model(arguments.model).input_shape)
     module = models.restore(arguments.model, arguments.weights)
     torch.jit.trace(module, example, check_trace=False).save(arguments.out)  # verify_format checks it
 

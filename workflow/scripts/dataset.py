@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from crayfish import errors
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors
+from crayfish.spec.errors import CrayfishError
 
 ARRAYS = {
     "train_images": "train-images-idx3-ubyte",

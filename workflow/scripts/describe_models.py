@@ -5,7 +5,7 @@ import csv
 import json
 from pathlib import Path
 
-from crayfish import discovery, errors
+from crayfish.spec import discovery, errors
 
 FIELDS = ("model", "dataset", "inputs", "outputs", "parameters", "weights", "accuracy")
 
@@ -19,9 +19,9 @@ def size(path: Path) -> int:
 
 def row_of(training: dict) -> dict:
     """What is told of a model; an accuracy that it has none of is empty."""
-    model = discovery.load("models", training["model"])
+    model = discovery.model(training["model"])
     told = {name: training[name] for name in FIELDS if name in training}
-    return {**told, "inputs": "x".join(map(str, model.INPUT_SHAPE)), "outputs": model.OUTPUTS}
+    return {**told, "inputs": "x".join(map(str, model.input_shape)), "outputs": model.outputs}
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ import html
 import json
 from pathlib import Path
 
-from crayfish import errors, page
+from crayfish.results import page
+from crayfish.spec import errors
 
 
 def name_of(path: Path) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 from polars import selectors
 
-from crayfish import errors
-from crayfish.run_spec import RunSpec
-from crayfish.tables import UNMENTIONED, read_table
+from crayfish.results.tables import UNMENTIONED, read_table
+from crayfish.spec import errors
+from crayfish.spec.run_spec import RunSpec
 
 DIGITS = 4
 WHAT = ("experiment", "processor", "scorer", "model", "parallelism", "points_per_event", "load", "rate_events_per_s")

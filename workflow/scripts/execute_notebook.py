@@ -20,7 +20,7 @@ def execute(notebook: Path, results: Path, out: Path) -> None:
     import papermill
     from traitlets.config import Config
 
-    from crayfish.errors import CrayfishError
+    from crayfish.spec.errors import CrayfishError
 
     folder = notebook.resolve().parent
     try:
@@ -44,7 +44,7 @@ def to_page(executed: Path) -> str:
     """What the notebook says, without its code, as HTML."""
     from nbconvert import HTMLExporter
 
-    from crayfish import page
+    from crayfish.results import page
 
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_input_prompt=True)
     exporter.exclude_output_prompt = True
@@ -68,6 +68,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from crayfish import errors
+    from crayfish.spec import errors
 
     errors.main(main)

@@ -7,10 +7,11 @@ import logging
 import sys
 from pathlib import Path
 
-from crayfish import errors, jvm, memory
-from crayfish.errors import CrayfishError
-from crayfish.execution import Places, execute
-from crayfish.run_spec import RunSpec
+from crayfish.engine import jvm
+from crayfish.harness.run import Places, execute
+from crayfish.spec import errors, memory
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import RunSpec
 
 MARGIN = 1.25
 MEMORY_SHARE = 0.4  # of what is free: read from memory, a backlog measures the engine, and not the disk

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from crayfish import errors
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors
+from crayfish.spec.errors import CrayfishError
 
 HEADER = "# `direct` is chosen by hand; `make lock` writes `artifacts`, everything that it needs with its sha256.\n"
 TIMEOUT_S = 60

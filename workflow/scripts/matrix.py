@@ -7,12 +7,12 @@ import argparse
 import re
 from pathlib import Path
 
-from crayfish import discovery, errors
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Load, RunSpec
+from crayfish.spec import discovery, errors
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import RunSpec, Segment
 
 BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
-LOADS = (Load("constant", rate=1.0),)
+LOADS = (Segment("constant", rate=1.0),)
 
 
 def cell(reasons: list[str], **fields: object) -> str:
@@ -24,8 +24,8 @@ def cell(reasons: list[str], **fields: object) -> str:
         if reason not in reasons:
             reasons.append(reason)
         return f"no ({reasons.index(reason) + 1})"
-    execution = getattr(discovery.load("processors", spec.processor), "execution", None)
-    return execution(spec) if execution else "yes"
+    resolved = discovery.processor(spec.processor).resolved_execution(spec)
+    return "yes" if resolved == "auto" else resolved
 
 
 def table(corner: str, rows: dict[str, list[str]], columns: tuple[str, ...]) -> list[str]:

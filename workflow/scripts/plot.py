@@ -11,29 +11,30 @@ from pathlib import Path
 
 import matplotlib
 
-from crayfish import discovery, errors, plots, tables
-from crayfish.errors import CrayfishError
+from crayfish.results import captions, plots, tables
+from crayfish.spec import discovery, errors
+from crayfish.spec.errors import CrayfishError
 
 PARTS = ("means", "series", "curves")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", choices=discovery.names("figures"), required=True)
+    parser.add_argument("--kind", choices=discovery.names("results/figures"), required=True)
     for part in PARTS:
         parser.add_argument(f"--{part}", type=Path, help=f"a table of tabulate.py --part {part}")
     parser.add_argument("--where", type=json.loads, default={}, help="JSON: column -> list of the values that are kept")
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="files, .svg .pdf .png")
     parser.add_argument("--caption", type=Path, help="where the caption goes, reStructuredText")
     arguments = parser.parse_args()
-    kind = discovery.load("figures", arguments.kind)
-    if not (path := getattr(arguments, kind.PART)):
-        raise CrayfishError(f"--{kind.PART}: {arguments.kind} draws this part of a table, and it was not given")
+    kind = discovery.figure_kind(arguments.kind)
+    if not (path := vars(arguments)[kind.part]):
+        raise CrayfishError(f"--{kind.part}: {arguments.kind} draws this part of a table, and it was not given")
     table = tables.read_table(path)
     if not len(table):
         raise CrayfishError(f"{path}: the table is empty, there is nothing to draw")
     try:
-        table = getattr(kind, "select", lambda every: every)(tables.kept(table, arguments.where))
+        table = kind.select(tables.kept(table, arguments.where))
         with matplotlib.rc_context(plots.STYLE):
             figure = kind.draw(table)
     except CrayfishError as error:
@@ -41,7 +42,7 @@ def main() -> None:
     for out in arguments.out:
         plots.save(figure, out)
     if arguments.caption:
-        arguments.caption.write_text(plots.caption(kind, table))
+        arguments.caption.write_text(captions.caption(kind, table))
 
 
 if __name__ == "__main__":

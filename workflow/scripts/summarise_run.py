@@ -1,6 +1,6 @@
 """One run's per-event tables to its figures of merit: RUN/{manifest.json, processor.json, *.parquet} -> summary.json.
 
-One entry a segment; what each figure means stands in crayfish/statistics.py. Only events of the measured window count
+One entry a segment; what each figure means stands in crayfish/metrics.py. Only events of the measured window count
 in throughput, latency, lateness and cost; the accounting counts all that were sent. A figure that the run cannot
 support is null. Warnings of the manifest are carried on and those about the measurement itself are added.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from crayfish import errors, pacing, statistics
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Load
+from crayfish.spec import errors, metrics
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Segment
 
 SHORT = 0.9  # of the wanted window
 GROWTH = 0.01  # of the rate
@@ -64,9 +64,9 @@ def measured(events: Columns, saturated: bool, warmup_end_ns: int) -> Columns:
     if saturated:
         answered = select(events, events["answered"])
         order = np.argsort(answered["output_append_ms"], kind="stable")
-        window = statistics.measured_window(answered["output_append_ms"][order] * 1_000_000, warmup_end_ns)
+        window = metrics.measured_window(answered["output_append_ms"][order] * 1_000_000, warmup_end_ns)
         return select(answered, order[window])
-    return select(events, statistics.measured_window(events["due_ns"], warmup_end_ns))
+    return select(events, metrics.measured_window(events["due_ns"], warmup_end_ns))
 
 
 def latencies(answered: Columns) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ def latencies(answered: Columns) -> dict[str, np.ndarray]:
     return {
         "received_minus_due": (answered["received_ns"] - due) / MS,
         "append_minus_due": (appended * 1_000_000 - due) / MS,
-        "append_minus_sent": (appended - statistics.truncated_ms(sent)).astype(float),
+        "append_minus_sent": (appended - metrics.truncated_ms(sent)).astype(float),
     }
 
 
@@ -88,8 +88,8 @@ def lateness(window: Columns, bound_ms: float) -> dict | None:
     late = (window["sent_ns"] - window["due_ns"]) / MS
     if not len(late):
         return None
-    p99 = statistics.percentile(np.sort(late), statistics.PER_MILLE["p99"])
-    share = statistics.late_share(late, bound_ms)
+    p99 = metrics.percentile(np.sort(late), metrics.PER_MILLE["p99"])
+    share = metrics.late_share(late, bound_ms)
     return {"p99_ms": p99, "max_ms": float(late.max()), "late_share": share, "bound_ms": bound_ms}
 
 
@@ -97,40 +97,40 @@ def backlog_growth(events: Columns, window: Columns) -> dict | None:
     """The slope of the segment's backlog over the window, events/s, sampled ten times a second."""
     if not len(window["due_ns"]) or (events["input_append_ms"] < 0).any():
         return None
-    first, last = statistics.truncated_ms(window["due_ns"][[0, -1]])
+    first, last = metrics.truncated_ms(window["due_ns"][[0, -1]])
     at_ms = np.arange(first, last, 100)
     if len(at_ms) < 3:
         return None
-    waiting = statistics.backlog(events["input_append_ms"], events["output_append_ms"][events["answered"]], at_ms)
-    slope = statistics.slope(at_ms / 1000, waiting)
+    waiting = metrics.backlog(events["input_append_ms"], events["output_append_ms"][events["answered"]], at_ms)
+    slope = metrics.slope(at_ms / 1000, waiting)
     return {
         "slope_events_per_s": slope.mean,
         "low": slope.low,
         "high": slope.high,
         "max_events": int(waiting.max()),
-        "grows": statistics.grows(slope),
+        "grows": metrics.grows(slope),
     }
 
 
-def recoveries(load: Load, segment: dict, answered: Columns) -> list[float | None]:
+def recoveries(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
     """Of every burst, the recovery time in s."""
-    bursts = pacing.bursts(load)
+    bursts = load.bursts
     due_s = (answered["due_ns"] - segment["start_ns"]) / 1e9
     latency = latencies(answered)["received_minus_due"]
     limits = [*(start for start, _ in bursts), load.warmup_s + load.measure_s][1:]
     return [
-        statistics.recovery_time(due_s, latency, start, end, until)
+        metrics.recovery_time(due_s, latency, start, end, until)
         for (start, end), until in zip(bursts, limits, strict=True)
     ]
 
 
-def series(load: Load, segment: dict, events: Columns) -> dict[str, list]:
+def series(load: Segment, segment: dict, events: Columns) -> dict[str, list]:
     """The whole segment second by second, its warm-up too; the latency is received minus due."""
     answered, start_ns = events["answered"], segment["start_ns"]
     latency = np.where(answered, (events["received_ns"] - events["due_ns"]) / MS, np.nan)
     appended_s = (events["output_append_ms"][answered] - start_ns / MS) / 1000
     due_s = (events["due_ns"] - start_ns) / 1e9
-    return statistics.per_second(due_s, latency, appended_s, int(load.warmup_s + load.measure_s))
+    return metrics.per_second(due_s, latency, appended_s, int(load.warmup_s + load.measure_s))
 
 
 def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
@@ -139,14 +139,14 @@ def costs(samples: dict, appended_ms: np.ndarray) -> dict[str, float | None]:
         return dict.fromkeys(samples["stages"])
     start_ns, end_ns = int(appended_ms.min()) * 1_000_000, int(appended_ms.max()) * 1_000_000
     return {
-        stage: statistics.cost_per_event(
+        stage: metrics.cost_per_event(
             np.array(series["time_ns"]), np.array(series["cpu_s"]), start_ns, end_ns, len(appended_ms) - 1
         )
         for stage, series in samples["stages"].items()
     }
 
 
-def warnings_of(summary: dict, load: Load) -> list[str]:
+def warnings_of(summary: dict, load: Segment) -> list[str]:
     """What makes a segment's figures doubtful, as sentences for the tables and figures."""
     found, growth = [], summary["backlog"]
     if load.kind == "bursty":
@@ -159,12 +159,12 @@ def warnings_of(summary: dict, load: Load) -> list[str]:
     return found
 
 
-def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict, bound_ms: float) -> dict:
+def summarise_segment(load: Segment, segment: dict, events: Columns, samples: dict, bound_ms: float) -> dict:
     """The figures of one segment."""
     saturated = load.saturated
     window = measured(events, saturated, segment["load_start_ns"])
     answered = select(window, window["answered"])
-    appended, rate = answered["output_append_ms"], statistics.throughput(answered["output_append_ms"])
+    appended, rate = answered["output_append_ms"], metrics.throughput(answered["output_append_ms"])
     edges = appended * 1_000_000 if saturated else window["due_ns"]
     latency = {} if saturated else latencies(answered)
     summary = {
@@ -177,12 +177,12 @@ def summarise_segment(load: Load, segment: dict, events: Columns, samples: dict,
             "events_per_s": rate,
             "points_per_s": None if rate is None else rate * segment["points_per_event"],
         },
-        "latency_ms": {name: statistics.latency_summary(values) for name, values in latency.items()},
-        "latency_curve": statistics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
+        "latency_ms": {name: metrics.latency_summary(values) for name, values in latency.items()},
+        "latency_curve": metrics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
         "lateness": None if saturated else lateness(window, bound_ms),
         "backlog": None if saturated else backlog_growth(events, window),
         "series": None if saturated else series(load, segment, events),
-        "bursts_s": pacing.bursts(load),
+        "bursts_s": load.bursts,
         "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
         "cpu_us_per_event": costs(samples, appended),
     }
@@ -213,10 +213,10 @@ def summarise(folder: Path) -> dict:
     for number, about in measured_segments(manifest):
         load = about["load"]
         inside, rows = select(events, events["segment"] == number), of_row == number
-        figures = summarise_segment(Load(**load), about, inside, samples, spec["lateness_bound_ms"])
+        figures = summarise_segment(Segment(**load), about, inside, samples, spec["lateness_bound_ms"])
         counted = inside["sequence"][inside["answered"]] if load.get("at_most_s") else inside["sequence"]
         figures["cpu_us_per_event"] |= elsewhere
-        figures["accounting"] = statistics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
+        figures["accounting"] = metrics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
         figures["warnings"] += [text for of, text in map(split_warning, manifest["warnings"]) if of == number + 1]
         if found := manifest.get("search"):
             figures |= {"load": spec["segments"][0], "sustainable_events_per_s": found["sustainable_events_per_s"]}
@@ -230,7 +230,7 @@ def summarise(folder: Path) -> dict:
         "substitutes": manifest.get("substitutes", []),
         "fixed_cost_s": manifest["fixed_cost_s"],
         "warnings": [text for of, text in map(split_warning, manifest["warnings"]) if of is None],
-        "accounting": statistics.accounting(events["sequence"], consumer["sequence"], consumer["correct"]),
+        "accounting": metrics.accounting(events["sequence"], consumer["sequence"], consumer["correct"]),
         "peak_memory_bytes": {**peaks, **elsewhere},
         "segments": segments,
     }

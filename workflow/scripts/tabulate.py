@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 from polars import selectors
 
-from crayfish import errors, statistics
-from crayfish.errors import CrayfishError
+from crayfish.spec import errors, metrics
+from crayfish.spec.errors import CrayfishError
 
 FIRST = ("processor", "scorer", "model", "parallelism")
 UNITS = {
@@ -67,7 +67,7 @@ def figures_of(summary: dict, segment: dict) -> Row:
     figures["sustainable_events_per_s"] = segment.get("sustainable_events_per_s")
     for kind, name in LATENCIES.items():
         values = segment["latency_ms"].get(kind) or {}
-        figures |= {f"{name}_{part}_ms": values.get(part) for part in (*statistics.PER_MILLE, "max", "mean")}
+        figures |= {f"{name}_{part}_ms": values.get(part) for part in (*metrics.PER_MILLE, "max", "mean")}
     late, backlog, recovered = segment["lateness"] or {}, segment["backlog"] or {}, segment["recovery_s"]
     figures |= {
         "lateness_p99_ms": late.get("p99_ms"),
@@ -118,7 +118,7 @@ def segments_of(experiment: str, summary: dict) -> list[dict]:
 def interval_of(name: str, values: list[float | None]) -> Row:
     """A figure's mean and interval over repetitions, three cells; empty where one of them lacks it."""
     there = values and None not in values
-    interval = statistics.t_interval(values) if there else statistics.Interval(None, None, None, 0)
+    interval = metrics.t_interval(values) if there else metrics.Interval(None, None, None, 0)
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
@@ -192,8 +192,8 @@ def curve_rows(group: list[dict]) -> list[Row]:
         return []
     fields, texts = common(group)
     counts = [one["segment"]["latency_ms"]["received_minus_due"]["n"] for one in group]
-    quantiles = statistics.curve_quantiles(min(counts))
-    values = np.array([statistics.curve_at(curve, quantiles) for curve in curves])
+    quantiles = metrics.curve_quantiles(min(counts))
+    values = np.array([metrics.curve_at(curve, quantiles) for curve in curves])
     return [
         {**fields, "quantile": float(quantile), **interval_of("latency_ms", at.tolist()), **texts}
         for quantile, at in zip(quantiles, values.T, strict=True)

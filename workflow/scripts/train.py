@@ -18,15 +18,15 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from crayfish import discovery, errors, memory
-from crayfish.errors import CrayfishError
+from crayfish.spec import discovery, errors, memory
+from crayfish.spec.errors import CrayfishError
 
 DISTINCT = 1e-3  # of the answers' range: ten times what a format or a run may be wrong by
 
 
 def reference(model: ModuleType, module: torch.nn.Module, images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """The pool of inputs, drawn by the seed from uint8[n, 28, 28] without replacement, and the module's answers."""
-    inputs = model.inputs(images[np.random.default_rng(seed).choice(len(images), model.POOL, replace=False)])
+    inputs = model.inputs(images[np.random.default_rng(seed).choice(len(images), model.pool, replace=False)])
     with torch.no_grad():
         outputs = module(torch.from_numpy(inputs)).numpy()
     apart = np.abs(outputs - outputs.mean(axis=0)).max(axis=1).min() / np.ptp(outputs)
@@ -69,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(arguments.seed)
-    model = discovery.load("models", arguments.model)
+    model = discovery.model(arguments.model)
     about = json.loads(arguments.data.with_suffix(".json").read_text())
     with np.load(arguments.data) as arrays:
         data = dict(arrays)
@@ -79,7 +79,7 @@ def main() -> None:
         told["weights"] = f"{arguments.weights.name}, sha256 {arguments.sha256}"
     else:
         told = model.train(module, data, arguments.seed)
-    accuracy, wanted = told["accuracy"], model.ACCURACY.get(about["dataset"], 0.0)
+    accuracy, wanted = told["accuracy"], model.accuracy.get(about["dataset"], 0.0)
     if accuracy is not None and not accuracy >= wanted:
         raise CrayfishError(
             f"train: {arguments.model} reached an accuracy of {accuracy:.4f} on {about['dataset']}, and"

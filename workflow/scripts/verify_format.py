@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crayfish import discovery, errors, jvm, memory, stages
-from crayfish.errors import CrayfishError
-from crayfish.run_spec import Job, Load, RunSpec
+from crayfish.engine import child, jvm
+from crayfish.harness import stages
+from crayfish.spec import discovery, errors, memory
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 TOLERANCE = 1e-4
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -29,17 +31,17 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def job_of(arguments: argparse.Namespace, protocol: str, workdir: str) -> Job:
     """A job that has all that a scorer or a server asks for; no Kafka is used."""
-    scorer = discovery.load("scorers", arguments.scorer)
+    scorer = discovery.scorer(arguments.scorer)
     spec = RunSpec(
         arguments.environment,
         arguments.scorer,
-        (Load("constant", rate=1),),
+        (Segment("constant", rate=1),),
         model=arguments.model,
         dataset=arguments.dataset,
         protocol=protocol,
     )
     java = jvm.of_environment(arguments.jdk) if arguments.jdk else None
-    if java is None and (scorer.EXTERNAL or getattr(scorer, "JARS", ())):
+    if java is None and (scorer.external or scorer.jars):
         java = jvm.find()
     return Job.without_kafka(
         spec,
@@ -53,20 +55,27 @@ def job_of(arguments: argparse.Namespace, protocol: str, workdir: str) -> Job:
 @contextmanager
 def served(job: Job, arguments: argparse.Namespace) -> Iterator[Job]:
     """The job with the address of its scorer's server, which runs meanwhile; nothing is started for an embedded one."""
-    if not discovery.load("scorers", job.spec.scorer).EXTERNAL:
+    if not discovery.scorer(job.spec.scorer).external:
         yield job
         return
     tag, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="crayfish-")
     janitor = subprocess.Popen(
-        [arguments.harness_python, "-m", "crayfish.janitor", tag, folder],
+        [arguments.harness_python, "-m", "crayfish.harness.janitor", tag, folder],
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(stages.LIBRARY)},
+        env={**os.environ, "PYTHONPATH": str(child.SCRIPTS)},
     )
     server = None
     try:
         job_file = dataclasses.replace(job, workdir=folder).write(Path(folder, "job.json"))
-        command = [str(arguments.server_python.absolute()), "-m", "crayfish.worker", "servers", "--job", str(job_file)]
+        command = [
+            str(arguments.server_python.absolute()),
+            "-m",
+            "crayfish.engine.worker",
+            "servers",
+            "--job",
+            str(job_file),
+        ]
         server = stages.Stage("server", command, arguments.server_log, tag, dict.fromkeys(THREADS, "1"))
         yield dataclasses.replace(job, server_address=server.wait_for("ready", job.spec.ready_timeout_s)["address"])
     finally:
@@ -78,14 +87,14 @@ def served(job: Job, arguments: argparse.Namespace) -> Iterator[Job]:
 
 def answers(job: Job, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """The scorer's answers, float32[n, outputs], by how the inputs were given to it."""
-    with discovery.load("scorers", job.spec.scorer).Scorer(job) as scorer:
+    with discovery.scorer(job.spec.scorer).Scorer(job) as scorer:
         alone = [np.array(scorer.score(inputs[index : index + 1])) for index in range(len(inputs))]
         return {"one at a time": np.concatenate(alone), "all at once": np.array(scorer.score(inputs))}
 
 
 def all_answers(arguments: argparse.Namespace, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """The same, over each protocol of the scorer."""
-    protocols = getattr(discovery.load("scorers", arguments.scorer), "PROTOCOLS", ("grpc",))
+    protocols = discovery.scorer(arguments.scorer).protocols
     found = {}
     for protocol in protocols:
         with tempfile.TemporaryDirectory() as workdir, served(job_of(arguments, protocol, workdir), arguments) as job:
@@ -115,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.environ.update(dict.fromkeys(THREADS, "1"))  # as in a run
-    memory.require(discovery.load("models", arguments.model).MEMORY, f"{arguments.scorer} with {arguments.model}")
+    memory.require(discovery.model(arguments.model).memory, f"{arguments.scorer} with {arguments.model}")
     with np.load(arguments.reference) as reference:
         inputs, outputs = reference["inputs"], reference["outputs"]
     spread = float(np.ptp(outputs))

@@ -1,27 +1,13 @@
-"""The models: one module a model, discovered from the files here.
+"""The models: one module a model, which declares a Model (crayfish.spec.contracts); and what their conversions share.
 
-A module holds
-    INPUT_SHAPE     of one data point, without the batch axis
-    OUTPUTS         how many logits a data point gets
-    FORMATS         the formats that it is made in: "npz", "torchscript", "onnx", ...
-    ACCURACY        {dataset: the test accuracy that its training must reach}
-    POOL            how many inputs reference.npz holds
-    MEMORY          bytes that one instance of it needs in a run
-    MAKING_MEMORY   bytes that its training or one conversion needs
-    inputs(images)  uint8[n, 28, 28] of the data set -> float32[n, *INPUT_SHAPE]
-    build()         the torch module (torch is imported inside), float32[n, *INPUT_SHAPE] -> float32[n, OUTPUTS]
-    build_keras(weights)    the same as a tf_keras model, functional and NHWC, with these weights (dict of ndarrays, by
-                    the names of the torch module's state); its layers' names begin with a letter, as DL4J asks
-    train(module, data, seed) -> dict     makes its weights, in place; returns what the report tells: `accuracy` (null
-                    if it has none), `weights` (where they come from), ...
-    load(module, path) -> dict            the same from the user's own file of weights; optional
+torch and tf_keras are imported inside the functions of a module, so that its declaration can be read in any
+environment.
 """
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 
-from crayfish import discovery, memory
+from crayfish.spec import discovery, memory
 
 FILE = {
     "npz": "weights.npz",
@@ -57,7 +43,7 @@ def restore(name: str, weights: Path):
     import numpy as np
     import torch
 
-    module = import_module(f"crayfish.models.{name}").build()
+    module = discovery.model(name).build()
     with np.load(weights) as arrays:
         module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
     return module.eval()
@@ -68,4 +54,4 @@ def restore_keras(name: str, weights: Path):
     import numpy as np
 
     with np.load(weights) as arrays:
-        return import_module(f"crayfish.models.{name}").build_keras(dict(arrays))
+        return discovery.model(name).build_keras(dict(arrays))

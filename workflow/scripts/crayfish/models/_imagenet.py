@@ -4,7 +4,7 @@ The names in the module's state are torchvision's behind "network.", so that an 
 loaded. A Keras layer has the name of its torch module with "_" for "."; that is how it finds its weights.
 """
 
-from crayfish.errors import CrayfishError
+from crayfish.spec.errors import CrayfishError
 
 INPUT_SHAPE = (224, 224, 3)
 OUTPUTS = 1000

@@ -5,13 +5,10 @@ Its inputs are images of bytes, scaled to [0, 1]. Training is repeatable: one se
 
 from itertools import pairwise
 
+from crayfish.spec.contracts import GIB, Model
+
 INPUT_SHAPE = (28, 28)
 OUTPUTS = 10
-FORMATS = ("npz", "torchscript", "mar", "onnx", "savedmodel", "h5")
-ACCURACY = {"fashion_mnist": 0.86}
-POOL = 256
-MEMORY = 0  # nothing beside the libraries' own
-MAKING_MEMORY = 2**30
 
 LAYERS = (784, 32, 32, 32, 32, OUTPUTS)
 EPOCHS = 10
@@ -31,8 +28,8 @@ def build():
     from torch import nn
 
     layers = [nn.Flatten()]
-    for inputs, outputs in pairwise(LAYERS):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    for size, outputs in pairwise(LAYERS):
+        layers += [nn.Linear(size, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -75,3 +72,20 @@ def train(module, data, seed: int) -> dict:
         accuracy = (module(images).argmax(1) == labels).float().mean().item()
     settings = {"epochs": EPOCHS, "batch": BATCH, "learning_rate": LEARNING_RATE}
     return {"accuracy": round(accuracy, 6), "weights": "trained", **settings}
+
+
+MODEL = Model(
+    display_name="FFNN",
+    input_shape=INPUT_SHAPE,
+    outputs=OUTPUTS,
+    formats=("npz", "torchscript", "mar", "onnx", "savedmodel", "h5"),
+    pool=256,
+    memory=0,  # nothing beside the libraries' own
+    making_memory=1 * GIB,
+    inputs=inputs,
+    build=build,
+    build_keras=build_keras,
+    train=train,
+    accuracy={"fashion_mnist": 0.86},
+    original="f",
+)

@@ -6,15 +6,8 @@ config). What scoring costs does not depend on it.
 """
 
 from crayfish.models import _imagenet
-from crayfish.models._imagenet import INPUT_SHAPE, OUTPUTS, inputs, load
-
-__all__ = ["INPUT_SHAPE", "OUTPUTS", "inputs", "load"]
-
-FORMATS = ("torchscript", "mar", "onnx", "savedmodel", "h5")
-ACCURACY = {}
-POOL = 16
-MEMORY = 1 * 2**30
-MAKING_MEMORY = 2 * 2**30
+from crayfish.models._imagenet import INPUT_SHAPE, OUTPUTS
+from crayfish.spec.contracts import GIB, Model
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels inside a block, blocks
 EXPANSION = 4
@@ -73,3 +66,20 @@ def build_keras(weights):
             values = block(values, f"layer{stage}_{number}", channels, stride, widened=number == 0)
     values = layers.GlobalAveragePooling2D(name="avgpool")(values)
     return _imagenet.with_weights(Model(first, layers.Dense(OUTPUTS, name="fc")(values), name="resnet50"), weights)
+
+
+MODEL = Model(
+    display_name="ResNet50",
+    input_shape=INPUT_SHAPE,
+    outputs=OUTPUTS,
+    formats=("torchscript", "mar", "onnx", "savedmodel", "h5"),
+    pool=16,
+    memory=1 * GIB,
+    making_memory=2 * GIB,
+    inputs=_imagenet.inputs,
+    build=build,
+    build_keras=build_keras,
+    train=train,
+    load=_imagenet.load,
+    original="r",
+)

@@ -6,15 +6,8 @@ config). What scoring costs does not depend on it.
 """
 
 from crayfish.models import _imagenet
-from crayfish.models._imagenet import INPUT_SHAPE, OUTPUTS, inputs, load
-
-__all__ = ["INPUT_SHAPE", "OUTPUTS", "inputs", "load"]
-
-FORMATS = ("torchscript", "mar", "onnx", "savedmodel", "h5")
-ACCURACY = {}
-POOL = 16
-MEMORY = 3 * 2**30
-MAKING_MEMORY = 4 * 2**30
+from crayfish.models._imagenet import INPUT_SHAPE, OUTPUTS
+from crayfish.spec.contracts import GIB, Model
 
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels, convolutions; a max-pooling behind each stage
 HIDDEN = 4096
@@ -74,3 +67,20 @@ def build_keras(weights):
     return _imagenet.with_weights(
         model, {**weights, "network.classifier.0.weight": matrix.transpose(0, 2, 3, 1).reshape(HIDDEN, -1)}
     )
+
+
+MODEL = Model(
+    display_name="VGG19",
+    input_shape=INPUT_SHAPE,
+    outputs=OUTPUTS,
+    formats=("torchscript", "mar", "onnx", "savedmodel", "h5"),
+    pool=16,
+    memory=3 * GIB,
+    making_memory=4 * GIB,
+    inputs=_imagenet.inputs,
+    build=build,
+    build_keras=build_keras,
+    train=train,
+    load=_imagenet.load,
+    original="v",
+)

@@ -39,11 +39,13 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import discovery, jvm, stages
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
-from crayfish.scoring import ScoringOperator
-from crayfish.stages import HOST, LIBRARY
+from crayfish.engine import child, jvm
+from crayfish.engine.child import HOST, SCRIPTS
+from crayfish.engine.scoring import ScoringOperator
+from crayfish.spec import discovery
+from crayfish.spec.contracts import Processor
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     import threading
@@ -51,17 +53,8 @@ if TYPE_CHECKING:
 
     from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
-    from crayfish.run_spec import Job, RunSpec
+    from crayfish.spec.run_spec import Job, RunSpec
 
-JARS = ("flink",)
-JAVA = {"in_engine": "FlinkInEngine.java"}
-JAVA_JARS = ("flink_api",)
-DELIVERIES = ("at_least_once", "exactly_once")
-EXECUTIONS = ("thread", "process")
-PARALLELISM_MODELS = ("data", "task")
-ADDRESS = "host:port of its JobManager's REST interface"
-TRANSPORTS = ("kafka", "in_engine")
-ASYNCHRONOUS = True
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
 GATHERED_BYTES = 16 * 1024 * 1024
 BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no call is under way
@@ -99,7 +92,7 @@ def _needs_process(spec: RunSpec) -> str | None:
         return "Flink's asynchronous operator runs in process execution only"
     if spec.parallelism_model == "task":
         return "in thread execution all instances of the task model would share one interpreter's lock"
-    if getattr(discovery.load("scorers", spec.scorer), "OWN_PROCESS", False):
+    if discovery.scorer(spec.scorer).own_process:
         return f"{spec.scorer} cannot live in the Python that Flink's JVM embeds in thread execution"
     return None
 
@@ -341,7 +334,7 @@ def _settings(job: Job, folder: Path) -> dict[str, object]:
         "python.execution-mode": execution(job.spec),
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
-        "python.pythonpath": ":".join([str(LIBRARY), *site.getsitepackages()]),
+        "python.pythonpath": ":".join([str(SCRIPTS), *site.getsitepackages()]),
         "python.fn-execution.bundle.time": ASYNCHRONOUS_BUNDLE_MS if job.spec.async_calls else BUNDLE_MS,
         "python.fn-execution.bundle.size": _events_at_once(job),
         "python.fn-execution.arrow.batch.size": _events_at_once(job),
@@ -379,7 +372,7 @@ class Cluster:
     def __init__(self, job: Job):
         self.job = job
         self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
-        self.rpc_port, self.rest_port = stages.free_ports(2)
+        self.rpc_port, self.rest_port = child.free_ports(2)
         self.host = HOST
         if job.processor_address:
             self.host, _, port = job.processor_address.rpartition(":")
@@ -422,9 +415,7 @@ class Cluster:
         ]
         command += ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", conf]
         for _ in range(0 if self.job.processor_address else slots(self.job.spec)[0]):
-            self.workers.append(
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=stages.die_with_parent())
-            )
+            self.workers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=child.die_with_parent()))
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         self.configuration = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration(conf)
@@ -543,3 +534,23 @@ class Cluster:
             os.waitpid(self.gateway_pid, 0)
         for worker in self.workers:
             worker.wait()
+
+
+PROCESSOR = Processor(
+    display_name="Flink",
+    color="#0072B2",
+    line="-",
+    run=run,
+    refuse=refuse,
+    resolved_execution=execution,
+    deliveries=("at_least_once", "exactly_once"),
+    executions=("thread", "process"),
+    parallelism_models=("data", "task"),
+    transports=("kafka", "in_engine"),
+    asynchronous=True,
+    address="host:port of its JobManager's REST interface",
+    jars=("flink",),
+    java={"in_engine": "FlinkInEngine.java"},
+    java_jars=("flink_api",),
+    original="f",
+)

@@ -27,23 +27,18 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import errors, jvm, stages
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
-from crayfish.run_spec import Job
-from crayfish.scoring import ScoringOperator
+from crayfish.engine import child, jvm
+from crayfish.engine.scoring import ScoringOperator
+from crayfish.spec import errors
+from crayfish.spec.contracts import Processor
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from crayfish.run_spec import RunSpec
 
-JARS = ("kafka_streams",)
-JAVA = {"kafka": "KafkaStreamsBatching.java"}
-DELIVERIES = ("at_least_once", "exactly_once")
-EXECUTIONS = ()
-ASYNCHRONOUS = True
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Xms256m",
@@ -61,11 +56,6 @@ BROKER_DEADLINE_MS = 15_000
 ASK_BROKER_S = 5.0
 CLOSE_DEADLINE_S = 10.0
 STARTING_S, WATCH_S = 0.02, 0.2
-
-
-def refuse(spec: RunSpec) -> str | None:
-    """Why this engine cannot run this spec, or None."""
-    return None
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -316,7 +306,7 @@ def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) ->
         subprocess.Popen(
             [*command, "--instance", str(instance), "--flag", str(flag)],
             stdin=subprocess.DEVNULL,
-            preexec_fn=stages.die_with_parent(),
+            preexec_fn=child.die_with_parent(),
         )
         for instance, flag in enumerate(flags)
     ]
@@ -364,3 +354,17 @@ def main() -> None:
 
 if __name__ == "__main__":
     errors.main(main)
+
+
+PROCESSOR = Processor(
+    display_name="Kafka Streams",
+    color="#D55E00",
+    line=(0, (5, 1.5)),
+    run=run,
+    deliveries=("at_least_once", "exactly_once"),
+    asynchronous=True,
+    jars=("kafka_streams",),
+    java={"kafka": "KafkaStreamsBatching.java"},
+    jvm_options=JVM_OPTIONS,
+    original="k",
+)

@@ -20,10 +20,11 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import ray_node
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
-from crayfish.scoring import ScoringOperator
+from crayfish.engine import ray_node
+from crayfish.engine.scoring import ScoringOperator
+from crayfish.spec.contracts import Processor
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +32,8 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError
     from ray.actor import ActorHandle
 
-    from crayfish.run_spec import Job, RunSpec
+    from crayfish.spec.run_spec import Job
 
-JARS = ()
-DELIVERIES = ("at_least_once",)
-EXECUTIONS = ("fused", "pipeline")
-ADDRESS = "host:port of its head node; this machine is one of its nodes"
-ASYNCHRONOUS = True
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
 CALLS = 4
 COMMIT_S = 1.0
@@ -45,11 +41,6 @@ POLL_S = 0.1  # how soon an idle source sees that it is to stop
 BROKER_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 8.0
 WATCH_S = 0.1
-
-
-def refuse(spec: RunSpec) -> str | None:
-    """Why this engine cannot run this spec, or None."""
-    return None
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -360,3 +351,16 @@ class Pipeline:
         self._get([*self._calls, self._scoring.ping.remote()])
         self._calls.clear()
         self._get(self._sink.flush.remote())
+
+
+PROCESSOR = Processor(
+    display_name="Ray",
+    color="#CC79A7",
+    line=(0, (1, 1.2)),
+    run=run,
+    deliveries=("at_least_once",),
+    executions=("fused", "pipeline"),
+    asynchronous=True,
+    address="host:port of its head node; this machine is one of its nodes",
+    original="r",
+)

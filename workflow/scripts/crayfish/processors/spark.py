@@ -26,11 +26,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import jvm, stages
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
-from crayfish.scoring import ScoringOperator
-from crayfish.stages import HOST, LIBRARY
+from crayfish.engine import child, jvm
+from crayfish.engine.child import HOST, SCRIPTS
+from crayfish.engine.scoring import ScoringOperator
+from crayfish.spec.contracts import Processor
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     import threading
@@ -41,13 +42,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
-    from crayfish.run_spec import Job, RunSpec
+    from crayfish.spec.run_spec import Job, RunSpec
 
-JARS = ("spark",)
-DELIVERIES = ("at_least_once",)
-EXECUTIONS = ("micro_batch", "real_time")
-ADDRESS = "its master's URL, spark://host:port"
-ASYNCHRONOUS = True
 SCHEMA = "value binary"
 PROGRESS_MS = 1000
 REAL_TIME = "5 seconds"  # the least that Spark allows
@@ -202,7 +198,7 @@ def _elsewhere(job: Job) -> dict[str, object]:
         "spark.cores.max": job.spec.parallelism,
         "spark.executor.cores": 1,
         "spark.executor.extraClassPath": ":".join(job.jars),
-        "spark.executorEnv.PYTHONPATH": LIBRARY,
+        "spark.executorEnv.PYTHONPATH": SCRIPTS,
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",  # executors are still being started
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": int(job.spec.ready_timeout_s),
     }
@@ -234,7 +230,7 @@ def start_jvm(job: Job) -> subprocess.Popen:
     command = [part for part in parts if part != "--add-modules=jdk.incubator.vector"]
     if told.returncode:
         raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=stages.die_with_parent())
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=child.die_with_parent())
     end = time.monotonic() + START_DEADLINE_S
     while not answer.exists():
         if process.poll() is not None or time.monotonic() > end:
@@ -317,6 +313,21 @@ def root_cause(error: Any, job: Job) -> str:
     if "Traceback (most recent call last)" in text:
         lines = text.partition("\n SQLSTATE")[0].splitlines()
         indented = max(index for index, line in enumerate(lines) if line.startswith(" "))
-        return "\n".join(lines[indented + 1 :]).removeprefix("crayfish.errors.CrayfishError: ")
+        return "\n".join(lines[indented + 1 :]).removeprefix("crayfish.spec.errors.CrayfishError: ")
     hint = f"; check that the broker {job.bootstrap_servers} runs and has both topics" if "kafka" in text else ""
     return text + hint
+
+
+PROCESSOR = Processor(
+    display_name="Spark",
+    color="#009E73",
+    line=(0, (5, 1.5, 1, 1.5)),
+    run=run,
+    refuse=refuse,
+    deliveries=("at_least_once",),
+    executions=("micro_batch", "real_time"),
+    asynchronous=True,
+    address="its master's URL, spark://host:port",
+    jars=("spark",),
+    original="s",
+)

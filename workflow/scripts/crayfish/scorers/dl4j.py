@@ -8,32 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crayfish.errors import CrayfishError
 from crayfish.scorers import nd4j
+from crayfish.spec.contracts import Scorer
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    import numpy as np
 
-FORMAT = "h5"
-EXTERNAL = False
-OWN_PROCESS = True
-JARS = nd4j.JARS
-JVM_OPTIONS = nd4j.JVM_OPTIONS
+    from crayfish.spec.run_spec import Job
 
 
-class Scorer:
+class Dl4jScorer:
     """The job's model as a ComputationGraph."""
 
     def __init__(self, job: Job):
         self._job = job
         self._values = None
 
-    def __enter__(self) -> Scorer:
+    def __enter__(self) -> Dl4jScorer:
         nd4j.start(self._job)
         import jpype
+        import numpy as np
 
+        self._ndarray, self._float32 = np.ndarray, np.float32
         self._array_of = jpype.JArray(jpype.JClass("org.nd4j.linalg.api.ndarray.INDArray"))
         importer = jpype.JClass("org.deeplearning4j.nn.modelimport.keras.KerasModelImport")
         try:
@@ -62,6 +59,21 @@ class Scorer:
         if answer.length() != rows * columns:
             raise CrayfishError(f"dl4j: the model {self._job.model_path} does not answer {columns} values a data point")
         steps = (4 * int(answer.stride(0)), 4 * int(answer.stride(1)))
-        outputs = np.ndarray((rows, columns), np.float32, nd4j.memory(answer, rows * columns), strides=steps).copy()
+        outputs = self._ndarray(
+            (rows, columns), self._float32, nd4j.memory(answer, rows * columns), strides=steps
+        ).copy()
         answer.close()
         return outputs
+
+
+SCORER = Scorer(
+    display_name="DL4J",
+    marker="D",
+    fill="#000000",
+    open=Dl4jScorer,
+    format="h5",
+    own_process=True,
+    jars=nd4j.JARS,
+    jvm_options=nd4j.JVM_OPTIONS,
+    original="-msm d",
+)

@@ -15,19 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crayfish import jvm
-from crayfish.errors import CrayfishError
+from crayfish.engine import jvm
+from crayfish.spec.contracts import Scorer
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from crayfish.run_spec import Job
+    import numpy as np
 
-FORMAT = "npz"
-EXTERNAL = False
-OWN_PROCESS = True
+    from crayfish.spec.run_spec import Job
+
 JARS = ("dl4j",)
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
@@ -58,6 +56,7 @@ def memory(array: Any, size: int) -> Any:
 def allocate(shape: tuple[int, ...], order: str = "c") -> tuple[Any, np.ndarray]:
     """An INDArray of zeros, float32[shape], and its memory as a numpy array."""
     import jpype
+    import numpy as np
 
     kind = jpype.JClass("org.nd4j.linalg.api.buffer.DataType").FLOAT
     create = jpype.JClass("org.nd4j.linalg.factory.Nd4j").create
@@ -72,6 +71,8 @@ def reason(error: Any) -> str:
 
 def read_layers(path: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """The layers of an npz: [(float32[inputs, outputs], float32[outputs])]; CrayfishError if it is no such chain."""
+    import numpy as np
+
     try:
         with np.load(path) as arrays:
             names, found = list(arrays), [arrays[name] for name in arrays]
@@ -90,14 +91,16 @@ def read_layers(path: str) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(matrix.T, bias) for matrix, bias in layers]
 
 
-class Scorer:
+class Nd4jScorer:
     """The job's layers as INDArrays, and the matrices between them for the batch size at hand."""
 
     def __init__(self, job: Job):
         self._job = job
         self._size = 0
 
-    def __enter__(self) -> Scorer:
+    def __enter__(self) -> Nd4jScorer:
+        import numpy as np
+
         layers = read_layers(self._job.model_path)
         inputs, outputs = math.prod(self._job.input_shape), self._job.outputs
         if (layers[0][0].shape[0], layers[-1][0].shape[1]) != (inputs, outputs):
@@ -141,3 +144,16 @@ class Scorer:
         for step, arguments in self._steps:
             step(*arguments)
         return self._answer.copy()
+
+
+SCORER = Scorer(
+    display_name="ND4J",
+    marker="v",
+    fill="#8c8c8c",
+    open=Nd4jScorer,
+    format="npz",
+    own_process=True,
+    jars=JARS,
+    jvm_options=JVM_OPTIONS,
+    original="-msm n",
+)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crayfish.errors import CrayfishError
+from crayfish.spec.contracts import Scorer
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from crayfish.run_spec import Job
-
-FORMAT = "onnx"
-EXTERNAL = False
+    from crayfish.spec.run_spec import Job
 
 
-class Scorer:
+class OnnxScorer:
     """One inference session on the job's model file."""
 
     def __init__(self, job: Job):
         self._job = job
 
-    def __enter__(self) -> Scorer:
+    def __enter__(self) -> OnnxScorer:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -43,3 +41,13 @@ class Scorer:
     def score(self, batch: np.ndarray) -> np.ndarray:
         """float32[n, *input_shape] -> float32[n, outputs]"""
         return self._run(self._outputs, {self._input: batch})[0]
+
+
+SCORER = Scorer(
+    display_name="ONNX Runtime",
+    marker="o",
+    fill=None,
+    open=OnnxScorer,
+    format="onnx",
+    original="-msm o",
+)

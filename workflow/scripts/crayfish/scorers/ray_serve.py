@@ -1,6 +1,6 @@
 """Ray Serve's client: raw float32 bytes in both directions, in a BytesValue over gRPC or as the body over HTTP.
 
-A persistent channel or connection. A dead server is a CrayfishError, or is waited for: see crayfish.remote.
+A persistent channel or connection. A dead server is a CrayfishError, or is waited for: see crayfish.engine.remote.
 """
 
 from __future__ import annotations
@@ -11,25 +11,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crayfish import remote
+from crayfish.engine import remote
+from crayfish.spec.contracts import Scorer
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    import numpy as np
 
-FORMAT = "onnx"
-EXTERNAL = True
-PROTOCOLS = ("grpc", "http")
+    from crayfish.spec.run_spec import Job
+
 NAME = "crayfish"  # of the Serve application
 METHOD = "/crayfish.Scoring/Score"
 PATH = "/"
 LOST_REPLICA = ("ActorDiedError", "ActorUnavailableError", "died")
-
-
-def Scorer(job: Job) -> Grpc | Http:
-    """The client of the job's protocol."""
-    return {"grpc": Grpc, "http": Http}[job.spec.protocol](job)
 
 
 class Grpc(remote.GrpcScorer):
@@ -45,7 +38,7 @@ class Grpc(remote.GrpcScorer):
         return self._message(value=batch.tobytes()).SerializeToString()
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
-        return np.frombuffer(self._message.FromString(response).value, "<f4").reshape(points, -1)
+        return self.floats(self._message.FromString(response).value, points)
 
     def gone(self, error) -> bool:
         """Also a proxy that has no application yet, or whose replicas died before it did."""
@@ -64,6 +57,7 @@ class Http(remote.RemoteScorer):
         self._own = threading.local()
 
     def __enter__(self) -> Http:
+        super().__enter__()
         self._pool = ThreadPoolExecutor(max(1, self._job.spec.async_calls), "ray_serve")
         return self
 
@@ -74,7 +68,7 @@ class Http(remote.RemoteScorer):
         return batch.tobytes()
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
-        return np.frombuffer(response, "<f4").reshape(points, -1)
+        return self.floats(response, points)
 
     async def call_async(self, request: bytes) -> bytes:
         """A thread and a connection for each of run.async_calls."""
@@ -102,3 +96,22 @@ class Http(remote.RemoteScorer):
         """Also a proxy that has no application yet, or whose replicas died before it did."""
         lost = status == http.HTTPStatus.INTERNAL_SERVER_ERROR and any(name in text for name in LOST_REPLICA)
         return lost or status in (http.HTTPStatus.SERVICE_UNAVAILABLE, http.HTTPStatus.NOT_FOUND)
+
+
+CLIENTS = {"grpc": Grpc, "http": Http}
+
+
+def client(job: Job) -> Grpc | Http:
+    """The client of the job's protocol."""
+    return CLIENTS[job.spec.protocol](job)
+
+
+SCORER = Scorer(
+    display_name="Ray Serve",
+    marker="*",
+    fill="#b48be0",
+    open=client,
+    format="onnx",
+    external=True,
+    protocols=tuple(CLIENTS),
+)

@@ -10,24 +10,22 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from crayfish.errors import CrayfishError
+from crayfish.spec.contracts import Scorer
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from crayfish.run_spec import Job
-
-FORMAT = "savedmodel"
-EXTERNAL = False
+    from crayfish.spec.run_spec import Job
 
 
-class Scorer:
+class SavedModelScorer:
     """One session on the job's SavedModel folder."""
 
     def __init__(self, job: Job):
         self._job = job
 
-    def __enter__(self) -> Scorer:
+    def __enter__(self) -> SavedModelScorer:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
         import tensorflow as tf
@@ -51,3 +49,13 @@ class Scorer:
     def score(self, batch: np.ndarray) -> np.ndarray:
         """float32[n, *input_shape] -> float32[n, outputs]"""
         return self._call(batch)
+
+
+SCORER = Scorer(
+    display_name="SavedModel",
+    marker="s",
+    fill="#F0E442",
+    open=SavedModelScorer,
+    format="savedmodel",
+    original="-msm t",
+)

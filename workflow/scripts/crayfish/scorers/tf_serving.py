@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from array import array
+from typing import TYPE_CHECKING
 
-from crayfish.remote import GrpcScorer
+from crayfish.engine.remote import GrpcScorer
+from crayfish.spec.contracts import Scorer
 
-FORMAT = "savedmodel"
-EXTERNAL = True
+if TYPE_CHECKING:
+    import numpy as np
+
 DT_FLOAT = 1
 
 
-class Scorer(GrpcScorer):
+class TfServingScorer(GrpcScorer):
     """The signature serving_default; its input is named "input", as the project converts it."""
 
     METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -29,6 +32,16 @@ class Scorer(GrpcScorer):
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
         (output,) = self._parse(response).outputs.values()
-        content = output.tensor_content  # the official server answers with float_val, unless told otherwise
-        values = np.frombuffer(content, np.float32) if content else np.array(output.float_val, np.float32)
-        return values.reshape(points, -1)
+        # The official server answers with float_val, unless told otherwise.
+        return self.floats(output.tensor_content or array("f", output.float_val), points)
+
+
+SCORER = Scorer(
+    display_name="TensorFlow Serving",
+    marker="<",
+    fill="#8fd0f5",
+    open=TfServingScorer,
+    format="savedmodel",
+    external=True,
+    original="-msx t",
+)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from crayfish.errors import CrayfishError
+from crayfish.spec.contracts import Scorer
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from crayfish.run_spec import Job
-
-FORMAT = "torchscript"
-EXTERNAL = False
+    from crayfish.spec.run_spec import Job
 
 
-class Scorer:
+class TorchScriptScorer:
     """The job's model file as a scripted module, optimised for inference."""
 
     def __init__(self, job: Job):
         self._job = job
 
-    def __enter__(self) -> Scorer:
+    def __enter__(self) -> TorchScriptScorer:
         import torch
 
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # events are only read
@@ -42,3 +40,12 @@ class Scorer:
         """float32[n, *input_shape] -> float32[n, outputs]"""
         with self._inference_mode():
             return self._module(self._from_numpy(batch)).numpy()
+
+
+SCORER = Scorer(
+    display_name="TorchScript",
+    marker="^",
+    fill="#E69F00",
+    open=TorchScriptScorer,
+    format="torchscript",
+)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from crayfish.remote import GrpcScorer
+from crayfish.engine.remote import GrpcScorer
+from crayfish.spec.contracts import Scorer
 
-FORMAT = "mar"
-EXTERNAL = True
+if TYPE_CHECKING:
+    import numpy as np
 
 
-class Scorer(GrpcScorer):
+class TorchServeScorer(GrpcScorer):
     """Its inference API's Predictions, with the events in the input `data`."""
 
     METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
@@ -23,4 +24,15 @@ class Scorer(GrpcScorer):
         return self._request(model_name=self._job.spec.model, input={"data": batch.tobytes()}).SerializeToString()
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
-        return np.frombuffer(self._parse(response).prediction, np.float32).reshape(points, -1)
+        return self.floats(self._parse(response).prediction, points)
+
+
+SCORER = Scorer(
+    display_name="TorchServe",
+    marker="P",
+    fill="#e8503a",
+    open=TorchServeScorer,
+    format="mar",
+    external=True,
+    original="-msx s",
+)

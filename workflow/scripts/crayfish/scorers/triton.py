@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from crayfish.remote import GrpcScorer
+from crayfish.engine.remote import GrpcScorer
+from crayfish.spec.contracts import Scorer
 
-FORMAT = "onnx"
-EXTERNAL = True
+if TYPE_CHECKING:
+    import numpy as np
 
 
-class Scorer(GrpcScorer):
+class TritonScorer(GrpcScorer):
     """ModelInfer with the tensors as raw contents."""
 
     METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -25,4 +26,14 @@ class Scorer(GrpcScorer):
         return request.SerializeToString()
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
-        return np.frombuffer(self._parse(response).raw_output_contents[0], np.float32).reshape(points, -1)
+        return self.floats(self._parse(response).raw_output_contents[0], points)
+
+
+SCORER = Scorer(
+    display_name="Triton",
+    marker="p",
+    fill="#8fd08a",
+    open=TritonScorer,
+    format="onnx",
+    external=True,
+)

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crayfish.errors import CrayfishError
-from crayfish.stages import HOST, die_with_parent, free_ports
+from crayfish.engine.child import HOST, die_with_parent, free_ports
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    from crayfish.spec.run_spec import Job
 
 ASK_DEADLINE_S = 2.0
 ASK_EVERY_S, WATCH_EVERY_S = 0.05, 0.2

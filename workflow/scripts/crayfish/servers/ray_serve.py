@@ -15,19 +15,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from crayfish import ray_node
-from crayfish.errors import CrayfishError
+from crayfish.engine import ray_node
 from crayfish.scorers import ray_serve as client
-from crayfish.scorers.onnx import Scorer
+from crayfish.scorers.onnx import OnnxScorer
 from crayfish.servers import _child
+from crayfish.spec.contracts import Server
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from crayfish.run_spec import Job
+    from crayfish.spec.run_spec import Job
 
 HOST = ray_node.HOST
 PORT_DEADLINE_S = 30.0
@@ -46,14 +45,16 @@ class Model:
 
     def __init__(self, job: Job):
         from google.protobuf.wrappers_pb2 import BytesValue
+        from numpy import frombuffer
         from starlette.responses import Response
 
+        self._frombuffer = frombuffer
         self._bytes_value, self._response = BytesValue, Response
         self._shape = (-1, *job.input_shape)
-        self._scorer = Scorer(job).__enter__()
+        self._scorer = OnnxScorer(job).__enter__()
 
     def _score(self, values: bytes) -> bytes:
-        return self._scorer.score(np.frombuffer(values, "<f4").reshape(self._shape)).tobytes()
+        return self._scorer.score(self._frombuffer(values, "<f4").reshape(self._shape)).tobytes()
 
     async def Score(self, request):
         """gRPC: BytesValue -> BytesValue."""
@@ -157,10 +158,11 @@ def _deploy(job: Job, port: int, http_port: int) -> None:
 
 def _await_answer(job: Job, stop: threading.Event, check: Callable[[], None]) -> None:
     """Until all replicas run and a real request is answered."""
+    import numpy as np
     from ray import serve
 
     one, end = np.zeros((1, *job.input_shape), np.float32), time.monotonic() + job.spec.ready_timeout_s
-    with client.Scorer(job) as scorer:
+    with client.client(job) as scorer:
         while not stop.is_set():
             check()
             states = serve.status().applications[client.NAME].deployments["model"].replica_states
@@ -174,3 +176,6 @@ def _await_answer(job: Job, stop: threading.Event, check: Callable[[], None]) ->
             if time.monotonic() > end:
                 raise CrayfishError(f"ray_serve: not ready within {job.spec.ready_timeout_s:g} s: {problem}")
             time.sleep(0.05)
+
+
+SERVER = Server(run=run)

@@ -19,13 +19,14 @@ from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import stages
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
+from crayfish.engine import child
 from crayfish.servers import _child
+from crayfish.spec.contracts import Server
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    from crayfish.spec.run_spec import Job
 
 PROGRAM, VARIABLE = "tensorflow_model_server", "TENSORFLOW_MODEL_SERVER"
 IMAGE = "tensorflow/serving:2.19.1"
@@ -124,7 +125,7 @@ def available(address: str, model: str) -> bool:
     """Whether the server at this gRPC address says that the model is there."""
     import grpc
 
-    from crayfish.protocols import TYPES
+    from crayfish.engine.protocols import TYPES
 
     request = TYPES["tensorflow.serving.GetModelStatusRequest"](model_spec={"name": model})
     parse = TYPES["tensorflow.serving.GetModelStatusResponse"].FromString
@@ -148,7 +149,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
         return serve_here(job, stop, ready)
     address = job.server_address or f"unix:{job.workdir}/grpc.socket"
     socket = address.removeprefix("unix:")
-    name = f"crayfish-{os.environ.get(stages.TAG, os.getpid())}"
+    name = f"crayfish-{os.environ.get(child.TAG, os.getpid())}"
     if program:
         command, about = program_command(program, job, socket), {"version": program_version(program)}
     else:
@@ -186,9 +187,9 @@ def program_version(program: str) -> str:
 
 def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     """The project's own server: as many threads as the run's parallelism, each in one request at a time."""
-    from crayfish.scorers.savedmodel import Scorer  # first: it tells TensorFlow what to print
+    from crayfish.scorers.savedmodel import SavedModelScorer  # first: it tells TensorFlow what to print
 
-    with Scorer(job) as scorer:
+    with SavedModelScorer(job) as scorer:
         import grpc
         import tensorflow
 
@@ -257,3 +258,6 @@ def add_services(server, score: Callable, name: str) -> None:
 
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(), server)
+
+
+SERVER = Server(run=run)

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import jvm
-from crayfish.errors import CrayfishError
-from crayfish.events import MAX_MESSAGE_BYTES
+from crayfish.engine import jvm
 from crayfish.servers import _child
+from crayfish.spec.contracts import Server
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    from crayfish.spec.run_spec import Job
 
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
 RESPONSE_TIMEOUT_S = 120
@@ -107,3 +108,6 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
         stop=stop,
         environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
+
+
+SERVER = Server(run=run)

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish import stages
-from crayfish.errors import CrayfishError
+from crayfish.engine import child
 from crayfish.servers import _child
+from crayfish.spec.contracts import Server
+from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
-    from crayfish.run_spec import Job
+    from crayfish.spec.run_spec import Job
 
-STARTS = ("servers/_triton_model",)
 SHARED = Path("/dev/shm")
 MODEL = Path(__file__).with_name("_triton_model.py")
 REGION_BYTES, GROWTH_BYTES = 4 * 1024 * 1024, 1024 * 1024  # of an instance's shared memory, which grows as needed
@@ -111,7 +111,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     package = Path(importlib.metadata.distribution("nvidia-pytriton").locate_file("pytriton"))
     layout(job, package)
     grpc, http = _child.ports(job, 2)
-    region = f"crayfish-{os.environ.get(stages.TAG, '')}-{os.getpid()}-"
+    region = f"crayfish-{os.environ.get(child.TAG, '')}-{os.getpid()}-"
     address = f"{_child.HOST}:{grpc}"
     try:
         _child.serve(
@@ -125,3 +125,6 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     finally:
         for left in SHARED.glob(f"{region}*"):
             left.unlink(missing_ok=True)
+
+
+SERVER = Server(run=run, starts=("servers/_triton_model",))

@@ -1,0 +1,85 @@
+"""What a process of a run and those that it starts have in common: ports, reports to the harness, how they end.
+
+It uses no package: it serves in every environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from crayfish.spec.errors import CrayfishError
+
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
+TAG = "CRAYFISH_RUN"  # the environment variable by which a run's processes are found, however far they daemonise
+SCRIPTS = Path(__file__).resolve().parents[2]  # the folder that PYTHONPATH names in every process of a run
+PORTS = range(20_000, 65_536)  # below it Ray places workers
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def reporter() -> Callable[..., None]:
+    """Claim standard output for JSON lines to the harness, and send all other output to the log."""
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def report(**message: object) -> None:
+        with lock:
+            channel.write(json.dumps(message) + "\n")
+
+    return report
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that are free now, all different; CrayfishError if there are not as many.
+
+    None that the kernel could give to an outgoing connection before the server that it is meant for has taken it.
+    """
+    first, last = map(int, EPHEMERAL_PORTS.read_text().split())
+    candidates = [port for port in PORTS if not first <= port <= last] or list(PORTS)
+    found = []
+    for port in random.SystemRandom().sample(candidates, len(candidates)):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise CrayfishError(f"no {count} free ports on {HOST} between {PORTS[0]} and {PORTS[-1]}: stop what holds them")
+
+
+def die_with_parent() -> Callable[[], None]:
+    """For Popen's preexec_fn: the new process is killed when this one ends, however that ends."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def stop(children: Iterable[subprocess.Popen], deadline_s: float) -> bool:
+    """SIGTERM for all of them, and SIGKILL for those that have not ended in time; whether all ended in time."""
+    children = list(children)
+    for child in children:
+        child.terminate()
+    end, in_time = time.monotonic() + deadline_s, True
+    for child in children:
+        try:
+            child.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            in_time = False
+    return in_time

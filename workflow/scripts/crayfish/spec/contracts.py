@@ -1,0 +1,219 @@
+"""What each kind of part declares. A module of a room declares one instance of its room's dataclass, as its last
+statement.
+
+crayfish.spec.discovery finds it, and refuses a module that declares none, or one with an unknown, a missing or a
+mistyped field, naming the file. A declaration is read in every environment, also by the Snakefile: the module itself
+imports nothing beyond the standard library and crayfish.spec and crayfish.engine at its top; numpy, engines and
+serving libraries are imported inside the functions that need them (a figure kind, which only the analysis environment
+loads, may import them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from crayfish.spec.errors import CrayfishError
+
+if TYPE_CHECKING:
+    import threading
+    from types import ModuleType
+
+    import numpy as np
+
+    from crayfish.spec.run_spec import Job, RunSpec, Segment
+
+LineStyle = str | tuple[float, tuple[float, ...]]
+GIB = 2**30
+# What a plain annotation accepts at run time; a field with another one (a callable, a union) is not checked.
+CHECKED = {
+    "str": (str, "a text"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+    "tuple": (tuple, "a tuple: write ('name',) with its comma"),
+    "Callable": (object, "a function"),
+}
+
+
+class Part:
+    """The base of all declarations: what is mistyped is an error."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            value, annotation = getattr(self, each.name), str(each.type)
+            kind = annotation.partition("[")[0]
+            if "|" in annotation.rpartition("]")[2] or kind not in CHECKED:
+                continue
+            wanted, told = CHECKED[kind]
+            if not (callable(value) if kind == "Callable" else isinstance(value, wanted)):
+                raise CrayfishError(f"{type(self).__name__}.{each.name}: {value!r} is not {told}")
+
+
+class LoadedScorer(Protocol):
+    """What Scorer.open makes of a job: a context manager that belongs to one thread, or to one event loop."""
+
+    def __enter__(self) -> LoadedScorer:
+        """Load the model, or connect to the server. Heavy libraries are imported here.
+
+        Raises CrayfishError where the model file, the library or (at the first call) the server cannot be used.
+        """
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Release what __enter__ took."""
+        ...
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        """float32[n, *input_shape] -> float32[n, outputs], C order.
+
+        Raises CrayfishError where the server no longer answers or the model answers another shape; what the scoring
+        library raises for an input that it cannot take passes as it is.
+        """
+        ...
+
+
+class LoadedRemoteScorer(LoadedScorer, Protocol):
+    """The client of an external scorer can also be called on an event loop (crayfish.engine.remote has both)."""
+
+    async def score_async(self, batch: np.ndarray) -> np.ndarray:
+        """The same as score(), while other calls wait for their answers too."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processor(Part):
+    """A stream processor: it moves bytes from the input topic through a ScoringOperator to the output topic.
+
+    The module's docstring states its delivery guarantee, what its parallelism N means, and what it buffers.
+    """
+
+    display_name: str
+    color: str  # in figures, as #rrggbb
+    line: LineStyle  # in figures, as matplotlib takes it: what tells processors apart without colour
+    # run(job, stop, ready): moves events until the threading.Event `stop` is set, then ends cleanly; calls ready()
+    # once, when all N parallel instances are up. Raises CrayfishError for what a user could have caused: a broker
+    # that does not answer, a model that cannot be loaded, an engine that does not start.
+    run: Callable[[Job, threading.Event, Callable[[], None]], None]
+    deliveries: tuple[str, ...]  # "at_least_once", "exactly_once"
+    # refuse(spec): why it cannot run this RunSpec, or None.
+    refuse: Callable[[RunSpec], str | None] = lambda spec: None
+    # resolved_execution(spec): what `execution: auto` stands for.
+    resolved_execution: Callable[[RunSpec], str] = lambda spec: spec.execution
+    executions: tuple[str, ...] = ()  # its ways to execute beside "auto"; empty if there is only one
+    parallelism_models: tuple[str, ...] = ("data",)
+    # "in_engine": it makes the events itself and keeps the predictions, as the files in job.exchange say
+    # (crayfish.harness.in_engine); ready() then comes before any event.
+    transports: tuple[str, ...] = ("kafka",)
+    # Whether it offers run.async_calls: it hands the operator several events at once, or has asynchronous operators.
+    asynchronous: bool = False
+    # What the address of an engine that is there already is (job.processor_address); None: a library, which always runs
+    # where the harness does.
+    address: str | None = None
+    jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs
+    # transport -> the Java source in its room that is compiled into one more jar of its jobs
+    java: Mapping[str, str] = field(default_factory=dict)
+    java_jars: tuple[str, ...] | None = None  # jar sets that the source is compiled against, if not `jars`
+    jvm_options: tuple[str, ...] = ()  # of the JVM that its process starts (crayfish.engine.jvm)
+    memory: int = 2 * GIB  # bytes of the engine itself, beside the models in its instances
+    original: str | None = None  # the letter that run.sh -sp of the original takes for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer(Part):
+    """A serving tool: an embedded library, or the client of an external server."""
+
+    display_name: str
+    marker: str  # in figures, as matplotlib takes it
+    fill: str | None  # of the marker, as #rrggbb; None: the processor's colour
+    open: Callable[[Job], LoadedScorer]  # makes the scorer of a job; nothing is loaded before its __enter__
+    format: str | None  # the model format that it, or its server, reads ("onnx", ...); None: it reads no model
+    external: bool = False  # True: it calls a server, which crayfish.servers has a module of the same name for
+    protocols: tuple[str, ...] = ("grpc",)  # of an external one: "grpc", "http"
+    own_process: bool = False  # True: it cannot live in a Python that an engine's JVM embeds (Flink's thread execution)
+    jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs
+    jvm_options: tuple[str, ...] = ()  # of the one JVM of its process (crayfish.engine.jvm)
+    answer: float | None = None  # only where every output is this constant, whatever the event
+    original: str | None = None  # the option and letter of the original's run.sh for it: "-msm o"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(Part):
+    """The server of an external scorer, named as it; run by its own environment, envs/NAME.yaml."""
+
+    # run(job, stop, ready): serves job.model_path on the loopback with job.spec.parallelism workers until `stop` is
+    # set, then ends cleanly. It calls ready(address="host:port", or "unix:/path"; version=...) once all workers
+    # answer; what stands in for the official product adds substitute="tf_serving (in-repo server)". Where
+    # job.server_address is given it listens there: a server that is started again keeps its address. Scratch files go
+    # to job.workdir. Raises CrayfishError for what a user could have caused.
+    run: Callable[[Job, threading.Event, Callable[..., None]], None]
+    starts: tuple[str, ...] = ()  # files of the library that it starts without importing them: "servers/_triton_model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
+    """A model: one set of weights, made once, in several formats."""
+
+    display_name: str
+    input_shape: tuple[int, ...]  # of one data point, without the batch axis
+    outputs: int  # logits a data point
+    formats: tuple[str, ...]  # what it is made in: "npz", "torchscript", "onnx", ...
+    pool: int  # how many inputs reference.npz holds
+    memory: int  # bytes that one loaded instance needs in a run, beside the libraries' own
+    making_memory: int  # bytes that its training or one conversion needs
+    inputs: Callable[[np.ndarray], np.ndarray]  # uint8[n, 28, 28] of the data set -> float32[n, *input_shape]
+    build: Callable[[], Any]  # the torch module, float32[n, *input_shape] -> float32[n, outputs]
+    # build_keras(weights): the same as a tf_keras model, functional and NHWC, with these weights (arrays by the names
+    # of the torch module's state); its layers' names begin with a letter, as DL4J asks.
+    build_keras: Callable[[Mapping[str, np.ndarray]], Any]
+    # train(module, data, seed): makes its weights, in place; returns what the report tells: `accuracy` (None if it has
+    # none), `weights` (where they come from), ...
+    train: Callable[[Any, Mapping[str, np.ndarray], int], dict]
+    load: Callable[[Any, Any], dict] | None = None  # load(module, path): the same from the user's own file of weights
+    accuracy: Mapping[str, float] = field(default_factory=dict)  # data set -> the test accuracy that it must reach
+    original: str | None = None  # the letter that run.sh -m of the original takes for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Part):
+    """A kind of load: when its events are due, and how a run of it is driven."""
+
+    # due(segment, seed): int64[n], ns from the segment's start, never decreasing; equal arguments give equal times.
+    due: Callable[[Segment, int], np.ndarray]
+    # drive(run): starts what the run needs, proves the path, sends the load, waits for the predictions and stops the
+    # processor (crayfish.harness.loads). Raises CrayfishError for whatever makes the run fail.
+    drive: Callable[[Any], None]
+    positive: tuple[str, ...] = ("rate",)  # fields of a segment that must be more than 0, beside batch_size, measure_s
+    fractions: bool = True  # whether rates may be fractions of a sustainable rate
+    alone: bool = False  # True: it is a run of its own, of one segment
+    saturated: bool = False  # True: all events are there before the processor starts, so there is no latency
+    searches: bool = False  # True: it looks for its system's sustainable rate
+    # bursts(segment): start and end of every burst, s from the segment's start.
+    bursts: Callable[[Segment], list[tuple[float, float]]] = lambda segment: []
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureKind(Part):
+    """A kind of figure: how one part of an experiment's table is drawn."""
+
+    title: str
+    text: str  # of the caption: what is drawn and how to read it
+    part: str  # of the experiment's table: "means", "series" or "curves"
+    axes: tuple[str, ...]  # columns that are axes or panels: they tell no system from another
+    metrics: tuple[str, ...]  # columns whose intervals rank the systems; the first that every row has is taken
+    draw: Callable[
+        [Any], Any
+    ]  # the table's rows -> a matplotlib Figure. Raises CrayfishError where they lack its columns
+    select: Callable[[Any], Any] = lambda table: table  # the rows that are drawn, of all that are there
+
+
+def declared(module: ModuleType, kind: type[Part]) -> Part:
+    """The one declaration of a module; CrayfishError, naming the file, if there is none, or several."""
+    found = [value for value in vars(module).values() if type(value) is kind]
+    if len(found) != 1:
+        name = kind.__name__
+        raise CrayfishError(
+            f"{module.__file__}: declares {len(found)} {name}s, and a module of its room declares one: end it with"
+            f" {name.upper()} = {name}(...)"
+        )
+    return found[0]

@@ -1,0 +1,61 @@
+"""The machine's free memory, and the refusal to start what needs more. It uses no package: it serves everywhere."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from crayfish.spec import discovery
+from crayfish.spec.errors import CrayfishError
+
+MEMINFO = Path("/proc/meminfo")
+TURN_DEADLINE_S = 900.0
+SMALL = 2**30  # what needs no more may run beside others
+
+
+def available() -> int:
+    """Bytes that can be used without swapping, as the kernel estimates them."""
+    return int(re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)[1]) * 1024
+
+
+def require(need: int, what: str, remedy: str = "stop other programs, or use a machine with more") -> None:
+    """CrayfishError unless `need` bytes are available."""
+    if (free := available()) < need:
+        raise CrayfishError(f"{what} needs about {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: {remedy}")
+
+
+def require_making(model: str, what: str) -> None:
+    """The same for the training or a conversion of a model: a large one first waits until no other is being made.
+
+    The others wait until this process ends.
+    """
+    need = discovery.model(model).making_memory
+    if need <= SMALL:
+        require(need, f"{what} of {model}")
+        return
+    path = Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock")
+    lock, end = os.open(path, os.O_RDWR | os.O_CREAT), time.monotonic() + TURN_DEADLINE_S
+    try:
+        while not _locked(lock):
+            if time.monotonic() > end:
+                raise CrayfishError(
+                    f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model that is being made:"
+                    f" see which process holds {path}, and run the same command again"
+                )
+            time.sleep(0.2)  # flock has no wait with a deadline
+        require(need, f"{what} of {model}")
+    except CrayfishError:
+        os.close(lock)
+        raise
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

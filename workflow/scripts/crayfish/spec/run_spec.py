@@ -1,0 +1,412 @@
+"""RunSpec: one frozen, validated description of one run, all that it is told. Job: a RunSpec and where things are.
+
+The fields of a run and of its segments carry what is known of them as metadata (`Known`): the checks here, the config's
+schema and the tables of docs/configuration.md are made from it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from crayfish.spec import contracts, discovery
+from crayfish.spec.errors import CrayfishError
+
+BASE_MEMORY = 2**30  # broker and clients
+MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clients and servers allow
+MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
+VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
+RELATIVE_TO = ("sustainable",)
+TYPES = {"int": (int, "a whole number"), "float": ((int, float), "a number"), "str": (str, "a text")}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a field beside its type and default."""
+
+    doc: str
+    unit: str = ""
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()  # a function where the parts themselves are asked
+    above: float | None = None  # the value must be more than this
+    least: float | None = None  # the value must be at least this
+    label: str = ""  # how a segment's name begins its value
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The choices; empty if any value of the field's type is allowed."""
+        return self.choices() if callable(self.choices) else self.choices
+
+
+def _field(doc: str, default: Any = MISSING, **known: Any) -> Any:
+    return field(default=default, metadata={"known": Known(doc, **known)})
+
+
+@functools.cache
+def _executions() -> tuple[str, ...]:
+    """`auto`, and every way to execute that a processor offers."""
+    offered = (each for name in discovery.names("processors") for each in discovery.processor(name).executions)
+    return ("auto", *dict.fromkeys(offered))
+
+
+@functools.cache
+def known_fields(cls: type) -> dict[str, tuple[str, Any, Known]]:
+    """The described fields of RunSpec or Segment: name -> type as a text, default (MISSING if it has none), Known."""
+    return {each.name: (str(each.type), each.default, each.metadata["known"]) for each in fields(cls) if each.metadata}
+
+
+def _build(cls: type, where: str, values: dict) -> dict:
+    """Keyword arguments for a dataclass, checked: no unknown key, none missing, every plain type right."""
+    known = {each.name: each for each in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise CrayfishError(f"{where}.{key}: unknown key; allowed: {', '.join(known)}")
+        if known[key].type in TYPES:
+            allowed, name = TYPES[known[key].type]
+            if isinstance(value, bool) or not isinstance(value, allowed):
+                raise CrayfishError(f"{where}.{key}: {value!r} is not {name}")
+    for name, each in known.items():
+        if each.default is MISSING and name not in values:
+            raise CrayfishError(f"{where}.{name}: missing")
+    return values
+
+
+def _check(where: str, made: object) -> None:
+    """Refuse a value outside a field's choices or bounds."""
+    for name, (_, _, known) in known_fields(type(made)).items():
+        value = getattr(made, name)
+        if known.choices and value not in (allowed := known.allowed):
+            raise CrayfishError(f"{where}.{name}: {value!r} is not known; allowed: {', '.join(allowed)}")
+        if known.above is not None and not value > known.above:
+            raise CrayfishError(f"{where}.{name}: {value!r} must be more than {known.above:g}")
+        if known.least is not None and not value >= known.least:
+            told = "must not be negative" if known.least == 0 else f"must be at least {known.least:g}"
+            raise CrayfishError(f"{where}.{name}: {value!r} {told}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One load of a run, after a warm-up of its own: how its events arrive."""
+
+    kind: str = _field("how events arrive: a module of harness/loads", choices=discovery.names("harness/loads"))
+    rate: float = _field(
+        "events/s, in the mean. Of a backlog: rate x (warmup_s + measure_s) events are written; without it a pilot run"
+        " finds the rate. Of a search: the first rate that is probed. `{fraction: 0.7, of: sustainable}`: a fraction of"
+        " the rate that a search of the same system has found, which is made first",
+        0.0,
+        unit="events/s",
+        least=0,
+    )
+    batch_size: int = _field("data points an event", 1, least=1, label="b")
+    warmup_s: float = _field(
+        "the warm-up, which is left out; at least the first quarter of the events is", 5.0, unit="s", least=0, label="w"
+    )
+    measure_s: float = _field("how long is measured after the warm-up", 20.0, unit="s", above=0, label="m")
+    peak_rate: float = _field(
+        "of `bursty`: events/s in a burst, or a fraction as `rate`", 0.0, unit="events/s", least=0, label="peak"
+    )
+    burst_s: float = _field("of `bursty`: the length of a burst", 0.0, unit="s", least=0, label="burst")
+    between_s: float = _field(
+        "of `bursty`: from the end of one burst to the start of the next", 0.0, unit="s", least=0, label="every"
+    )
+    objective_ms: float = _field(
+        "of `search`: the bound of the 99th percentile of latency", 0.0, unit="ms", least=0, label="p99-"
+    )
+    confirm_s: float = _field(
+        "of `search`: how long the result is confirmed, after a warm-up of a third of that; `warmup_s` and `measure_s`"
+        " are a probe's",
+        0.0,
+        unit="s",
+        least=0,
+        label="confirm",
+    )
+    at_most_s: float = _field(
+        "of `backlog`: after that long the rest is discarded; `0`: it is drained whole",
+        0.0,
+        unit="s",
+        least=0,
+        label="atmost",
+    )
+    of: str = ""  # what rate and peak_rate are fractions of; "": they are events/s
+
+    def __post_init__(self) -> None:
+        _check("load", self)
+        declared = self.declared
+        if self.of and (self.of not in RELATIVE_TO or not declared.fractions):
+            able = [name for name in discovery.names("harness/loads") if discovery.load(name).fractions]
+            raise CrayfishError(
+                f"load.rate: a {self.kind} load has no rate of {self.of!r}; the rates of {', '.join(able)} loads may be"
+                f" fractions of: {', '.join(RELATIVE_TO)}"
+            )
+        for name in declared.positive:
+            if not getattr(self, name) > 0:
+                raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must be more than 0 for a {self.kind} load")
+
+    @property
+    def declared(self) -> contracts.Load:
+        """The declaration of its kind."""
+        return discovery.load(self.kind)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether all events are there before the processor starts."""
+        return self.declared.saturated
+
+    @property
+    def bursts(self) -> list[tuple[float, float]]:
+        """Start and end of every burst, s from the segment's start."""
+        return self.declared.bursts(self)
+
+    def label(self) -> str:
+        """A readable name of it: every field that is not the default."""
+        parts = [self.kind + (f"{self.rate:g}" if self.rate else "")]
+        for name, (_, default, known) in known_fields(Segment).items():
+            value = getattr(self, name)
+            if known.label and value != default:
+                parts.append(f"{known.label}{value:g}")
+        return "-".join(parts + ([f"of-{self.of}"] if self.of else []))
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run. Every field is part of its identity; `identifier` names all that are not the default."""
+
+    processor: str = _field("the stream processor", choices=discovery.names("processors"))
+    scorer: str = _field(
+        "the serving tool: an embedded library or an external server", choices=discovery.names("scorers")
+    )
+    segments: tuple[Segment, ...]
+    model: str = _field("the model that is scored", "ffnn", choices=discovery.names("models"))
+    dataset: str = _field(
+        "what the model is trained on and events are made of", "fashion_mnist", choices=("fashion_mnist", "synthetic")
+    )
+    codec: str = _field(
+        "the wire format of events and predictions. `binary`: 48 bytes and then float32 values; `json`: the original's"
+        " object, its input still in the prediction",
+        "binary",
+        choices=tuple(VALUE_BYTES),
+    )
+    scoring: str = _field(
+        "`per_event`: one model call an event; `vectorised`: one for the events at hand",
+        "per_event",
+        choices=("per_event", "vectorised"),
+    )
+    parallelism: int = _field("parallel instances; each processor's docstring says what one is", 1, above=0)
+    execution: str = _field(
+        "of Flink: `thread` (Python in the TaskManager's JVM), `process` (Python workers); of Spark: `micro_batch`,"
+        " `real_time`; of Ray: `fused` (each actor consumes, scores and produces), `pipeline` (actors for source,"
+        " scoring"
+        " and sink). `auto`: the faster one that can run",
+        "auto",
+        choices=_executions,
+    )
+    parallelism_model: str = _field(
+        "`data`: source, scoring and sink at N (N-N-N); `task`, Flink only: source and sink at the number of"
+        " partitions,"
+        " scoring at N (P-N-P)",
+        "data",
+        choices=("data", "task"),
+    )
+    transport: str = _field(
+        "`kafka`; `in_engine`, Flink only: no Kafka, the job itself makes each event when it is due and notes when its"
+        " prediction is done. Not with `exactly_once`; `linger_ms` has no effect",
+        "kafka",
+        choices=("kafka", "in_engine"),
+    )
+    delivery: str = _field(
+        "the delivery guarantee of the processor", "at_least_once", choices=("at_least_once", "exactly_once")
+    )
+    protocol: str = _field(
+        "to an external scorer's server; `http` for Ray Serve only", "grpc", choices=("grpc", "http")
+    )
+    async_calls: int = _field(
+        "with an external scorer, `per_event`: how many requests each instance keeps in flight at most, one per event,"
+        " answers in order (Flink: in any order). `0`: one after the other",
+        0,
+        least=0,
+    )
+    linger_ms: int = _field(
+        "how long the processor's Kafka producer waits for more records before it sends", 0, unit="ms", least=0
+    )
+    on_server_failure: str = _field(
+        "when a server dies: `fail` ends the run; `retry` starts it again, and the manifest says what that cost",
+        "fail",
+        choices=("fail", "retry"),
+    )
+    partitions: int = _field("partitions of the input and of the output topic", 8, above=0)
+    scorer_threads: int = _field("threads of the scoring library in each instance", 1, above=0)
+    seed: int = _field("of arrivals and the pool of images", 1)
+    lateness_bound_ms: float = _field(
+        "an event that is sent later than this after its intended send time is late", 10.0, unit="ms", above=0
+    )
+    ready_timeout_s: float = _field("deadline until every partition has answered a probe", 180.0, unit="s", above=0)
+    drain_timeout_s: float = _field(
+        "deadline, after the load, for predictions that are still on their way", 60.0, unit="s", above=0
+    )
+
+    def __post_init__(self) -> None:
+        _check("run", self)
+        if not self.segments:
+            raise CrayfishError("run.segments: a run needs a load")
+        if self.parallelism > self.partitions:
+            raise CrayfishError(
+                f"run.parallelism: {self.parallelism} instances cannot share {self.partitions} partitions:"
+                " raise run.partitions or lower the parallelism"
+            )
+        if len(self.segments) > 1 and any(segment.declared.alone for segment in self.segments):
+            raise CrayfishError(f"run.segments: a {self.segments[0].kind} is a run of its own")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse what the chosen processor, scorer or model does not offer."""
+        processor, scorer = discovery.processor(self.processor), discovery.scorer(self.scorer)
+        model = discovery.model(self.model)
+        offered = {
+            "delivery": (self.processor, processor.deliveries),
+            "execution": (self.processor, ("auto", *processor.executions)),
+            "parallelism_model": (self.processor, processor.parallelism_models),
+            "transport": (self.processor, processor.transports),
+            "protocol": (self.scorer, scorer.protocols),
+        }
+        for name, (part, allowed) in offered.items():
+            if getattr(self, name) not in allowed:
+                raise CrayfishError(
+                    f"run.{name}: {part} does not offer {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
+                )
+        if self.searches and self.transport != "kafka":
+            raise CrayfishError("load.kind: a search needs the load generator: run.transport must be kafka")
+        if self.on_server_failure != "fail" and not scorer.external:
+            raise CrayfishError(
+                f"run.on_server_failure: {self.scorer} calls no server, so there is no failure to survive:"
+                " leave it at fail"
+            )
+        if self.async_calls and not (scorer.external and processor.asynchronous):
+            raise CrayfishError(
+                f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need a processor"
+                " that offers them and a scorer that calls a server; leave it at 0"
+            )
+        if self.async_calls and self.scoring == "vectorised":
+            raise CrayfishError(
+                "run.async_calls: vectorised scoring is one call for all the events at hand, so that no other waits"
+                " beside it: use scoring 'per_event', or leave it at 0"
+            )
+        if scorer.format is not None and scorer.format not in model.formats:
+            raise CrayfishError(
+                f"run.scorer: {self.scorer} reads {scorer.format}, and {self.model} is made in:"
+                f" {', '.join(model.formats)}"
+            )
+        if self.event_bytes > MAX_EVENT_BYTES:
+            points = max(segment.batch_size for segment in self.segments)
+            raise CrayfishError(
+                f"load.batch_size: {points} data points of {self.model} are too large for one message of 64 MiB;"
+                f" at most {MAX_EVENT_BYTES // (self.event_bytes // points)} with the {self.codec} codec"
+            )
+        if reason := processor.refuse(self):
+            raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the run drains a backlog, whole or not."""
+        return any(segment.saturated for segment in self.segments)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run looks for its system's sustainable rate."""
+        return any(segment.declared.searches for segment in self.segments)
+
+    @property
+    def relative(self) -> bool:
+        """Whether rates are fractions of what a search has found."""
+        return any(segment.of for segment in self.segments)
+
+    @property
+    def event_bytes(self) -> int:
+        """The size of its largest event, at most."""
+        points = max(segment.batch_size for segment in self.segments)
+        return points * math.prod(discovery.model(self.model).input_shape) * VALUE_BYTES[self.codec]
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what the whole run needs: broker, engine, and the model in each instance (or server worker)."""
+        model, engine = discovery.model(self.model), discovery.processor(self.processor)
+        return BASE_MEMORY + engine.memory + self.parallelism * model.memory
+
+    @property
+    def identifier(self) -> str:
+        """The readable name of the run's folder: its non-default parameters."""
+        parts = [f"{self.processor}-{self.scorer}-{self.model}"]
+        for name, (_, default, known) in known_fields(RunSpec).items():
+            value = getattr(self, name)
+            if name not in ("processor", "scorer", "model") and value != default:
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                parts.append(text if known.choices else f"{name}-{text}")
+        return "_".join([*parts, "+".join(segment.label() for segment in self.segments)])
+
+    def to_json(self) -> str:
+        """One line with sorted keys: equal specs give equal texts."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> RunSpec:
+        """A spec from parsed JSON or YAML; CrayfishError names the key, the value and what is allowed."""
+        values = _build(cls, "run", dict(values))
+        return cls(**{**values, "segments": cls.loads(values["segments"])})
+
+    @staticmethod
+    def loads(segments: list[dict]) -> tuple[Segment, ...]:
+        """The segments of a spec from parsed JSON or YAML."""
+        return tuple(Segment(**_build(Segment, "load", dict(segment))) for segment in segments)
+
+
+@functools.cache
+def choices() -> dict[str, tuple[str, ...]]:
+    """Field of RunSpec -> its allowed values, of those that have a list of them."""
+    return {name: known.allowed for name, (_, _, known) in known_fields(RunSpec).items() if known.choices}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A RunSpec and where things are: all that a stage of a run is told. Paths are absolute."""
+
+    spec: RunSpec
+    bootstrap_servers: str
+    input_topic: str
+    output_topic: str
+    group: str  # consumer group or application id: the same one continues where it was
+    input_shape: tuple[int, ...]  # of one data point
+    outputs: int  # of one data point
+    model_path: str | None  # in the format of the scorer, or of its server
+    server_address: str | None  # host:port of an external scorer's server; None: it has not been started
+    jars: tuple[str, ...]  # the processor's
+    scorer_jars: tuple[str, ...]  # those that the scorer adds
+    java_home: str | None
+    workdir: str  # scratch folder of this stage, removed after the run
+    processor_address: str | None = None  # of an engine that is there already (Processor.address); None: none is
+
+    @classmethod
+    def without_kafka(cls, spec: RunSpec, workdir: str, **places: object) -> Job:
+        """A job for a scorer or its server alone; `places` are the fields that it needs beside the model's shape."""
+        model = discovery.model(spec.model)
+        nowhere = dict.fromkeys(("bootstrap_servers", "input_topic", "output_topic", "group"), "")
+        absent = {**dict.fromkeys(("model_path", "server_address", "java_home")), "jars": (), "scorer_jars": ()}
+        shape = {"input_shape": model.input_shape, "outputs": model.outputs}
+        return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
+
+    @property
+    def exchange(self) -> Path:
+        """The folder by which harness and engine of a run without Kafka hand over events and predictions."""
+        return Path(self.workdir) / "exchange"
+
+    def write(self, path: Path) -> Path:
+        path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        values = json.loads(path.read_text())
+        lists = {name: tuple(values[name]) for name in ("input_shape", "jars", "scorer_jars")}
+        return cls(**{**values, **lists, "spec": RunSpec.from_dict(values["spec"])})
