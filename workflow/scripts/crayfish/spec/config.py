@@ -71,14 +71,18 @@ def check_keys(where: str, keys: Iterable[str], allowed: list[str]) -> None:
             raise CrayfishError(f"{where}.{key}: unknown key{suggestion(key, allowed)} (allowed: {', '.join(allowed)})")
 
 
+def unknown(where: str, value: object, allowed: Iterable[str]) -> CrayfishError:
+    """The error that a value is none of those that are allowed."""
+    allowed = list(allowed)
+    hint = suggestion(str(value), allowed)
+    return CrayfishError(f"{where}: {value!r} is not known{hint} (allowed: {', '.join(allowed)})")
+
+
 def known(where: str, field_name: str, values: list) -> list:
     allowed = choices().get(field_name)
     for value in values:
         if allowed and value not in allowed:
-            raise CrayfishError(
-                f"{where}: {value!r} is not known{suggestion(str(value), list(allowed))} (allowed: {',"
-                f" '.join(allowed)})"
-            )
+            raise unknown(where, value, allowed)
     return values
 
 

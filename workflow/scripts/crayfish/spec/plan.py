@@ -228,10 +228,7 @@ def _is_drawn(name: str, figure: dict, experiments: dict[str, Experiment], runs:
         ("kind", figure["kind"], discovery.names("results/figures")),
     ):
         if value not in allowed:
-            raise CrayfishError(
-                f"{where}.{key}: {value!r} is not known{checks.suggestion(value, list(allowed))} (allowed: {',"
-                f" '.join(allowed)})"
-            )
+            raise checks.unknown(f"{where}.{key}", value, allowed)
     checks.check_fields(f"{where}.where", kept)
     for field_name, values in kept.items():
         checks.known(f"{where}.where.{field_name}", field_name, values)
