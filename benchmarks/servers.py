@@ -16,13 +16,12 @@ from statistics import mean
 import numpy as np
 import pyarrow.parquet as pq
 
-from crayfish import models
 from crayfish.engine import jvm
 from crayfish.harness import machine
 from crayfish.harness.loads import backlog
 from crayfish.harness.run import Places, Run
 from crayfish.harness.stages import Stage
-from crayfish.spec import discovery, errors, metrics
+from crayfish.spec import discovery, errors, metrics, paths
 from crayfish.spec.run_spec import RunSpec, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +59,7 @@ def places(spec: RunSpec, out: Path) -> Places:
     return Places(
         python=python_of(spec.processor),
         reference=MODEL / "reference.npz",
-        model=MODEL / models.file_of(spec.model, discovery.scorer(spec.scorer).format),
+        model=ROOT / paths.model_file("fashion_mnist", spec.model, discovery.scorer(spec.scorer).format),
         java=jvm.find(),
         broker_jars=jvm.jar_files([RESOURCES / "jars/kafka"]),
         jars=jvm.jar_files(jars_of(spec.processor)),

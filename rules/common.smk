@@ -10,9 +10,8 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from crayfish import models
 from crayfish.engine import jvm
-from crayfish.spec import dependencies, discovery, plan
+from crayfish.spec import dependencies, discovery, paths, plan
 from crayfish.spec.config import parsed
 from crayfish.spec.errors import CrayfishError
 
@@ -88,8 +87,7 @@ def spec_of(wildcards):
 
 def model_files(dataset, model, scorer, form):
     """The model in a scorer's format, and the proof that this scorer answers right with it."""
-    folder = MODEL.format(dataset=dataset, model=model)
-    return [f"{folder}/{models.file_of(model, form)}", f"{folder}/verified_{scorer}.json"]
+    return [paths.model_file(dataset, model, form), paths.proof(dataset, model, scorer)]
 
 
 def file_to_verify(wildcards):
@@ -139,7 +137,7 @@ def formats_of(wildcards):
 def described_files(wildcards):
     """(model, format, path) of every file that a model table tells the size of."""
     return [
-        (name, form, f"{MODEL}/{models.file_of(name, form)}".format(dataset=config["dataset"], model=name))
+        (name, form, paths.model_file(config["dataset"], name, form))
         for name, forms in formats_of(wildcards).items()
         for form in forms
     ]

@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crayfish import models
 from crayfish.engine import child
 from crayfish.harness import stages
 from crayfish.harness.run import OUTPUTS
-from crayfish.spec import dependencies, discovery
+from crayfish.spec import dependencies, discovery, paths
 from crayfish.spec.run_spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,12 +56,36 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: runs with --all alone; what it checks is sampled without")
+    config.addinivalue_line(
+        "markers", "engine: uses environments, jars or models that the pipeline makes, or a broker; all others are fast"
+    )
+    for name in discovery.names("processors"):
+        config.addinivalue_line("markers", f"{name}: runs this processor, or is a test of it alone")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    """Mark what uses the pipeline's resources, and each processor's tests; leave out what is sampled."""
+    for item in items:
+        if "resources" in item.fixturenames:
+            item.add_marker("engine")
+        for name in processors_of(item):
+            item.add_marker(name)
     if not config.getoption("--all"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def processors_of(item: pytest.Item) -> set[str]:
+    """The processors that a test's parameters name, or its file does."""
+    known = set(discovery.names("processors"))
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    named = {
+        value.get("processor") if isinstance(value, dict) else value
+        for value in values
+        if isinstance(value, str | dict)
+    }
+    return (named & known) | {name for name in known if item.path.stem.startswith(f"test_{name}")}
 
 
 def sampled(names: tuple[str, ...], first: int, step: int = 2) -> list:
@@ -170,7 +193,7 @@ class Harness:
         if spec.transport == "kafka":
             settings["broker-jars"] = resources / "jars/kafka"
         if scorer.format:
-            settings["model"] = MODELS / spec.model / models.file_of(spec.model, scorer.format)
+            settings["model"] = ROOT / paths.model_file("fashion_mnist", spec.model, scorer.format)
         if scorer.external:
             settings["server-python"] = resources / "environments" / spec.scorer / "python"
         settings |= options

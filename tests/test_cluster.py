@@ -14,10 +14,9 @@ from conftest import ROOT, awaited, manifest_of, sampled, snakemake
 from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
-from crayfish import models
 from crayfish.engine import child, jvm
 from crayfish.harness import broker, stages
-from crayfish.spec import discovery
+from crayfish.spec import discovery, paths
 from crayfish.spec.run_spec import Job
 
 DEADLINE_S = 60.0
@@ -176,7 +175,7 @@ def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, m
 
 def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
     spec = made_spec({"processor": "kafka_streams", "scorer": "torchserve", "segments": [LOAD]})
-    model = ROOT / "resources/models/fashion_mnist/ffnn" / models.file_of("ffnn", "mar")
+    model = ROOT / paths.model_file("fashion_mnist", "ffnn", "mar")
     job = Job.without_kafka(spec, str(tmp_path / "server"), model_path=str(model), java_home=elsewhere.java.home)
     Path(job.workdir).mkdir()
     file = job.write(tmp_path / "server/job.json")

@@ -9,20 +9,6 @@ from pathlib import Path
 
 from crayfish.spec import discovery, memory
 
-FILE = {
-    "npz": "weights.npz",
-    "torchscript": "{model}.pt",
-    "mar": "{model}.mar",
-    "onnx": "{model}.onnx",
-    "savedmodel": "{model}.savedmodel",
-    "h5": "{model}.h5",
-}
-
-
-def file_of(name: str, form: str) -> str:
-    """The file, or folder, of a model's format inside the model's folder."""
-    return FILE[form].format(model=name)
-
 
 def conversion(description: str) -> argparse.Namespace:
     """The command line of a script that makes one format of a model: model, weights (npz), out.
