@@ -28,7 +28,7 @@ compare: .venv/workflow.txt
 	@python workflow/scripts/compare.py $(FIRST) $(SECOND)
 
 matrix: .venv/test.txt
-	python workflow/scripts/matrix.py --readme README.md
+	python workflow/scripts/matrix.py --readme docs/experiments.md
 
 benchmark: .venv/workflow.txt
 	@python workflow/scripts/unlock.py

@@ -1,4 +1,4 @@
-"""What goes with what, as Markdown, from the same code that refuses what does not: `matrix.py --readme README.md`.
+"""What goes with what, as Markdown, from the same code that refuses what does not: `matrix.py --readme docs/experiments.md`.
 
 Rewrites the text between the two marker comments of the file, or with --check ends with an error if it is not current.
 """
@@ -63,7 +63,7 @@ def main() -> None:
     current = pattern.sub(lambda _: f"{BEGIN}\n{markdown()}\n{END}", text)
     if arguments.check and current != text:
         raise CrayfishError(
-            f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme README.md"
+            f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme docs/experiments.md"
         )
     if not arguments.check:
         arguments.readme.write_text(current)
