@@ -7,44 +7,65 @@ RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
 DRY := $(filter -n% --dry-run --dryrun,$(ARGS))
 # Snakemake would make its report of a dry run too, and end with an error.
+TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test test-all matrix compare benchmark lint format lock clean
+.PHONY: figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
+  matrix compare benchmark format lock clean
 
 figures: .venv/workflow.txt
-	@python workflow/scripts/unlock.py
+	@$(TOOL)/unlock.py
 	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml $(REPORT) $(ARGS)
 	@$(if $(DRY),,echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html")
 
-test: .venv/test.txt
-	@python workflow/scripts/unlock.py
-	pytest
+# ARGS goes to pytest and replaces its choice of tests: make test ARGS="-k kafka_streams"; make test ARGS="-m flink"
+test: $(if $(ARGS),.venv/test.txt,check)
+	@$(TOOL)/unlock.py
+	pytest -p no:randomly $(or $(ARGS),-m engine)
 
-test-all: .venv/test.txt
-	@python workflow/scripts/unlock.py
-	pytest --all
+test-all: $(if $(ARGS),.venv/test.txt,check)
+	@$(TOOL)/unlock.py
+	pytest --all -p no:randomly $(or $(ARGS),-m "engine or full")
 
 compare: .venv/workflow.txt
 	@python workflow/scripts/compare.py $(FIRST) $(SECOND)
 
 matrix: .venv/test.txt
-	python workflow/scripts/matrix.py --readme docs/experiments.md
+	$(TOOL)/matrix.py --file docs/experiments.md
 
 benchmark: .venv/workflow.txt
-	@python workflow/scripts/unlock.py
+	@$(TOOL)/unlock.py
 	snakemake --cores all results/benchmark/tables/{throughput,vectorised,latency}.csv --show-failed-logs \
 	  --configfile config/benchmark.yaml $(ARGS)
 	for part in speed servers; do \
 	  PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/$$part.py || exit 1; done
 
+# Side by side; -k: a fault in one hides none in another.
+LINTS := lint-python lint-rules lint-workflow lint-walls lint-types
+check: .venv/test.txt
+	@$(MAKE) --no-print-directory -k -j2 -Otarget test-fast $(LINTS)
+
 lint: .venv/test.txt
-	ruff check . && ruff format --check . && snakefmt --check Snakefile rules && snakemake --lint
+	@$(MAKE) --no-print-directory -k -j2 -Otarget $(LINTS)
+
+test-fast:
+	pytest -m "not engine" $(ARGS)
+lint-python:
+	ruff check . && ruff format --check .
+lint-rules:
+	snakefmt --check Snakefile rules
+lint-workflow:
+	snakemake --lint
+lint-walls:
+	PYTHONPATH=workflow/scripts lint-imports
+lint-types:
+	mypy
 
 format: .venv/test.txt
 	ruff check --fix . && ruff format . && snakefmt Snakefile rules
 
 lock: .venv/workflow.txt
-	python workflow/scripts/lock.py
+	$(TOOL)/lock.py
 	snakemake --cores 1 resources/environments/jars/python
 	for set in envs/java/*.yaml; do resources/environments/jars/python workflow/scripts/jars.py --set $$set --lock || exit 1; done
 
