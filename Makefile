@@ -6,8 +6,8 @@ CONFIG ?= config
 RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
 DRY := $(filter -n% --dry-run --dryrun,$(ARGS))
-# Snakemake would make its report of a dry run too, and end with an error.
 TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
+# Snakemake would make its report of a dry run too, and end with an error.
 REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-import compile_java
 from crayfish.engine import jvm
+from crayfish.setup import java
 from crayfish.spec import discovery, errors
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
@@ -46,8 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as workdir:
         classes, loop_jar = Path(workdir, "classes"), Path(workdir, "Dl4jLoop.jar")
         source = ROOT / "benchmarks/Dl4jLoop.java"
-        compile_java.compile_source(source, jars, compiler, jvm.find().executable, classes)
-        compile_java.pack(classes, loop_jar)
+        java.compile_source(source, jars, compiler, jvm.find().executable, classes)
+        java.pack(classes, loop_jar)
         job = job_of(arguments.file, [*jars, loop_jar], workdir)
         with discovery.scorer("dl4j").Scorer(job) as scorer:
             import jpype

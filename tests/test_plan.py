@@ -3,8 +3,6 @@
 import copy
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -233,10 +231,3 @@ def test_a_scorer_needs_a_format_that_the_model_has(monkeypatch):
     monkeypatch.setattr(discovery, "model", lambda name: ffnn)
     with pytest.raises(CrayfishError, match="onnx reads onnx, and ffnn is made in: npz"):
         plan.make_plan(CONFIG)
-
-
-def test_the_documented_matrix_is_current():
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "workflow/scripts/matrix.py", "--readme", "docs/experiments.md", "--check"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

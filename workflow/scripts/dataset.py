@@ -1,206 +1,25 @@
-"""Make one data set: OUT.npz (uint8 train_images, train_labels, test_images, test_labels), OUT.json (where it is from).
-
-Fashion-MNIST is taken from the first of four sources that has it: a folder that the config names, the Debian package's
-folder, that package fetched without root, the data set's own site. Every file is checked against its pinned sha256
-(unpacked: sources pack differently); a wrong one is refused. `--synthetic` makes a seeded set of the same shapes
-instead, which a network can learn, and OUT.json says so. OUT.npz is written last: where it is, it is whole.
-"""
+"""Make one data set: OUT.npz, and beside it OUT.json, which says where it is from."""
 
 import argparse
-import gzip
-import hashlib
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
-import urllib.request
-import zlib
-from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
-import yaml
-
+from crayfish.setup import dataset
 from crayfish.spec import errors
-from crayfish.spec.errors import CrayfishError
-
-ARRAYS = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
-PACKAGE = "dataset-fashion-mnist"
-PACKAGE_FOLDER = Path("usr/share/datasets/fashion-mnist")
-SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
-TIMEOUT_S = 300
-SIDE, CLASSES, TRAIN, TEST = 28, 10, 60_000, 10_000
-
-
-class Unavailable(Exception):
-    """A source has not got the data set; the text says why."""
-
-
-def parse_idx(content: bytes) -> np.ndarray:
-    """An idx file of unsigned bytes as uint8[dimensions of its header]; ValueError if it is none.
-
-    Source: the format's description at the MNIST data set: 0, 0, 8 (unsigned byte), number of dimensions, each as u32.
-    """
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise ValueError(f"not an idx file of unsigned bytes: it starts with {content[:4]!r}")
-    data = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:data], ">u4").astype(int)
-    if len(shape) != content[3] or len(content) - data != shape.prod():
-        raise ValueError(f"an idx file of shape {shape.tolist()} with {len(content) - data} bytes of data")
-    return np.frombuffer(content, np.uint8, offset=data).reshape(shape)
-
-
-def read_checked(folder: Path, pins: dict[str, str]) -> dict[str, bytes]:
-    """The unpacked files of a folder, each as it is or as .gz; CrayfishError if a sum is not the pinned one."""
-    contents = {}
-    for name, pinned in pins.items():
-        plain, packed = folder / name, folder / f"{name}.gz"
-        if not plain.exists() and not packed.exists():
-            raise Unavailable(f"neither {plain} nor {packed.name} is there")
-        try:
-            content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
-            raise Unavailable(f"{packed} cannot be read: {error}") from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != pinned:
-            raise CrayfishError(
-                f"dataset: {name} in {folder} is refused: its sha256 (unpacked) is\n  {found}, and the pinned one is\n"
-                f"  {pinned}\nReplace it, or remove it, so that the next source is used; dataset_folder in the config"
-                " names a folder with the right files."
-            )
-        contents[name] = content
-    return contents
-
-
-def config_folder(folder: Path | None) -> Path:
-    """The folder that the config names."""
-    if folder is None:
-        raise Unavailable("dataset_folder is not set in the config")
-    return folder
-
-
-def call(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess:
-    """Run a program in a folder and wait for it."""
-    try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
-    except FileNotFoundError as error:
-        raise Unavailable(f"{command[0]} is not on this system") from error
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{command[0]} did not end within {TIMEOUT_S} s") from error
-
-
-def fetch_package(scratch: Path) -> Path:
-    """The Debian package's folder, fetched and unpacked in a private place: no root, no package lists of the system."""
-    (scratch / "lists").mkdir()
-    (scratch / "cache").mkdir()
-    places = {"Dir::State": scratch, "Dir::State::status": "/var/lib/dpkg/status", "Dir::Cache": scratch / "cache"}
-    settings = {**places, "APT::Sandbox::User": "root", "Acquire::Languages": "none", "Acquire::Retries": 1}
-    apt = ["apt-get", *(f"-o{key}={value}" for key, value in settings.items())]
-    # update may complain of a repository that has nothing to do with this package: the download decides
-    updated = call([*apt, "update"], scratch)
-    downloaded = call([*apt, "download", PACKAGE], scratch)
-    if downloaded.returncode:
-        raise Unavailable(f"apt-get: {' '.join((updated.stderr[-400:] + downloaded.stderr[-200:]).split())}")
-    unpacked = call(["dpkg", "-x", next(scratch.glob("*.deb")), scratch / "unpacked"], scratch)
-    if unpacked.returncode:
-        raise Unavailable(f"dpkg: {unpacked.stderr.strip()}")
-    return scratch / "unpacked" / PACKAGE_FOLDER
-
-
-def fetch_site(scratch: Path) -> Path:
-    """The files from the data set's own site."""
-    for name in ARRAYS.values():
-        try:
-            with (
-                urllib.request.urlopen(f"{SITE}/{name}.gz", timeout=60) as answer,
-                (scratch / f"{name}.gz").open("wb") as to,
-            ):
-                shutil.copyfileobj(answer, to)
-        except (OSError, HTTPException) as error:
-            raise Unavailable(f"{SITE}/{name}.gz: {error}") from error
-    return scratch
-
-
-def sources(folder: Path | None) -> dict[str, Callable[[Path], Path]]:
-    """Each source by its name: from a scratch folder to the folder that has the files; it raises Unavailable."""
-    return {
-        "the folder that the config names": lambda _: config_folder(folder),
-        "the folder of the Debian package": lambda _: Path("/") / PACKAGE_FOLDER,
-        f"the Debian package {PACKAGE}": fetch_package,
-        "the data set's own site": fetch_site,
-    }
-
-
-def find(pins: dict[str, str], places: dict[str, Callable[[Path], Path]]) -> tuple[str, dict[str, bytes]]:
-    """The name of the first source that has the files, and their contents; CrayfishError says why none has them."""
-    reasons = []
-    for name, locate in places.items():
-        with tempfile.TemporaryDirectory(prefix="crayfish-dataset-") as scratch:
-            try:
-                return name, read_checked(locate(Path(scratch)), pins)
-            except Unavailable as reason:
-                reasons.append(f"  {name}: {reason}")
-                print(reasons[-1], file=sys.stderr)
-    raise CrayfishError(
-        "dataset: Fashion-MNIST cannot be had from any of its sources:\n" + "\n".join(reasons) + "\n"
-        f"Put its four files ({', '.join(pins)}, plain or .gz) into a folder and name it as dataset_folder in the"
-        " config, or choose `dataset: synthetic`, which needs no network and is stated in every output."
-    )
-
-
-def synthetic(seed: int, train: int = TRAIN, test: int = TEST) -> dict[str, np.ndarray]:
-    """A seeded set in Fashion-MNIST's shapes: each class is a coarse random picture, each image that and noise."""
-    generator = np.random.default_rng(seed)
-    prototypes = np.kron(generator.uniform(64, 192, (CLASSES, 7, 7)), np.ones((4, 4))).astype(np.float32)
-    arrays = {}
-    for part, count in (("train", train), ("test", test)):
-        labels = generator.integers(0, CLASSES, count, dtype=np.uint8)
-        images = prototypes[labels] + 128 * generator.standard_normal((count, SIDE, SIDE), dtype=np.float32)
-        arrays |= {f"{part}_images": np.clip(images, 0, 255).astype(np.uint8), f"{part}_labels": labels}
-    return arrays
-
-
-def write(out: Path, arrays: dict[str, np.ndarray], about: dict) -> None:
-    """OUT.json and then, by one rename, OUT.npz."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
-    part = out.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(file, **arrays)
-    part.replace(out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the .npz file; a .json of the same name lies beside it"
-    )
-    parser.add_argument("--pins", type=Path, help="YAML of file: sha256 (for Fashion-MNIST)")
-    parser.add_argument("--folder", type=Path, help="a folder that has the files, plain or .gz")
-    parser.add_argument("--synthetic", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the .npz file")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--pins", type=Path, help="Fashion-MNIST: YAML of file: sha256")
+    kind.add_argument("--synthetic", action="store_true", help="a seeded set of the same shapes")
+    parser.add_argument("--folder", type=Path, help="a folder that has Fashion-MNIST's files, plain or .gz")
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic set")
     arguments = parser.parse_args()
     if arguments.synthetic:
-        about = {
-            "dataset": "synthetic",
-            "source": "made by this program: class prototypes and noise",
-            "seed": arguments.seed,
-        }
-        write(arguments.out, synthetic(arguments.seed), about)
-        return
-    if not arguments.pins:
-        parser.error("--pins is needed, unless --synthetic")
-    pins = yaml.safe_load(arguments.pins.read_text())
-    source, contents = find(pins, sources(arguments.folder))
-    arrays = {array: parse_idx(contents[name]) for array, name in ARRAYS.items()}
-    write(arguments.out, arrays, {"dataset": "fashion_mnist", "source": source, "sha256": pins})
+        dataset.make_synthetic(arguments.out, arguments.seed)
+    else:
+        dataset.make_fashion_mnist(arguments.out, arguments.pins, arguments.folder)
 
 
 if __name__ == "__main__":

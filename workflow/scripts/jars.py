@@ -1,123 +1,23 @@
-"""Put one set of Maven artifacts into a flat folder of jars: `--set envs/java/NAME.yaml --out resources/jars/NAME`.
-
-Every file is checked against the sha256 that the set pins before the folder gets its name: where it is, it is whole.
-`--lock` (part of `make lock`) instead resolves the set's direct artifacts and rewrites its pins, transitive ones too.
-A set is YAML: `direct`, a list of group:artifact:version[:classifier]; `artifacts`, {coordinate: sha256}; and,
-optional, `excluded`, a list of group:artifact that the direct ones ask for and the set does without ("*": all of them).
-Needs the library jgo and the network; no Maven.
-"""
+"""Put one set of Maven artifacts into a flat folder of jars, or, with --lock, rewrite the set's pins."""
 
 import argparse
-import hashlib
-import shutil
-import tempfile
-import time
 from pathlib import Path
 
-import yaml
-
+from crayfish.setup import jars
 from crayfish.spec import errors
-from crayfish.spec.errors import CrayfishError
-
-HEADER = "# `direct` is chosen by hand; `make lock` writes `artifacts`, everything that it needs with its sha256.\n"
-TIMEOUT_S = 60
-PAUSES_S = (2, 5, 15)  # between tries: a name server or the repository may be away for a moment
-
-
-def read_set(path: Path) -> dict:
-    """A set's `direct`, `excluded` and `artifacts`."""
-    content = {"direct": None, "excluded": [], **yaml.safe_load(path.read_text())}
-    if set(content) != {"direct", "excluded", "artifacts"}:
-        raise CrayfishError(
-            f"{path}: a set of jars has the keys direct, artifacts and, optional, excluded, not {', '.join(content)}"
-        )
-    return content
-
-
-def artifact(coordinate: str, cache: Path):
-    """jgo's handle of one artifact: its file name, and resolve(), which downloads it into the cache folder."""
-    from jgo.maven import MavenContext
-
-    return MavenContext(repo_cache=cache, timeout=TIMEOUT_S).create_dependency(coordinate).artifact
-
-
-def download(coordinate: str, cache: Path) -> Path:
-    """One artifact's file, fetched by jgo into the cache folder, which a failed try empties."""
-    for pause in (*PAUSES_S, None):
-        try:
-            return artifact(coordinate, cache).resolve()
-        # OSError: no network, a full disk; RuntimeError: no such artifact.
-        except (OSError, RuntimeError) as error:
-            if pause is None or not isinstance(error, OSError):
-                raise CrayfishError(
-                    f"jars: {coordinate} cannot be downloaded: {error}\n"
-                    "Check that the Maven repository can be reached and the disk has room, then run the same command"
-                    " again."
-                ) from error
-        shutil.rmtree(cache, ignore_errors=True)  # jgo would take half a file for a whole one
-        time.sleep(pause)
-
-
-def sha256(path: Path) -> str:
-    """The sum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def assemble(artifacts: dict[str, str], out: Path, fetch=download) -> None:
-    """Fill the folder `out` with the artifacts' files; CrayfishError, and no `out`, if a sum is not the pinned one."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        cache, jars = Path(scratch) / "cache", Path(scratch) / "jars"
-        jars.mkdir()
-        for coordinate, pinned in artifacts.items():
-            file = fetch(coordinate, cache)
-            if (found := sha256(file)) != pinned:
-                raise CrayfishError(
-                    f"jars: {coordinate} is refused: its sha256 is\n  {found}, and the pinned one is\n  {pinned}\n"
-                    "It was damaged or changed on its way: run the same command again. If it stays, compare both sums"
-                    " with those that its project publishes; `make lock` pins what the repository serves now."
-                )
-            file.rename(jars / file.name)
-        shutil.rmtree(out, ignore_errors=True)
-        jars.rename(out)
-
-
-def lock(path: Path) -> None:
-    """Resolve a set's direct artifacts and rewrite its file with everything that they need at run time."""
-    from jgo.maven import MavenContext
-
-    chosen = read_set(path)
-    with tempfile.TemporaryDirectory() as scratch:
-        context = MavenContext(repo_cache=Path(scratch), timeout=TIMEOUT_S)
-        try:
-            excluded = [context.project(*line.split(":")) for line in chosen["excluded"] if line != "*"]
-            direct = [context.create_dependency(line, excluded) for line in chosen["direct"]]
-            inputs, transitive = context.resolver.resolve(direct)
-        except (OSError, RuntimeError) as error:
-            raise CrayfishError(f"jars: {path} cannot be resolved: {error}") from error
-        wanted = () if "*" in chosen["excluded"] else ("compile", "runtime")
-        needed = inputs + [one for one in transitive if one.scope in wanted]
-        parts = [(one.groupId, one.artifactId, one.version, one.classifier) for one in needed]
-        # What Maven fills in for the platform that it runs on (${...}) is chosen by hand: `direct` names it.
-        coordinates = sorted(":".join(filter(None, part)) for part in parts if "$" not in "".join(filter(None, part)))
-        artifacts = {coordinate: sha256(download(coordinate, Path(scratch))) for coordinate in coordinates}
-    content = {key: value for key, value in {**chosen, "artifacts": artifacts}.items() if value}
-    path.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, width=200))
-    print(f"{path.stem}: {len(artifacts)} jars")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", type=Path, required=True, help="the YAML file of the set")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--out", type=Path, help="folder of the jars")
-    action.add_argument("--lock", action="store_true", help="rewrite the set's pins")
+    action.add_argument("--lock", action="store_true", help="rewrite the set's pins (part of `make lock`)")
     arguments = parser.parse_args()
     if arguments.lock:
-        lock(arguments.set)
+        jars.lock(arguments.set)
     else:
-        assemble(read_set(arguments.set)["artifacts"], arguments.out.resolve())
+        jars.assemble(arguments.set, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What goes with what, as Markdown, from the same code that refuses what does not: `matrix.py --readme docs/experiments.md`.
+"""What goes with what, as Markdown tables, from the code that refuses what does not go (`make matrix`).
 
-Rewrites the text between the two marker comments of the file, or with --check ends with an error if it is not current.
+It rewrites the text between the two marker comments of a file; with --check it fails if that text is not current.
 """
 
 import argparse
@@ -53,20 +53,18 @@ def markdown() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--readme", type=Path, required=True)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--file", type=Path, required=True, help="the Markdown file that holds the markers")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the tables are not current")
     arguments = parser.parse_args()
-    text = arguments.readme.read_text()
+    text = arguments.file.read_text()
     pattern = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
     if not pattern.search(text):
-        raise CrayfishError(f"{arguments.readme}: the marker comments {BEGIN} and {END} are missing")
+        raise CrayfishError(f"{arguments.file}: the marker comments {BEGIN} and {END} are missing")
     current = pattern.sub(lambda _: f"{BEGIN}\n{markdown()}\n{END}", text)
     if arguments.check and current != text:
-        raise CrayfishError(
-            f"{arguments.readme}: the matrix is not current: python workflow/scripts/matrix.py --readme docs/experiments.md"
-        )
+        raise CrayfishError(f"{arguments.file}: its tables of what goes with what are not current: run `make matrix`")
     if not arguments.check:
-        arguments.readme.write_text(current)
+        arguments.file.write_text(current)
 
 
 if __name__ == "__main__":

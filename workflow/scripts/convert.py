@@ -1,0 +1,20 @@
+"""Write one format of a model; only the libraries of that format are imported."""
+
+import argparse
+from pathlib import Path
+
+from crayfish.setup import formats
+from crayfish.spec import discovery, errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--format", choices=formats.WRITERS, required=True)
+    parser.add_argument("--model", choices=discovery.names("models"), required=True)
+    parser.add_argument("--source", type=Path, required=True, help="weights.npz; for mar the TorchScript file")
+    parser.add_argument("--out", type=Path, required=True)
+    formats.convert(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    errors.main(main)

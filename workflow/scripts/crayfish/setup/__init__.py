@@ -1,0 +1,1 @@
+"""What is made once, before anything runs: environments, jars, Java classes, data sets and models."""

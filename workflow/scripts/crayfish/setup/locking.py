@@ -1,0 +1,72 @@
+"""Pins: what the files envs/NAME.in ask for, resolved under envs/constraints.txt into envs/NAME.yaml.
+
+Environments are resolved in the order of CHAINS, each also constrained by what the earlier ones of its chain chose, so
+that a package that several share has one version. Snakemake's own environment measures nothing and its plugins ask for
+newer packages than PyFlink allows: it is a chain of its own. A version written in an .in file itself wins over the
+constraints: the exception stands where it is made. Needs uv and the network.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from crayfish.setup.environments import PYTHON, normalised
+from crayfish.spec.errors import CrayfishError
+
+# The most constrained first: PyFlink decides what the others follow. None stands for every environment not named.
+CHAINS: tuple[tuple[str | None, ...], ...] = (("flink", None), ("workflow", "test"))
+HEADER = "# Made by `make lock` from {name}.in and constraints.txt: edit those.\n"
+
+
+def package(requirement: str) -> str:
+    """The normalised name of a requirement line: 'Numpy==2.1' -> 'numpy'."""
+    return normalised(re.split(r"[=<>!~;\[ ]", requirement, maxsplit=1)[0].strip())
+
+
+def requirements(path: Path) -> list[str]:
+    """The requirement lines of a file, without comments; `-r` includes are followed."""
+    lines: list[str] = []
+    for line in path.read_text().splitlines():
+        line = line.split("#")[0].strip()
+        if line.startswith("-r"):
+            lines += requirements(path.parent / line[2:].strip())
+        elif line:
+            lines.append(line)
+    return lines
+
+
+def resolve(name: str, wanted: list[str], pins: dict[str, str]) -> list[str]:
+    """Every package of an environment, transitive ones too, as name==version lines; CrayfishError if there are none."""
+    own = {package(line) for line in wanted if re.search(r"[=<>~]", line)}
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch, "wanted.in").write_text("\n".join(wanted))
+        constraints = "\n".join(pin for constrained, pin in pins.items() if constrained not in own)
+        Path(scratch, "constraints.txt").write_text(constraints)
+        command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PYTHON]
+        command += ["--constraints", "constraints.txt", "wanted.in"]
+        try:
+            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise CrayfishError("lock: uv is not installed: `make lock` installs it into .venv") from error
+    if done.returncode:
+        raise CrayfishError(f"lock: no versions satisfy envs/{name}.in and the constraints:\n{done.stderr}")
+    return [line for line in done.stdout.splitlines() if line.strip()]
+
+
+def lock(envs: Path) -> None:
+    """Rewrite every environment's YAML file in the folder `envs`."""
+    constraints = {package(line): line for line in requirements(envs / "constraints.txt")}
+    named = {name for chain in CHAINS for name in chain}
+    unnamed = sorted({path.stem for path in envs.glob("*.in")} - named)
+    for chain in CHAINS:
+        pins = dict(constraints)
+        for name in [name for entry in chain for name in ([entry] if entry else unnamed)]:
+            locked = resolve(name, requirements(envs / f"{name}.in"), pins)
+            pins = {package(line): line for line in locked} | pins
+            text = HEADER.format(name=name) + "channels:\n  - conda-forge\n  - nodefaults\ndependencies:\n"
+            text += f"  - python={PYTHON}\n  - pip\n  - pip:\n" + "".join(f"      - {line}\n" for line in locked)
+            (envs / f"{name}.yaml").write_text(text)
+            print(f"{name}: {len(locked)} packages")
