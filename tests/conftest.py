@@ -1,5 +1,6 @@
 """What the tests on real parts share: resources made by the pipeline itself, and the harness as a user's process."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,13 +17,12 @@ import pytest
 
 from crayfish.engine import child
 from crayfish.harness import stages
-from crayfish.harness.run import OUTPUTS
 from crayfish.spec import dependencies, discovery, paths
 from crayfish.spec.run_spec import RunSpec
 
-ROOT = Path(__file__).resolve().parents[1]
-MODELS = ROOT / "resources/models/fashion_mnist"
-MODEL = MODELS / "ffnn"
+ROOT = paths.ROOT
+DATASET = "fashion_mnist"
+MODEL = ROOT / paths.model(DATASET, "ffnn")
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 # What of the default the test of the pipeline overrides: short runs, few of them.
@@ -114,62 +114,82 @@ def snakemake(
 @pytest.fixture(scope="session")
 def resources() -> Path:
     """Every environment, jar, compiled class and model that a run can need, made by the pipeline's own rules."""
-    processors = discovery.names("processors")
-    adapters = [discovery.processor(name) for name in processors]
+    adapters = [discovery.processor(name) for name in discovery.names("processors")]
     scorers = {name: discovery.scorer(name) for name in discovery.names("scorers")}
-    servers = [name for name, scorer in scorers.items() if scorer.external]
-    environments = ("harness", "analysis", "notebook", "train", *processors, *servers)
-    targets = [f"resources/environments/{name}/python" for name in environments]
-    jars = [name for user in (*adapters, *scorers.values()) for name in user.jars]
-    targets += [f"resources/jars/{name}" for name in ("kafka", *jars)]
-    sources = [source for adapter in adapters for source in adapter.java.values()]
-    targets += [f"resources/java/{Path(source).stem}.jar" for source in sources]
-    reading = [name for name, scorer in scorers.items() if scorer.format]
-    targets += [f"resources/models/fashion_mnist/ffnn/verified_{name}.json" for name in reading]
-    done = snakemake(*dict.fromkeys(targets))
+    jars = {name for user in (*adapters, *scorers.values()) for name in user.jars}
+    targets = ["environments", *(paths.jar_set(name) for name in sorted({"kafka", *jars}))]
+    targets += [paths.compiled_jar(source) for adapter in adapters for source in adapter.java.values()]
+    targets += [paths.proof(DATASET, "ffnn", name) for name, scorer in scorers.items() if scorer.format]
+    done = snakemake(*targets)
     assert done.returncode == 0, done.stdout
-    return ROOT / "resources"
+    return ROOT / paths.RESOURCES
+
+
+def tracked() -> list[str]:
+    """The files that a copy of the checkout consists of, as paths from its root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [name for name in listed if (ROOT / name).exists()]
+
+
+def copy_checkout(copy: Path) -> Path:
+    """A copy of the checkout without anything that was made."""
+    for name in tracked():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    return copy
 
 
 @pytest.fixture(scope="session")
-def checkout(resources, tmp_path_factory) -> Path:
-    """A copy of the checkout with the resources that are there already: what a test changes in it stays in it."""
-    copy = tmp_path_factory.mktemp("checkout") / "crayfish"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    (copy / "resources").symlink_to(resources)
+def _checkout(resources, tmp_path_factory) -> Path:
+    copy = copy_checkout(tmp_path_factory.mktemp("checkout") / "crayfish")
+    (copy / paths.RESOURCES).symlink_to(resources)
     (copy / "test.yaml").write_text(PIPELINE)
     return copy
 
 
 @pytest.fixture(scope="session")
-def made(checkout) -> Path:
-    """Two figures and the report, once."""
-    done = snakemake(
-        "figures",
-        "--configfile",
-        "test.yaml",
-        "--report",
-        "results/test/report.html",
-        "--report-after-run",
-        "--report-stylesheet",
-        "workflow/report/style.css",
-        "--verbose",
-        cwd=checkout,
-    )
-    (checkout / "made.log").write_text(done.stdout)
+def _made(_checkout) -> Path:
+    report = ["--report", "results/test/report.html", "--report-after-run"]
+    report += ["--report-stylesheet", "workflow/report/style.css"]
+    done = snakemake("figures", "--configfile", "test.yaml", *report, "--verbose", cwd=_checkout)
+    (_checkout / "made.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout
     assert "[1/" in done.stdout  # which run of how many
-    return checkout / "results/test"
+    return _checkout / "results/test"
+
+
+def _state(checkout: Path) -> dict[Path, tuple[int, int]]:
+    """Time of change and size of every file that tests of a shared checkout could see the change of."""
+    files = [checkout / name for name in tracked()] + [*(checkout / "results").rglob("*"), checkout / "test.yaml"]
+    return {file: (stat.st_mtime_ns, stat.st_size) for file in files if file.is_file() and (stat := file.stat())}
+
+
+@pytest.fixture
+def checkout(_checkout) -> Iterator[Path]:
+    """A copy of the checkout, with the resources that are there already, which all tests share: each leaves it as it
+    was, so that they pass in any order (`edited` changes a file for a while)."""
+    before = _state(_checkout)
+    yield _checkout
+    assert _state(_checkout) == before, "the test has changed the checkout that it shares with others"
+
+
+@pytest.fixture
+def made(_made, checkout) -> Path:
+    """The results of the shared checkout: the figures of PIPELINE and the report, made once."""
+    return _made
+
+
+@contextlib.contextmanager
+def edited(file: Path, more: str) -> Iterator[None]:
+    """The file with more at its end, for a while; then it is as it was, its times too."""
+    content, stat = file.read_bytes(), file.stat()
+    file.write_bytes(content + more.encode())
+    try:
+        yield
+    finally:
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 class Harness:
@@ -178,30 +198,28 @@ class Harness:
     def __init__(self, spec: RunSpec, out: Path, **options: object):
         self.spec, self.out = spec, out
         adapter, scorer = discovery.processor(spec.processor), discovery.scorer(spec.scorer)
-        resources = ROOT / "resources"
-        jars = [resources / "jars" / name for name in adapter.jars]
+        jars = [paths.jar_set(name) for name in adapter.jars]
         if java := dependencies.java_source(spec):
-            jars.append(resources / "java" / f"{Path(java).stem}.jar")
+            jars.append(paths.compiled_jar(java))
         settings: dict[str, object] = {
             "spec": spec.to_json(),
             "out": out,
-            "python": resources / "environments" / spec.processor / "python",
-            "reference": MODELS / spec.model / "reference.npz",
-            "packages": resources / "environments" / spec.processor / "packages.json",
+            "python": ROOT / paths.interpreter(spec.processor),
+            "reference": ROOT / paths.reference(DATASET, spec.model),
+            "packages": ROOT / paths.packages(spec.processor),
             "log": out / "execute_run.log",
         }
         if spec.transport == "kafka":
-            settings["broker-jars"] = resources / "jars/kafka"
+            settings["broker-jars"] = ROOT / paths.jar_set("kafka")
         if scorer.format:
-            settings["model"] = ROOT / paths.model_file("fashion_mnist", spec.model, scorer.format)
+            settings["model"] = ROOT / paths.model_file(DATASET, spec.model, scorer.format)
         if scorer.external:
-            settings["server-python"] = resources / "environments" / spec.scorer / "python"
-        settings |= options
-        command = [str(resources / "environments/harness/python"), str(ROOT / "workflow/scripts/execute_run.py")]
-        for name, value in settings.items():
+            settings["server-python"] = ROOT / paths.interpreter(spec.scorer)
+        command = [str(ROOT / paths.interpreter("harness")), str(ROOT / paths.SCRIPTS / "execute_run.py")]
+        for name, value in {**settings, **options}.items():
             command += [f"--{name}", str(value)]
-        command += ["--jars", *map(str, jars)]
-        command += ["--scorer-jars", *(str(resources / "jars" / name) for name in scorer.jars)]
+        command += ["--jars", *(str(ROOT / each) for each in jars)]
+        command += ["--scorer-jars", *(str(ROOT / paths.jar_set(name)) for name in scorer.jars)]
         out.mkdir(parents=True, exist_ok=True)
         self.before = set(crayfish_folders())
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -238,7 +256,7 @@ class Harness:
 
 
 def assert_nothing_written(out: Path) -> None:
-    assert [name for name in OUTPUTS if (out / name).exists()] == []
+    assert [name for name in paths.MEASUREMENTS if (out / name).exists()] == []
 
 
 def crayfish_folders() -> list[Path]:
