@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[1]
 MARKED = [file for file in (ROOT / "README.md", *ROOT.glob("docs/*.md")) if "<!-- matrix -->" in file.read_text()]
 
 
-def tool(name: str, *arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess:
-    """Run one of the tools in a folder, as the Makefile does."""
+def tool(name: str, *arguments: object, folder: Path = ROOT, programs: Path | None = None):
+    """Run one of the tools in a folder, as the Makefile does; `programs` comes first on its PATH."""
     scripts = ROOT / "workflow" / "scripts"
-    paths = {"PYTHONPATH": str(scripts), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    searched = [*([programs] if programs else []), Path(sys.executable).parent, os.environ["PATH"]]
+    environment = {**os.environ, "PYTHONPATH": str(scripts), "PATH": os.pathsep.join(map(str, searched))}
     command = [sys.executable, scripts / "tools" / f"{name}.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **paths}, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_the_documented_matrix_is_current():
@@ -42,16 +43,20 @@ def test_a_matrix_that_is_not_current_is_told_and_written_again(tmp_path):
 @pytest.fixture
 def locked(tmp_path):
     """A folder that Snakemake has locked."""
-    (tmp_path / "Snakefile").write_text("rule all:\n    shell: 'true'\n")
     (tmp_path / ".snakemake" / "locks").mkdir(parents=True)
     (tmp_path / ".snakemake" / "locks" / "0.output.lock").write_text("all")
     return tmp_path
 
 
-def test_the_lock_of_a_dead_snakemake_is_removed(locked):
-    done = tool("unlock", folder=locked)
-    assert done.returncode == 0 and "ended without removing its lock" in done.stderr, done.stderr
-    assert not list(locked.glob(".snakemake/locks/*.lock"))
+@pytest.mark.parametrize(("status", "told"), [(0, "ended without removing its lock"), (1, "cannot be removed:\nwhy")])
+def test_snakemake_removes_the_lock_of_a_dead_one(locked, status, told):
+    program = locked / "bin" / "snakemake"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > called\necho why >&2\nexit {status}\n')
+    program.chmod(0o755)
+    done = tool("unlock", folder=locked, programs=program.parent)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False) and told in done.stderr, done.stderr
+    assert (locked / "called").read_text() == "--cores 1 --unlock\n"
 
 
 def test_the_lock_of_a_live_snakemake_stays(locked):
@@ -59,6 +64,11 @@ def test_the_lock_of_a_live_snakemake_stays(locked):
     program.write_text("input()")
     with subprocess.Popen([sys.executable, program], cwd=locked, stdin=subprocess.PIPE) as running:
         done = tool("unlock", folder=locked)
-        assert done.returncode == 1 and f"{running.pid} " in done.stderr and "Traceback" not in done.stderr
         running.communicate(b"\n")
+    assert done.returncode == 1 and f"{running.pid} " in done.stderr and "Traceback" not in done.stderr
     assert list(locked.glob(".snakemake/locks/*.lock"))
+
+
+def test_a_folder_without_a_lock_is_left_alone(tmp_path):
+    done = tool("unlock", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
