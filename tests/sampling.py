@@ -1,6 +1,6 @@
 """Which runs the contract suite makes: all, or a sample in which every processor and scorer is at least twice.
 
-Nothing is listed by hand: processors and scorers are discovered, and what they offer is asked of them.
+Nothing is listed by hand: the parts are discovered, and what they offer is asked of them.
 """
 
 from crayfish.spec import discovery
@@ -8,8 +8,7 @@ from crayfish.spec import discovery
 PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
 EXTERNAL = tuple(name for name in SCORERS if discovery.scorer(name).external)
 ASYNCHRONOUS = tuple(name for name in PROCESSORS if discovery.processor(name).asynchronous)
-LARGE_MODELS = tuple(name for name in discovery.names("models") if name != "ffnn")
-LARGE_SCORERS = ("onnx", "savedmodel", "dl4j", "triton")
+READS = {name: discovery.scorer(name).format for name in SCORERS}
 NEEDED = {"real_time": {"partitions": 2}}  # a way to execute -> what it needs
 STYLES = (
     {},
@@ -63,12 +62,31 @@ def backlogs(everything: bool) -> list[dict]:
     ]
 
 
-def large() -> list[dict]:
-    """Every large model in one processor, with embedded scorers and one server."""
+def models() -> list[dict]:
+    """Every model but the default in one processor, with the first scorer that reads each of its formats."""
+    first = {form: name for name, form in reversed(READS.items())}
     return [
-        {"processor": "kafka_streams", "scorer": scorer, "model": model}
-        for model in LARGE_MODELS
-        for scorer in LARGE_SCORERS
+        {"processor": "kafka_streams", "scorer": first[form], "model": name}
+        for name in discovery.names("models")
+        if name != "ffnn"
+        for form in discovery.model(name).formats
+        if form in first
+    ]
+
+
+def is_large(model: str) -> bool:
+    """Whether it is sampled out: an instance of it fills a good part of a machine's memory."""
+    return discovery.model(model).memory > 0
+
+
+def loads() -> list[dict]:
+    """Every kind of load whose events are due in time, with each field that it asks for."""
+    values = {"rate": 100.0, "peak_rate": 200.0, "burst_s": 0.5, "between_s": 0.5, "warmup_s": 0.5, "measure_s": 2.5}
+    declared = {name: discovery.load(name) for name in discovery.names("harness/loads")}
+    return [
+        {"kind": name, **{field: values[field] for field in {"warmup_s", "measure_s", *load.positive}}}
+        for name, load in declared.items()
+        if not (load.saturated or load.searches)
     ]
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sampling
-from conftest import manifest_of, outgoing_ports, sampled, snakemake
+from conftest import DATASET, manifest_of, outgoing_ports, sampled, snakemake
 
+from crayfish.harness.pacing import due_offsets
+from crayfish.spec import paths
 from crayfish.spec.run_spec import RunSpec
 
 SIZES = (1, 4)
@@ -97,11 +99,23 @@ def test_a_backlog_that_is_drained_for_a_time_counts_what_was_answered(harness, 
     assert len(set(received["sequence"].to_pylist())) == counts["sent"] and all(received["correct"].to_pylist())
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("large", sampling.large(), ids=sampling.label)
-def test_a_large_model_answers_every_event_once_and_rightly(harness, tmp_path, large):
-    made = snakemake(f"resources/models/fashion_mnist/{large['model']}/verified_{large['scorer']}.json")
+@pytest.mark.parametrize("load", sampling.loads(), ids=lambda load: load["kind"])
+def test_every_event_of_a_load_is_answered_when_it_is_due(harness, tmp_path, load):
+    spec = spec_of({"processor": "kafka_streams", "scorer": "noop", "segments": [load]})
+    due = due_offsets(spec.segments[0], spec.seed)
+    assert_answered_once_and_rightly(harness, spec, tmp_path, len(due))
+    sent = pq.read_table(tmp_path / "producer.parquet")["due_ns"].to_numpy()
+    assert np.array_equal(sent - sent[0], due - due[0])
+
+
+def sized(models: list[dict]) -> list:
+    return [pytest.param(run, marks=pytest.mark.full if sampling.is_large(run["model"]) else ()) for run in models]
+
+
+@pytest.mark.parametrize("of_model", sized(sampling.models()), ids=sampling.label)
+def test_a_model_answers_every_event_once_and_rightly(harness, tmp_path, of_model):
+    made = snakemake(paths.proof(DATASET, of_model["model"], of_model["scorer"]))
     assert made.returncode == 0, made.stdout
     load = {"kind": "constant", "rate": 0.5, "warmup_s": 4.0, "measure_s": 12.0}
-    spec = spec_of({**large, "segments": [load], "drain_timeout_s": 120.0})
+    spec = spec_of({**of_model, "segments": [load], "drain_timeout_s": 120.0})
     assert_answered_once_and_rightly(harness, spec, tmp_path, 8)

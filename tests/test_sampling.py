@@ -4,6 +4,7 @@ from collections import Counter
 
 import sampling
 
+from crayfish.spec import discovery
 from crayfish.spec.run_spec import RunSpec, Segment
 
 LOADS = (Segment("constant", rate=1.0),)
@@ -28,6 +29,14 @@ def test_all_holds_every_pair():
 
 
 def test_every_run_that_is_named_can_be_planned():
-    for runs in (sampling.pairs(True), sampling.variants(True), sampling.backlogs(True), sampling.large()):
+    for runs in (sampling.pairs(True), sampling.variants(True), sampling.backlogs(True), sampling.models()):
         for run in runs:
             RunSpec(**run, segments=LOADS)
+    for load in sampling.loads():
+        Segment(**load)
+
+
+def test_every_part_of_every_room_is_in_a_run():
+    assert {run["model"] for run in sampling.models()} | {"ffnn"} == set(discovery.names("models"))
+    in_time = {load["kind"] for load in sampling.loads()}
+    assert in_time >= {name for name in discovery.names("harness/loads") if not discovery.load(name).alone}
