@@ -1,6 +1,7 @@
 """The documentation holds together: links lead somewhere, what it names is there, and no sentence stands twice."""
 
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -124,5 +125,19 @@ def test_what_troubleshooting_quotes_is_an_error_of_this_project():
     told = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(path.read_text() for path in sources))
     rows = re.findall(r"^\| \*(.+?)\* \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
     assert rows
-    for fragment in (part.strip().replace("`", "") for row in rows for part in row.split("…")):
-        assert fragment in told.replace("`", ""), f"no error says {fragment!r}"
+    fragments = [part.strip().replace("`", "") for row in rows for part in row.split("…")]
+    assert [fragment for fragment in fragments if fragment not in told.replace("`", "")] == []
+
+
+def test_the_documented_walls_are_those_that_lint_checks():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    forbidden = {contract["source_modules"][0]: set(contract["forbidden_modules"]) for contract in contracts}
+    rooms = {room.removeprefix("crayfish.") for room in forbidden}
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|\n]+ \|([^|\n]*)\|", page[page.index("| room |") :], re.MULTILINE)
+    documented = {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows if room in rooms}
+    allowed = {
+        room: {other for other in rooms - {room} if f"crayfish.{other}" not in forbidden[f"crayfish.{room}"]}
+        for room in rooms
+    }
+    assert documented == allowed
