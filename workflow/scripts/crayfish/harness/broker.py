@@ -1,13 +1,14 @@
-"""A real Kafka broker (KRaft, one node) of the run's own on free loopback ports, or the address of an existing one."""
+"""The run's Kafka: a broker of its own (KRaft, one node, on free loopback ports), or one that is there already."""
 
 from __future__ import annotations
 
 import base64
+import logging
 import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
@@ -16,6 +17,7 @@ from crayfish.engine.child import free_ports
 from crayfish.harness.stages import Stage
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
+from crayfish.spec.waiting import wait_until
 
 READY_DEADLINE_S = 90.0
 REQUEST_DEADLINE_S = 30.0
@@ -26,6 +28,49 @@ JVM_OPTIONS = [
     "-XX:MaxGCPauseMillis=20",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 ]
+log = logging.getLogger("crayfish")
+
+
+class Broker:
+    """A broker and the run's topics on it. A context manager: leaving it stops a broker of the run's own, and removes
+    the run's topics from another."""
+
+    def __init__(self, servers: str, stage: Stage | None = None):
+        """servers: its bootstrap servers. stage: of a broker of the run's own; it need not be ready yet."""
+        self.servers, self._stage, self._topics = servers, stage, list[str]()
+        self._admin = admin_client(servers)
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage:
+            self._stage.__exit__(kind, error, trace)
+        elif self._topics:
+            try:
+                remove_topics(self._admin, self._topics)
+            except KafkaException as refused:
+                log.warning("the topics %s could not be removed: %s", ", ".join(self._topics), refused)
+
+    def check(self) -> None:
+        """Raise StageFailed if a broker of the run's own has died."""
+        if self._stage:
+            self._stage.check()
+
+    def prepare(self, topics: list[str], partitions: int, watch: Callable[[], object]) -> None:
+        """Wait until it answers, and make the run's topics; `watch` is called meanwhile and may raise."""
+        wait_ready(self._admin, self.servers, READY_DEADLINE_S if self._stage else REQUEST_DEADLINE_S, watch)
+        self._topics = topics
+        make_topics(self._admin, topics, partitions)
+
+    def ends(self, topic: str, partitions: int) -> list[int]:
+        """The end offset of every partition of a topic."""
+        wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+        futures = self._admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S)
+        found = {partition.partition: future.result().offset for partition, future in futures.items()}
+        return [found[number] for number in range(partitions)]
 
 
 def _properties(data: Path, port: int, controller_port: int) -> str:
@@ -59,7 +104,7 @@ def _properties(data: Path, port: int, controller_port: int) -> str:
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def start(java: str, jars: list[str], workdir: Path, log: Path, tag: str) -> tuple[Stage, str]:
+def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -> tuple[Stage, str]:
     """Start a broker of the run's own; returns its stage and its bootstrap servers. It is not ready yet: wait_ready."""
     workdir.mkdir(parents=True, exist_ok=True)
     port, controller_port = free_ports(2)
@@ -78,23 +123,35 @@ def start(java: str, jars: list[str], workdir: Path, log: Path, tag: str) -> tup
         raise CrayfishError(
             f"broker: its data folder {workdir} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}"
         )
-    return Stage("broker", [*command, "kafka.Kafka", str(properties)], log, tag), f"127.0.0.1:{port}"
+    return Stage("broker", [*command, "kafka.Kafka", str(properties)], log_file, tag), f"127.0.0.1:{port}"
 
 
-def wait_ready(admin: AdminClient, servers: str, deadline_s: float, check: Callable[[], None]) -> None:
-    """Ask the broker for its metadata until it answers; `check` raises if it died."""
-    end = time.monotonic() + deadline_s
-    while True:
-        check()
+def wait_ready(admin: AdminClient, servers: str, deadline_s: float, watch: Callable[[], object]) -> None:
+    """Ask the broker for its metadata until it answers; `watch` is called meanwhile, and raises if it died."""
+    _await_answer(
+        lambda: admin.list_topics(timeout=0.5),
+        deadline_s,
+        f"broker: {servers} did not answer within {deadline_s:g} s: check the address and that the broker runs",
+        watch,
+    )
+
+
+def _await_answer(
+    request: Callable[[], object], deadline_s: float, failure: str, watch: Callable[[], object] | None = None
+) -> None:
+    """Repeat a request until the broker answers it; after the deadline `failure`, with what the broker said last."""
+    refused = ""
+
+    def answered() -> bool:
+        nonlocal refused
         try:
-            admin.list_topics(timeout=0.5)
-            return
+            request()
         except KafkaException as error:
-            if time.monotonic() > end:
-                raise CrayfishError(
-                    f"broker: {servers} did not answer within {deadline_s:g} s ({error.args[0].str()}):"
-                    " check the address and that the broker runs"
-                ) from error
+            refused = error.args[0].str()
+            return False
+        return True
+
+    wait_until(answered, deadline_s, lambda: CrayfishError(f"{failure} ({refused})"), watch)
 
 
 def admin_client(servers: str) -> AdminClient:
@@ -117,23 +174,14 @@ def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
             future.result(REQUEST_DEADLINE_S)
         except KafkaException as error:
             raise CrayfishError(f"broker: the topic {topic} cannot be made: {error.args[0].str()}") from error
-    _await_leaders(admin, [TopicPartition(topic, number) for topic in topics for number in range(partitions)])
+    # A topic that was made is not at once led by a broker.
+    wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic in topics for number in range(partitions)}
 
+    def all_led() -> None:
+        for future in admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S).values():
+            future.result(REQUEST_DEADLINE_S)
 
-def _await_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
-    """Until every partition answers: a topic that was made is not at once led by a broker."""
-    wanted, end = dict.fromkeys(partitions, OffsetSpec.latest()), time.monotonic() + REQUEST_DEADLINE_S
-    while True:
-        try:
-            for future in admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S).values():
-                future.result(REQUEST_DEADLINE_S)
-            return
-        except KafkaException as error:
-            if time.monotonic() > end:
-                raise CrayfishError(
-                    f"broker: the topics were made, but do not answer: {error.args[0].str()}; see the broker's log"
-                ) from error
-        time.sleep(0.02)
+    _await_answer(all_led, REQUEST_DEADLINE_S, "broker: the topics were made, but do not answer; see the broker's log")
 
 
 def remove_topics(admin: AdminClient, topics: list[str]) -> None:

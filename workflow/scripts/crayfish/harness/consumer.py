@@ -13,22 +13,20 @@ import queue
 import sys
 import threading
 import time
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from crayfish.engine import child
+from crayfish.harness.checker import Checker, right_answers
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.events import CODECS, PROBE
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
 
 CHUNK = 1000
-TOLERANCE = 1e-4  # of the right answers' range
 PROGRESS_NS = 500_000_000
 COLUMNS = {
     "sequence": pa.int64(),
@@ -37,37 +35,6 @@ COLUMNS = {
     "partition": pa.int16(),
     "correct": pa.bool_(),
 }
-
-
-def right_answers(job: Job, outputs: np.ndarray) -> np.ndarray:
-    """float32[pool, outputs]: what the run's scorer must answer for each image of the pool."""
-    scorer = import_module(f"crayfish.scorers.{job.spec.scorer}")
-    return np.full_like(outputs, scorer.ANSWER) if hasattr(scorer, "ANSWER") else outputs
-
-
-class Checker:
-    """Compares predictions with the right answers."""
-
-    def __init__(self, job: Job, answers: np.ndarray):
-        self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
-        self._answers = answers
-        self._tolerance = TOLERANCE * (float(np.ptp(answers)) or 1.0)
-
-    def check(self, values: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each message: its sequence (-1 if it is no prediction), whether it is a probe's, whether it is right.
-
-        Right means every value within the tolerance, which implies the right class unless the answer itself ties.
-        """
-        sequences = np.full(len(values), -1, np.int64)
-        probes, correct = np.zeros(len(values), bool), np.zeros(len(values), bool)
-        for indices, headers, outputs in self._codec.read_predictions(values):
-            points = outputs.shape[1]
-            images = (headers["sequence"][:, None] * points + np.arange(points)) % len(self._answers)
-            sequences[indices] = headers["sequence"]
-            probes[indices] = (headers["flags"] & PROBE) != 0
-            wrong = np.abs(outputs - self._answers[images]) > self._tolerance
-            correct[indices] = ~(wrong | np.isnan(outputs)).any(axis=(1, 2))
-        return sequences, probes, correct
 
 
 class Sink:
@@ -95,12 +62,12 @@ class Sink:
         )
         self._consumer.assign([TopicPartition(job.output_topic, number, 0) for number in range(job.spec.partitions)])
 
-    def at(self, ends: list[int]) -> bool:
+    def has_read_to(self, ends: list[int]) -> bool:
         """Whether every partition was read up to this offset."""
         return all(position >= end for position, end in zip(self._position, ends, strict=True))
 
     def step(self) -> None:
-        """Take what is there, after waiting a moment for a first message."""
+        """Take the messages that are there, after waiting a moment for a first one."""
         first = self._consumer.poll(0.05)
         if first is None:
             return
@@ -108,19 +75,19 @@ class Sink:
         received_ns = time.monotonic_ns() + self._anchor_ns
         kept = []
         for message in messages:
-            error = message.error()
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
+            assert partition is not None and offset is not None  # every message has both, and so has a partition's end
             if error is None:
                 kept.append(message)
-                self._position[message.partition()] = message.offset() + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._position[message.partition()] = message.offset()
-            else:
-                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
+                offset += 1
+            self._position[partition] = offset
         if kept:
             self._keep(kept, -1 if self._offline else received_ns)
 
-    def _keep(self, messages: list, received_ns: int) -> None:
-        sequences, probes, correct = self._checker.check([message.value() for message in messages])
+    def _keep(self, messages: list[Message], received_ns: int) -> None:
+        sequences, probes, correct = self._checker.check([message.value() or b"" for message in messages])
         real = ~probes & (sequences >= 0)
         self.malformed += int((sequences < 0).sum())
         self._tables.append(
@@ -167,10 +134,15 @@ def main() -> None:
         answers = right_answers(job, reference["outputs"])
     sink = Sink(job, Checker(job, answers), arguments.anchor, arguments.offline)
     commands: queue.SimpleQueue[dict] = queue.SimpleQueue()
-    threading.Thread(target=lambda: [commands.put(json.loads(line)) for line in sys.stdin], daemon=True).start()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            commands.put(json.loads(line))
+
+    threading.Thread(target=listen, daemon=True).start()
     report(event="ready")
-    next_report, ends = 0, None
-    while ends is None or not sink.at(ends):
+    next_report, ends = 0, None  # ends: where each partition ends, once that is told
+    while ends is None or not sink.has_read_to(ends):
         sink.step()
         if not commands.empty():
             ends = commands.get().get("until")

@@ -15,7 +15,6 @@ run's K-th load. The engine's instance I of N makes the events of the partitions
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -26,10 +25,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crayfish.harness import consumer, pacing
+from crayfish.harness import consumer, pacing, probes
 from crayfish.harness.producer import LEAD_NS, event_bodies
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS, PROBE
+from crayfish.spec.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
     from crayfish.harness.run import Run
@@ -125,9 +125,8 @@ def drive(run: Run) -> None:
     run.start_server()
     exchange = Exchange(run.job, run.pool, run.anchor_ns)
     processor = run.start_processor()
-    processor.wait_for("ready", run.spec.ready_timeout_s, run.watch)
-    run.mark("processor")
-    _probe(run, exchange)
+    processor.await_ready()
+    prove_path(run, exchange)
     run.mark("probes")
     expected = 0
     for index, segment in enumerate(run.spec.segments):
@@ -135,57 +134,64 @@ def drive(run: Run) -> None:
         expected += events
         length_s = 0.0 if run.spec.saturated else segment.warmup_s + segment.measure_s
         start_ns = exchange.begin(index + 1)
-        _follow(run, exchange, index, length_s, expected)
+        await_predictions(run, exchange, index, length_s, expected)
         end_ns = time.monotonic_ns() + run.anchor_ns
         run.note_segment(segment, start_ns, events, end_ns if run.spec.saturated else None)
         run.excluded_s += length_s or (end_ns - start_ns) / 1e9
-    run.stop_processor(processor)
+    processor.end()
     pq.write_table(pa.table(exchange.sent()), run.folder / "producer.parquet")
-    run.received = _check(run, exchange, run.folder / "consumer.parquet")
+    run.predictions = check_predictions(run, exchange, run.folder / "consumer.parquet")
     run.mark("consumer")
 
 
-def _probe(run: Run, exchange: Exchange) -> None:
+def prove_path(run: Run, exchange: Exchange) -> None:
     """One event of every partition through the whole job, rightly answered: process execution loads its model at it."""
     partitions, deadline_s = run.spec.partitions, run.spec.ready_timeout_s
     exchange.begin(0)
-    end = time.monotonic() + deadline_s
-    while (answered := exchange.answered()) < partitions:
-        run.watch()
-        if time.monotonic() > end:
-            raise CrayfishError(
-                f"probes: {answered} of {partitions} were answered within {deadline_s:g} s;"
-                f" see the log of {run.spec.processor}"
-            )
-        select.select([], [], [], 0.05)
+    wait_until(
+        lambda: exchange.answered() >= partitions,
+        deadline_s,
+        lambda: CrayfishError(
+            f"probes: {exchange.answered()} of {partitions} were answered within {deadline_s:g} s;"
+            f" see the log of {run.spec.processor}"
+        ),
+        run.watch,
+    )
     for _, values in exchange.predictions():
-        sequences, probes, correct = run.checker.check(values)
-        if not (probes & correct).all():
-            raise CrayfishError(f"probes: the predictions of probes {sorted(sequences[~correct].tolist())} are wrong")
+        sequences, are_probes, correct = run.checker.check(values)
+        probes.refuse_wrong(sequences[~(are_probes & correct)])
 
 
-def _follow(run: Run, exchange: Exchange, index: int, length_s: float, expected: int) -> None:
-    """Until all predictions are there; none for the drain's deadline, after the load or in a backlog, fails the run."""
+def await_predictions(run: Run, exchange: Exchange, index: int, length_s: float, expected: int) -> None:
+    """Wait until all predictions are there; CrayfishError if none comes for the drain's deadline, counted from the end
+    of the load or, in a backlog, from the last one."""
     due_s, loads = (exchange.offsets[index + 1] + LEAD_NS) / 1e9, len(run.spec.segments)
-    done, began = -1, time.monotonic()
-    since = began + length_s
-    while (answered := exchange.answered() - run.spec.partitions) < expected or not exchange.released(index + 1):
-        run.watch()
-        now = time.monotonic()
-        if run.spec.saturated and answered > done:
-            done, since = answered, now
-        if now - since > run.spec.drain_timeout_s:
-            raise CrayfishError(
-                f"{expected - answered} of {expected} events were not answered: {run.spec.scorer} in"
-                f" {run.spec.processor}; if it was only slow, raise run.drain_timeout_s"
-                f" ({run.spec.drain_timeout_s:g} s)\n  log: {run.log_of('processor')}"
-            )
-        sent = expected - len(due_s) + int(np.searchsorted(due_s, now - began))
+    began, most, answered = time.monotonic(), -1, 0
+    stalled = Deadline(length_s + run.spec.drain_timeout_s)
+
+    def all_there() -> bool:
+        nonlocal most, answered
+        answered = exchange.answered() - run.spec.partitions
+        if run.spec.saturated and answered > most:
+            most = answered
+            stalled.extend(run.spec.drain_timeout_s)
+        sent = expected - len(due_s) + int(np.searchsorted(due_s, time.monotonic() - began))
         run.progress(f"segment {index + 1}/{loads}: {sent} sent, backlog {max(0, sent - answered)}")
-        select.select([], [], [], 0.02)
+        return answered >= expected and exchange.released(index + 1)
+
+    wait_until(
+        all_there,
+        stalled,
+        lambda: CrayfishError(
+            f"{expected - answered} of {expected} events were never answered, which violates {run.spec.delivery}:"
+            f" {run.spec.scorer} in {run.spec.processor}; if it was only slow, raise run.drain_timeout_s"
+            f" ({run.spec.drain_timeout_s:g} s)\n  log: {run.log_of('processor')}"
+        ),
+        run.watch,
+    )
 
 
-def _check(run: Run, exchange: Exchange, path: Path) -> dict[str, int]:
+def check_predictions(run: Run, exchange: Exchange, path: Path) -> dict[str, int]:
     """Check every prediction and write the consumer's table, in order of receipt; how many there were of each kind."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in consumer.COLUMNS}
     malformed = 0

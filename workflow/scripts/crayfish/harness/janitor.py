@@ -1,15 +1,45 @@
-"""Outlives a harness that is killed: `python -m crayfish.harness.janitor TAG FOLDER`, its standard input held by the
-harness.
+"""A run's temporary folder, and the process that outlives a harness that is killed: the janitor.
 
-When that closes, for whatever reason, every process that still carries the tag is killed, and the folder, and whatever
-else the tag names, is removed.
+`python -m crayfish.harness.janitor TAG FOLDER` waits until its standard input closes, which the harness holds: at the
+end of the run, or when the harness dies, however it dies. Then it kills every process that still carries the tag, and
+removes the folder and whatever else the tag names.
 """
 
+from __future__ import annotations
+
+import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.harness import stages
+
+
+@contextmanager
+def scratch_folder(tag: str, python: Path | str = sys.executable, held: Sequence[int] = ()) -> Iterator[Path]:
+    """A temporary folder for a run whose processes carry the tag; leaving it ends them and removes the folder.
+
+    python: an interpreter with psutil. held: descriptors that stay open until the janitor has done its work.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="crayfish-"))
+    environment = {name: value for name, value in os.environ.items() if name != TAG}
+    janitor = subprocess.Popen(
+        [str(python), "-m", "crayfish.harness.janitor", tag, str(folder)],
+        stdin=subprocess.PIPE,
+        pass_fds=held,
+        start_new_session=True,
+        env={**environment, "PYTHONPATH": str(SCRIPTS)},
+    )
+    try:
+        yield folder
+    finally:
+        janitor.communicate()  # closes its input and waits for its end
 
 
 def main() -> None:

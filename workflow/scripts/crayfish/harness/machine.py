@@ -52,7 +52,7 @@ class Sampler(threading.Thread):
     """Samples the CPU seconds of every stage's process tree; and, when told to, its memory as the sum of PSS.
 
     A stage's processes are found by their tag, so that workers which daemonise count too; what a process that has ended
-    had used stays counted as last seen.
+    had used stays counted as last seen. A context manager: it samples until it is left or finish() is called.
     """
 
     def __init__(self, tag: str):
@@ -60,13 +60,21 @@ class Sampler(threading.Thread):
         self._tag = tag
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._stage_of: dict[psutil.Process, str | None] = {}
-        self._cpu: dict[psutil.Process, float] = {}
+        self._stage_of: dict[psutil.Process, str | None] = {}  # None: of no stage of this run
+        self._cpu: dict[psutil.Process, tuple[str, float]] = {}  # stage, seconds
         self._peak: dict[str, int] = {}
         self._times: list[int] = []
         self._series: dict[str, list[float]] = {}
         self._busy: list[float] = []
         self._stolen: list[float] = []
+
+    def __enter__(self) -> Sampler:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self.join()
 
     def _stage(self, process: psutil.Process) -> str | None:
         if process not in self._stage_of:
@@ -92,7 +100,7 @@ class Sampler(threading.Thread):
                 if (stage := self._stage(process)) is None:
                     continue
                 times = process.cpu_times()
-                self._cpu[process] = times.user + times.system
+                self._cpu[process] = stage, times.user + times.system
                 if memory:
                     resident[stage] = resident.get(stage, 0) + process.memory_full_info().pss
             except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -102,8 +110,7 @@ class Sampler(threading.Thread):
         self._busy.append(whole.user + whole.nice + whole.system + whole.irq + whole.softirq)
         self._stolen.append(whole.steal)
         totals: dict[str, float] = {}
-        for process, seconds in self._cpu.items():
-            stage = self._stage_of[process]
+        for stage, seconds in self._cpu.values():
             totals[stage] = totals.get(stage, 0.0) + seconds
         for stage, seconds in totals.items():
             series = self._series.setdefault(stage, [0.0] * (len(self._times) - 1))
@@ -124,8 +131,7 @@ class Sampler(threading.Thread):
 
         machine: time_ns, and cumulative cpu_s (all processes) and stolen_s (what the hypervisor withheld).
         """
-        self._ended.set()
-        self.join()
+        self.__exit__()
         self.sample()
         stages = {
             name: {"time_ns": self._times, "cpu_s": series, "pss_bytes_peak": self._peak.get(name)}

@@ -12,9 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from crayfish.harness.checker import Checker
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
+from crayfish.spec.waiting import wait_until
 
 SEND_DEADLINE_S = 30.0
 
@@ -40,10 +42,8 @@ def send(job: Job, pool: np.ndarray) -> None:
         raise CrayfishError(f"probes: the broker did not take them: {', '.join(failures) or 'no answer'}")
 
 
-def await_answers(
-    job: Job, check: Callable[[list[bytes]], tuple], deadline_s: float, watch: Callable[[], None]
-) -> None:
-    """Wait until every probe is answered, rightly; `check` is a Checker's, `watch` may raise while waiting."""
+def await_answers(job: Job, checker: Checker, deadline_s: float, watch: Callable[[], object]) -> None:
+    """Wait until every probe is answered, rightly; `watch` is called meanwhile and may raise."""
     consumer = Consumer(
         {
             "bootstrap.servers": job.bootstrap_servers,
@@ -54,22 +54,30 @@ def await_answers(
             "log_level": 3,
         }
     )
+    missing = set(range(job.spec.partitions))
+
+    def all_answered() -> bool:
+        messages = [message for message in consumer.consume(1000, 0.05) if message.error() is None]
+        if values := [value for message in messages if (value := message.value()) is not None]:
+            sequences, probes, correct = checker.check(values)
+            refuse_wrong(sequences[probes & ~correct])
+            missing.difference_update(sequences[probes].tolist())
+        return not missing
+
+    def error() -> CrayfishError:
+        return CrayfishError(
+            f"probes: no prediction for partitions {sorted(missing)} within {deadline_s:g} s;"
+            f" see the log of {job.spec.processor}"
+        )
+
     try:
         consumer.assign([TopicPartition(job.output_topic, number, 0) for number in range(job.spec.partitions)])
-        missing = set(range(job.spec.partitions))
-        end = time.monotonic() + deadline_s
-        while missing:
-            watch()
-            values = [message.value() for message in consumer.consume(1000, 0.05) if message.error() is None]
-            if values:
-                sequences, probes, correct = check(values)
-                if (wrong := sequences[probes & ~correct]).size:
-                    raise CrayfishError(f"probes: the predictions of probes {sorted(wrong.tolist())} are wrong")
-                missing -= set(sequences[probes].tolist())
-            if time.monotonic() > end:
-                raise CrayfishError(
-                    f"probes: no prediction for partitions {sorted(missing)} within {deadline_s:g} s;"
-                    f" see the log of {job.spec.processor}"
-                )
+        wait_until(all_answered, deadline_s, error, watch, pause_s=0)
     finally:
         consumer.close()
+
+
+def refuse_wrong(sequences: np.ndarray) -> None:
+    """CrayfishError unless there are none: sequences, int64[n], of the probes whose predictions are wrong."""
+    if sequences.size:
+        raise CrayfishError(f"probes: the predictions of probes {sorted(sequences.tolist())} are wrong")

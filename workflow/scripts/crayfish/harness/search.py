@@ -1,7 +1,7 @@
 """The search for a system's sustainable rate: which rate is probed next, and whether a probe was sustained. Pure.
 
-A rate is sustained if the p99 latency (received minus due) is at most the objective and the
-backlog does not grow: the 95 % interval of its slope includes 0 or lies below. A rate has failed when two probes of it
+A rate is sustained if the p99 latency, from the intended send time, is at most the objective and the backlog does not
+grow: the 95 % confidence interval of its slope includes 0 or lies below. A rate has failed when two probes of it
 did, since one alone may be a moment's. Rates double until one fails, then the gap is halved geometrically until it is
 narrower than RESOLUTION; the highest sustained rate is confirmed by a longer probe, which decides by itself: where it
 fails, a lower rate is to be confirmed, each time by a larger step.
@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from crayfish.harness.health import LATE_SHARE
 from crayfish.spec import metrics
 
 RESOLUTION = 1.1  # the highest sustained and the lowest failed rate are closer than this factor
 LOWEST = 0.01  # events/s
 SAMPLE_MS = 100  # of the backlog
-LATE_SHARE = 0.01  # of the events that were sent late
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def judge(
     All of them were answered. Only events due from window_start_ns on count, but the backlog counts all. Where too few
     came for a p99, the largest latency stands for it.
     """
-    inside = due_ns >= min(window_start_ns, due_ns[-1])  # the last event at least
-    late = metrics.late_share((sent_ns[inside] - due_ns[inside]) / 1e6, lateness_bound_ms)
-    latencies = np.sort((received_ns[inside] - due_ns[inside]) / 1e6)
+    measured = due_ns >= min(window_start_ns, due_ns[-1])  # the last event at least
+    late = metrics.late_share((sent_ns[measured] - due_ns[measured]) / 1e6, lateness_bound_ms)
+    latencies = np.sort((received_ns[measured] - due_ns[measured]) / 1e6)
     p99 = metrics.percentile(latencies, metrics.PER_MILLE["p99"])
     at_ms = np.arange(window_start_ns // 1_000_000, due_ns[-1] // 1_000_000, SAMPLE_MS)
     growth = None

@@ -15,19 +15,23 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.spec.errors import CrayfishError, full_disk
+from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     import psutil
 
 STAGE = "CRAYFISH_STAGE"
-STOP_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 30.0
+FAILED_STOP_DEADLINE_S = 5.0  # where the run has failed: what a stage still has in hand is of no use
+MESSAGE_S = 0.05  # that one look for a message waits
+READ_DEADLINE_S = 5.0  # for what a stage said before it ended
 
 
 def tagged(tag: str, stage: str | None = None) -> Iterator[psutil.Process]:
@@ -52,11 +56,9 @@ def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0, grace_s:
     import psutil
 
     found: dict[int, str] = {}
-    end = time.monotonic() + grace_s
-    while time.monotonic() < end and any(tagged(tag, stage)):
-        time.sleep(0.02)
-    end = time.monotonic() + deadline_s
-    while left := list(tagged(tag, stage)):
+
+    def none_left() -> bool:
+        left = list(tagged(tag, stage))
         for process in left:
             try:
                 found.setdefault(process.pid, f"{process.pid} {' '.join(process.cmdline())[:160]}")
@@ -64,8 +66,15 @@ def sweep(tag: str, stage: str | None = None, deadline_s: float = 10.0, grace_s:
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(left, timeout=1.0)
-        if time.monotonic() > end:
-            raise CrayfishError(f"processes that cannot be killed: {'; '.join(found.values())}")
+        return not left
+
+    wait_until(lambda: not any(tagged(tag, stage)), grace_s)
+    wait_until(
+        none_left,
+        deadline_s,
+        lambda: CrayfishError(f"processes that cannot be killed: {'; '.join(found.values())}"),
+        pause_s=0,
+    )
     return list(found.values())
 
 
@@ -88,7 +97,7 @@ class StageFailed(CrayfishError):
 
 
 class Stage:
-    """One process of a run."""
+    """One process of a run. A context manager: leaving it stops the process, sooner where the run has failed."""
 
     def __init__(self, name: str, command: list[str], log: Path, tag: str, environment: dict[str, str] | None = None):
         self.name = name
@@ -111,12 +120,14 @@ class Stage:
                 env={**os.environ, **own, **(environment or {})},
                 start_new_session=True,
             )
+        assert self.process.stdin is not None and self.process.stdout is not None  # they are pipes
+        self._input, self._output = self.process.stdin, self.process.stdout
         self.messages: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self._output:
             try:
                 message = json.loads(line)
             except ValueError:
@@ -127,13 +138,26 @@ class Stage:
                 with self.log.open("a") as log:
                     log.write(line)
 
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(STOP_DEADLINE_S if error is None else FAILED_STOP_DEADLINE_S)
+
     def send(self, **message: object) -> None:
         """A JSON line to the stage."""
         try:
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
+            self._input.write(json.dumps(message) + "\n")
+            self._input.flush()
         except (BrokenPipeError, ValueError) as error:
             raise self.failure("no longer listens") from error
+
+    def close_input(self) -> None:
+        """Tell the stage that no more messages come: for some that means to end."""
+        self.stopping = True
+        self._input.close()
 
     def failure(self, what: str) -> StageFailed:
         """An error about this stage, with where its log lies and how it ends, and first of all if a disk is full."""
@@ -148,7 +172,7 @@ class Stage:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
             raise self.failure(how)
 
-    def drain(self) -> list[dict]:
+    def new_messages(self) -> list[dict]:
         """The messages that have come since the last call, without waiting."""
         messages = []
         while True:
@@ -157,24 +181,30 @@ class Stage:
             except queue.Empty:
                 return messages
 
-    def wait_for(self, event: str, deadline_s: float, watch: Callable[[], None] = lambda: None) -> dict:
+    def wait_for(self, event: str, deadline_s: float, watch: Callable[[], object] = lambda: None) -> dict:
         """The next message with this event; others are dropped. `watch` is called meanwhile and may raise."""
-        end = time.monotonic() + deadline_s
-        while True:
+
+        def wanted() -> dict | None:
             try:
-                message = self.messages.get(timeout=0.05)
+                message = self.messages.get(timeout=MESSAGE_S)
             except queue.Empty:
-                self.check()
-                watch()
-                if self.process.poll() is not None:
-                    self._reader.join()
-                    if self.messages.empty():
-                        raise self.failure(f"ended without reporting {event!r}") from None
-                if time.monotonic() > end:
-                    raise self.failure(f"did not report {event!r} within {deadline_s:g} s") from None
-                continue
-            if message.get("event") == event:
-                return message
+                return None
+            return message if message.get("event") == event else None
+
+        def alive() -> None:
+            if not self.messages.empty():
+                return
+            self.check()
+            watch()
+            if self.process.poll() is not None:
+                self._reader.join(READ_DEADLINE_S)
+                if self.messages.empty():
+                    raise self.failure(f"ended without reporting {event!r}")
+
+        late = f"did not report {event!r} within {deadline_s:g} s"
+        message = wait_until(wanted, deadline_s, lambda: self.failure(late), alive, pause_s=0)
+        assert message is not None  # an error was raised otherwise
+        return message
 
     def stop(self, deadline_s: float = STOP_DEADLINE_S) -> bool:
         """SIGTERM, and after the deadline SIGKILL for its process group; returns whether it ended in time."""
@@ -189,4 +219,4 @@ class Stage:
             self.process.wait()
             return False
         finally:
-            self.process.stdin.close()
+            self._input.close()

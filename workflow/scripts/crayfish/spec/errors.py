@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 FULL_BYTES = 1_000_000  # with less a disk counts as full: whoever failed may have left a little
-ROOM = "make room, or set TMPDIR to another disk if it is the temporary one, and run the same command again"
+FREE_SPACE = (
+    "free disk space, or point TMPDIR to another disk if the temporary directory is full; then repeat the command"
+)
 
 
 class CrayfishError(Exception):
@@ -24,15 +26,15 @@ def main(program: Callable[[], None]) -> None:
     except Exception as error:  # what libraries raise for a full disk has many classes
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename2 or error.filename
-            full = f"the disk is full{f' while writing {where}' if where else ''}: {ROOM}"
-        elif not (full := full_disk(Path.cwd())):
-            raise
-        sys.exit(f"error: {full}")
+            sys.exit(f"error: the disk is full{f' while writing {where}' if where else ''}: {FREE_SPACE}")
+        if full := full_disk(Path.cwd()):
+            sys.exit(f"error: {full}")
+        raise
 
 
 def full_disk(*folders: Path) -> str | None:
     """A sentence about the first of these folders, or of the temporary one, whose disk is full."""
     for folder in (*folders, Path(tempfile.gettempdir())):
         if shutil.disk_usage(folder).free < FULL_BYTES:
-            return f"the disk of {folder} is full: {ROOM}"
+            return f"the disk of {folder} is full: {FREE_SPACE}"
     return None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import tempfile
-import time
 from pathlib import Path
 
 from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.locks import lock
 
 MEMINFO = Path("/proc/meminfo")
 TURN_DEADLINE_S = 900.0
@@ -19,7 +17,8 @@ SMALL = 2**30  # what needs no more may run beside others
 
 def available() -> int:
     """Bytes that can be used without swapping, as the kernel estimates them."""
-    return int(re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)[1]) * 1024
+    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    return int(lines["MemAvailable"].removesuffix("kB")) * 1024
 
 
 def require(need: int, what: str, remedy: str = "stop other programs, or use a machine with more") -> None:
@@ -38,24 +37,16 @@ def require_making(model: str, what: str) -> None:
         require(need, f"{what} of {model}")
         return
     path = Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock")
-    lock, end = os.open(path, os.O_RDWR | os.O_CREAT), time.monotonic() + TURN_DEADLINE_S
+    turn = lock(
+        path,
+        TURN_DEADLINE_S,
+        lambda holder: (
+            f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model that is being made by {holder}"
+            f" ({path}): wait for it or stop it, then repeat the command"
+        ),
+    )
     try:
-        while not _locked(lock):
-            if time.monotonic() > end:
-                raise CrayfishError(
-                    f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model that is being made:"
-                    f" see which process holds {path}, and run the same command again"
-                )
-            time.sleep(0.2)  # flock has no wait with a deadline
         require(need, f"{what} of {model}")
     except CrayfishError:
-        os.close(lock)
+        os.close(turn)
         raise
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

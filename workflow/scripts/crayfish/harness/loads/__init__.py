@@ -6,6 +6,6 @@ functions. crayfish.harness.pacing has what the schedules share, crayfish.harnes
 
 `drive(run)` starts what the run needs (broker, server, processor, producer, consumer), proves the path, sends the load,
 waits for the predictions and stops the processor. It leaves the segments in run.segments, the counts of predictions in
-run.received, and producer.parquet and consumer.parquet in run.folder. What all drivers share are methods of
+run.predictions, and producer.parquet and consumer.parquet in run.folder. What all drivers share are methods of
 crayfish.harness.run.Run, which stops whatever is still running.
 """

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import select
+import math
 import shutil
 import time
 from typing import TYPE_CHECKING
 
 from crayfish.spec.contracts import Load
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from crayfish.harness.parts import Producer
     from crayfish.harness.run import Run
-    from crayfish.harness.stages import Stage
     from crayfish.spec.run_spec import Segment
+
+
+SLOWEST_EVENTS_PER_S = 2000  # of a producer that writes a backlog
+PAUSE_S = 0.25  # between two looks at the output topic, which cost the broker a little
 
 
 def due(segment: Segment, seed: int) -> np.ndarray:
@@ -27,7 +32,7 @@ def due(segment: Segment, seed: int) -> np.ndarray:
 
 def drive(run: Run) -> None:
     """See crayfish.harness.loads."""
-    _check_disk(run)
+    check_disk(run)
     run.open_broker()
     run.start_server()
     saturate(run)
@@ -36,73 +41,78 @@ def drive(run: Run) -> None:
 def saturate(run: Run) -> None:
     """With broker and server up: write the backlog behind a probe a partition, start the processor, drain it."""
     from crayfish.harness import probes
-    from crayfish.harness.run import START_DEADLINE_S
 
-    producer = run.start_client("producer")
+    producer = run.start_producer()
     probes.send(run.job, run.pool)
-    producer.wait_for("ready", START_DEADLINE_S, run.watch)
+    producer.await_event("ready")
     began = time.monotonic()
-    producer.send(segment=0)
-    events = producer.wait_for("segment_started", START_DEADLINE_S, run.watch)["events"]
-    _preload(run, producer, events)
+    events = producer.begin(0)["events"]
+    await_backlog(run, producer, events)
     run.excluded_s += time.monotonic() - began
     run.mark("preload")
-    run.end_producer(producer)
+    producer.end()
     processor = run.start_processor()
     run.await_path(processor)
     began, start_ns = time.monotonic(), time.monotonic_ns() + run.anchor_ns
-    _drain(run, events)
+    drain(run, events)
     run.excluded_s += time.monotonic() - began
     run.mark("drain")
     run.note_segment(run.spec.segments[0], start_ns, events, end_ns=time.monotonic_ns() + run.anchor_ns)
     run.finish(processor, None, None)
 
 
-def _check_disk(run: Run) -> None:
+def check_disk(run: Run) -> None:
+    """CrayfishError unless the temporary disk has room for the backlog."""
     load = run.spec.segments[0]
     need = int(1.2 * (run.spec.event_bytes + 200) * load.rate * (load.warmup_s + load.measure_s))
     free = shutil.disk_usage(run.folder).free
     if free < need:
         raise CrayfishError(
-            f"the backlog needs {need / 1e9:.1f} GB in {run.folder.parent}, {free / 1e9:.1f} GB are free:"
-            " make room, set TMPDIR to another disk, or lower load.measure_s"
+            f"the backlog needs {need / 1e9:.1f} GB in {run.folder.parent}, {free / 1e9:.1f} GB are free: free disk"
+            " space, point TMPDIR to another disk, or lower load.measure_s"
         )
 
 
-def _preload(run: Run, producer: Stage, events: int) -> None:
-    from crayfish.harness.run import START_DEADLINE_S
+def await_backlog(run: Run, producer: Producer, events: int) -> None:
+    """Wait until the producer has written all events of the backlog."""
+    from crayfish.harness.parts import START_DEADLINE_S
 
-    end = time.monotonic() + START_DEADLINE_S + events / 2000
-    while True:
-        run.watch()
-        for message in producer.drain():
+    def written() -> bool:
+        messages = producer.new_messages()
+        for message in messages:
             run.progress(f"writing the backlog: {message.get('sent', 0)} of {events}")
-            if message["event"] == "segment_done":
-                return
-        if time.monotonic() > end:
-            raise producer.failure(f"did not write a backlog of {events} events in time")
-        select.select([], [], [], 0.02)
+        return any(message["event"] == "segment_done" for message in messages)
+
+    wait_until(
+        written,
+        START_DEADLINE_S + events / SLOWEST_EVENTS_PER_S,
+        lambda: producer.failure(f"did not write a backlog of {events} events in time"),
+        run.watch,
+    )
 
 
-def _drain(run: Run, events: int) -> None:
-    """Until the output topic has grown by all events, or the load's time for that is over.
+def drain(run: Run, events: int) -> None:
+    """Wait until the output topic has grown by all events, or the load's time for that is over.
 
     A stall as long as the drain's deadline ends the wait, too.
     """
-    expected, at_most_s = events + run.spec.partitions, run.spec.segments[0].at_most_s
-    end = time.monotonic() + (at_most_s or float("inf"))
-    done, since, rate_from = -1, time.monotonic(), None
-    while done < expected and time.monotonic() < end:
-        run.watch()
-        now, new = time.monotonic(), sum(run.output_ends())
-        rate_from = rate_from or (now, new)
-        if new > done:
-            done, since = new, now
-        elif now - since > run.spec.drain_timeout_s:
-            return
-        rate = (new - rate_from[1]) / (now - rate_from[0]) if now > rate_from[0] else 0.0
-        run.progress(f"draining: {rate:.0f} events/s, backlog {max(0, expected - new)}")
-        select.select([], [], [], 0.25)
+    expected = events + run.spec.partitions  # with the probes
+    at_most, stalled = Deadline(run.spec.segments[0].at_most_s or math.inf), Deadline(run.spec.drain_timeout_s)
+    most = -1
+    first: tuple[float, int] | None = None  # when the output topic was asked for the first time, and what it held
+
+    def drained() -> bool:
+        nonlocal most, first
+        now, answered = time.monotonic(), sum(run.output_ends())
+        first = first or (now, answered)
+        if answered > most:
+            most = answered
+            stalled.extend(run.spec.drain_timeout_s)
+        rate = (answered - first[1]) / (now - first[0]) if now > first[0] else 0.0
+        run.progress(f"draining: {rate:.0f} events/s, backlog {max(0, expected - answered)}")
+        return answered >= expected or at_most.passed
+
+    wait_until(drained, stalled, watch=run.watch, pause_s=PAUSE_S)
 
 
 LOAD = Load(due=due, drive=drive, positive=(), fractions=False, alone=True, saturated=True)

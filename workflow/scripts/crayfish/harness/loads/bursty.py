@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def bursts(segment: Segment) -> list[tuple[float, float]]:
     """Start and end of every burst, s from the segment's start; the last one may be cut by the segment's end."""
     end, cycle = segment.warmup_s + segment.measure_s, segment.between_s + segment.burst_s
-    first, found = segment.warmup_s + segment.between_s, []
+    first = segment.warmup_s + segment.between_s
+    found: list[tuple[float, float]] = []
     while (start := first + len(found) * cycle) < end:
         found.append((start, min(start + segment.burst_s, end)))
     return found

@@ -12,8 +12,8 @@ from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     from crayfish.harness import search
+    from crayfish.harness.parts import Consumer, Producer
     from crayfish.harness.run import Run
-    from crayfish.harness.stages import Stage
     from crayfish.spec.run_spec import Segment
 
 FIRST_BYTES_PER_S = 2_000_000  # the search begins no higher: large events belong to large models
@@ -25,7 +25,8 @@ def drive(run: Run) -> None:
     from crayfish.harness import paced, search
     from crayfish.spec.run_spec import Segment
 
-    wanted, found = run.spec.segments[0], []
+    wanted = run.spec.segments[0]
+    found: list[search.Probe] = []
     first = min(wanted.rate, FIRST_BYTES_PER_S / run.spec.event_bytes)
     processor, producer, consumer = paced.start(run)
     while step := search.next_rate(found, first):
@@ -42,17 +43,15 @@ def drive(run: Run) -> None:
     run.finish(processor, producer, consumer)
 
 
-def _judged(run: Run, load: Segment, confirming: bool, producer: Stage, consumer: Stage) -> search.Probe:
+def _judged(run: Run, load: Segment, confirming: bool, producer: Producer, consumer: Consumer) -> search.Probe:
     """What the newest segment says of its rate."""
     import numpy as np
     import pyarrow.parquet as pq
 
     from crayfish.harness import search
-    from crayfish.harness.run import START_DEADLINE_S
 
-    for stage in (producer, consumer):
-        stage.send(write=True)
-        stage.wait_for("written", START_DEADLINE_S, run.watch)
+    producer.write()
+    consumer.write()
     segment = run.segments[-1]
     events = pq.read_table(run.folder / "producer.parquet")
     events = events.slice(len(events) - segment["events"])

@@ -1,0 +1,154 @@
+"""The parts of a run that need no engine: they open, and leave nothing behind when they close."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from crayfish.engine import jvm
+from crayfish.harness import janitor, parts, stages
+from crayfish.harness.checker import right_answers
+from crayfish.harness.run import Places, Run, check_existing
+from crayfish.harness.stages import Stage, StageFailed
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import Job, RunSpec, Segment
+
+SPEC = RunSpec("kafka_streams", "noop", (Segment("constant", rate=1),))
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """Makes runs whose machine and temporary folder are the test's own; they start no process but what a test adds."""
+    monkeypatch.setattr(parts.tempfile, "tempdir", str(tmp_path))
+    java = jvm.Java("/no/java", "17")
+
+    def make(owner: int | None = None) -> Run:
+        return Run(
+            SPEC, Places(Path("python"), Path("reference.npz"), None, java, [], [], tmp_path / "run", owner=owner)
+        )
+
+    return make
+
+
+def sleeper(run: Run, name: str = "sleeper") -> Stage:
+    return Stage(name, ["sleep", "60"], run.log_of(name), run.tag)
+
+
+def handlers() -> list:
+    return [signal.getsignal(number) for number in parts.SIGNALS]
+
+
+def test_a_run_restores_the_signals_and_leaves_no_process_and_no_folder(opened):
+    before = handlers()
+    with opened() as run:
+        assert handlers() != before and run.folder.is_dir()
+        stage = run.open(sleeper(run))
+        run.watch()
+    assert handlers() == before
+    assert stage.process.poll() is not None and not run.folder.exists()
+    assert psutil.Process().children() == []
+
+
+def test_a_signal_interrupts_a_run_and_not_its_clearing_up(opened):
+    before, closed = handlers(), []
+
+    class Slow(Stage):
+        def __exit__(self, *error: object) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().__exit__(*error)
+            closed.append(True)
+
+    with pytest.raises(parts.Interrupted, match="SIGTERM"), opened() as run:
+        run.open(Slow("slow", ["sleep", "60"], run.log_of("slow"), run.tag))
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert closed and handlers() == before
+
+
+def test_parts_are_closed_in_reverse_order(opened):
+    closed = []
+
+    class Noting(Stage):
+        def __exit__(self, *error: object) -> None:
+            super().__exit__(*error)
+            closed.append(self.name)
+
+    with opened() as run:
+        for name in ("broker", "processor", "producer"):
+            run.open(Noting(name, ["sleep", "60"], run.log_of(name), run.tag))
+    assert closed == ["producer", "processor", "broker"]
+
+
+def test_a_part_that_dies_is_noticed_by_the_watch(opened):
+    with opened() as run:
+        stage = run.open(sleeper(run))
+        stage.process.kill()
+        stage.process.wait()
+        with pytest.raises(StageFailed, match="sleeper: was killed by SIGKILL"):
+            run.watch()
+        run.watch(without=stage)
+
+
+def test_a_parent_that_exits_is_noticed_by_the_watch(opened):
+    parent = subprocess.Popen(["sleep", "60"])
+    with opened(owner=parent.pid) as run:
+        run.watch()
+        parent.kill()
+        parent.wait()
+        with pytest.raises(parts.Interrupted, match=rf"The parent process \(PID {parent.pid}\) has exited"):
+            run.watch()
+
+
+def test_a_second_run_on_the_machine_is_refused(tmp_path):
+    with (
+        parts.machine_lock(tmp_path / "lock"),
+        pytest.raises(CrayfishError, match=rf"another Crayfish run measures .*\(process {os.getpid()}\)"),
+        parts.machine_lock(tmp_path / "lock", deadline_s=0.2),
+    ):
+        pass
+
+
+def test_kill_9_ends_everything_and_the_machine_is_held_until_then(tmp_path):
+    tag = uuid.uuid4().hex
+    program = (
+        "import sys, time; from pathlib import Path; from crayfish.harness import janitor, parts;"
+        "from crayfish.harness.stages import Stage\n"
+        "path, tag = Path(sys.argv[1]), sys.argv[2]\n"
+        "with parts.machine_lock(path) as lock, janitor.scratch_folder(tag, held=[lock]) as folder:\n"
+        "    stage = Stage('part', ['sleep', '600'], path.with_name('log'), tag)\n"
+        "    print(folder, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock"), tag]
+    environment = {**os.environ, "PYTHONPATH": str(stages.SCRIPTS)}
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    folder = Path(owner.stdout.readline().strip())
+    assert folder.is_dir() and len(list(stages.tagged(tag))) == 1
+    owner.kill()
+    with parts.machine_lock(tmp_path / "lock"):  # which the janitor held until it had done its work
+        assert not folder.exists() and list(stages.tagged(tag)) == []
+    owner.communicate()
+
+
+def test_a_scratch_folder_is_removed_with_what_carries_its_tag(tmp_path):
+    tag = uuid.uuid4().hex
+    with janitor.scratch_folder(tag) as folder:
+        stage = Stage("part", ["sleep", "60"], tmp_path / "log", tag)
+        (folder / "file").write_text("x")
+    assert stage.process.wait(20) == -signal.SIGKILL and not folder.exists()
+
+
+def test_an_address_where_nobody_listens_is_an_error_that_names_it():
+    with pytest.raises(CrayfishError, match=r"the server at unix-no:1 does not answer .*`cluster`"):
+        check_existing({"server": "unix-no:1", "broker": "is asked later"})
+
+
+def test_a_scorer_that_answers_a_constant_has_that_as_its_right_answer(tmp_path):
+    outputs = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert len(np.unique(right_answers(Job.without_kafka(SPEC, str(tmp_path)), outputs))) == 1
+    onnx = Job.without_kafka(RunSpec("kafka_streams", "onnx", SPEC.segments), str(tmp_path))
+    assert right_answers(onnx, outputs) is outputs

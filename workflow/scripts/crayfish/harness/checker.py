@@ -1,0 +1,45 @@
+"""Whether a prediction is the right one: the comparison with the answers that are known for the pool's inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crayfish.spec import discovery
+from crayfish.spec.events import CODECS, PROBE
+from crayfish.spec.limits import allowed_difference
+from crayfish.spec.run_spec import Job
+
+
+def right_answers(job: Job, outputs: np.ndarray) -> np.ndarray:
+    """float32[pool, outputs]: what the run's scorer must answer for each input of the pool.
+
+    outputs: the model's own answers, of the same shape.
+    """
+    answer = discovery.scorer(job.spec.scorer).answer
+    return outputs if answer is None else np.full_like(outputs, answer)
+
+
+class Checker:
+    """Compares predictions with the right answers, float32[pool, outputs]."""
+
+    def __init__(self, job: Job, answers: np.ndarray):
+        self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self._answers = answers
+        self._allowed = allowed_difference(answers)
+
+    def check(self, values: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each message: its sequence (-1 if it is no prediction), whether it is a probe's, whether it is right.
+
+        Right means that no value is further off than allowed, which implies the right class unless the answer itself
+        ties.
+        """
+        sequences = np.full(len(values), -1, np.int64)
+        probes, correct = np.zeros(len(values), bool), np.zeros(len(values), bool)
+        for indices, headers, outputs in self._codec.read_predictions(values):
+            points = outputs.shape[1]
+            images = (headers["sequence"][:, None] * points + np.arange(points)) % len(self._answers)
+            sequences[indices] = headers["sequence"]
+            probes[indices] = (headers["flags"] & PROBE) != 0
+            wrong = np.abs(outputs - self._answers[images]) > self._allowed
+            correct[indices] = ~(wrong | np.isnan(outputs)).any(axis=(1, 2))
+        return sequences, probes, correct
