@@ -1,0 +1,87 @@
+"""TEMPLATE: a loop around a Kafka client; input topic -> batches -> output topic.
+
+Delivery     at_least_once: offsets are committed after the predictions for all that they cover are acknowledged.
+Parallelism  N threads, each with its own share of the partitions. Ready: each has loaded the model.
+Buffers      at most BATCH_EVENTS events, which are scored, sent and committed before the next are polled.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from crayfish.engine.scoring import ScoringOperator
+from crayfish.spec.contracts import Processor
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from crayfish.spec.run_spec import Job
+
+BATCH_EVENTS = 500
+POLL_S = 0.1
+BROKER_DEADLINE_S = 15.0
+
+
+def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Move events until `stop` is set: see crayfish.spec.contracts.Processor."""
+    loaded: list[int] = []
+    with ThreadPoolExecutor(job.spec.parallelism) as pool:
+        numbers = range(job.spec.parallelism)
+        instances = [pool.submit(run_instance, job, number, stop, loaded.append) for number in numbers]
+        starting = True
+        while not stop.wait(POLL_S) and not any(instance.done() for instance in instances):
+            if starting and len(loaded) == len(instances):
+                ready()
+                starting = False
+        stop.set()  # the end of one ends all
+        for instance in instances:
+            instance.result()
+
+
+def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[[int], None]) -> None:
+    """Every N-th partition, until `stop` is set; CrayfishError if the broker is gone or scoring fails."""
+    from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+    broker = {"bootstrap.servers": job.bootstrap_servers, "log_level": 2}
+    reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    reading |= {"fetch.max.bytes": MAX_MESSAGE_BYTES, "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES}
+    writing = {"linger.ms": job.spec.linger_ms, "enable.idempotence": True, "message.max.bytes": MAX_MESSAGE_BYTES}
+    consumer, producer = Consumer(broker | reading), Producer(broker | writing)
+    share = range(number, job.spec.partitions, job.spec.parallelism)
+    try:
+        with ScoringOperator(job) as operator:
+            consumer.assign([TopicPartition(job.input_topic, partition) for partition in share])
+            loaded(number)
+            while not stop.is_set():
+                first = consumer.poll(POLL_S)
+                if first is None:
+                    continue
+                messages = [first, *consumer.consume(BATCH_EVENTS - 1, 0)]
+                for message in messages:
+                    if message.error() is not None:
+                        raise KafkaException(message.error())
+                for prediction in operator.score_events([message.value() or b"" for message in messages]):
+                    producer.produce(job.output_topic, prediction)
+                if left := producer.flush(BROKER_DEADLINE_S):
+                    raise CrayfishError(
+                        f"TEMPLATE: the broker at {job.bootstrap_servers} took {left} predictions not within"
+                        f" {BROKER_DEADLINE_S:g} s: check that it runs"
+                    )
+                consumer.commit(asynchronous=False)
+    except KafkaException as error:
+        raise CrayfishError(f"TEMPLATE: the broker at {job.bootstrap_servers}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+PROCESSOR = Processor(
+    display_name="TEMPLATE",
+    color="#009E73",
+    line=(0, (6, 1, 1, 1)),
+    run=run,
+    deliveries=("at_least_once",),
+)
