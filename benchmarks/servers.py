@@ -39,7 +39,7 @@ def jars_of(processor: str) -> list[Path]:
     adapter = discovery.processor(processor)
     compiled = adapter.java.get("kafka")
     jars = [RESOURCES / "jars" / name for name in adapter.jars]
-    return jars + ([RESOURCES / "java" / f"{Path(compiled).stem}.jar"] if compiled else [])
+    return jars + ([ROOT / paths.compiled_jar(compiled)] if compiled else [])
 
 
 def processors_made() -> list[str]:

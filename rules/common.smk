@@ -209,7 +209,7 @@ def jars_of(wildcards):
     spec = spec_of(wildcards)
     compiled = dependencies.java_source(spec)
     folders = [f"resources/jars/{name}" for name in dependencies.jar_sets(spec)[0]]
-    return folders + ([f"resources/java/{Path(compiled).stem}.jar"] if compiled else [])
+    return folders + ([f"resources/java/{compiled.removesuffix('.java')}.jar"] if compiled else [])
 
 
 def scorer_jars_of(wildcards):

@@ -1,9 +1,23 @@
 """Events of either codec as hypothesis draws them, and predictions read back one at a time."""
 
+import json
+from dataclasses import dataclass
+
 import numpy as np
 from hypothesis import strategies as st
 
-from crayfish.spec.events import PROBE, Header, MalformedEvent
+from crayfish.spec.events import HEADER, PREDICTION_HEADER, PROBE, Binary, MalformedEvent
+
+
+@dataclass(frozen=True)
+class Header:
+    """What accounting needs of a message."""
+
+    sequence: int
+    due_ns: int
+    points: int
+    probe: bool
+
 
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 headers = st.builds(
@@ -25,10 +39,22 @@ def event_of(codec, header: Header, seed: int = 1) -> bytes:
     return codec.stamp(body, header.points, header.sequence, header.due_ns, header.probe)
 
 
+def header_of(codec, message: bytes) -> Header:
+    """The header of an event or a prediction."""
+    if isinstance(codec, Binary):
+        (record,) = np.frombuffer(message[:HEADER], PREDICTION_HEADER)
+        return _header(record)
+    values = json.loads(message)
+    return Header(values["sequence"], values["due_ns"], values["dataPointSz1"], values["probe"])
+
+
+def _header(record: np.void) -> Header:
+    return Header(int(record["sequence"]), int(record["due_ns"]), int(record["points"]), bool(record["flags"] & PROBE))
+
+
 def prediction_of(codec, message: bytes) -> tuple[Header, np.ndarray]:
     """A prediction's header and its outputs, float32[n, outputs]; MalformedEvent if it is none."""
     for _, records, outputs in codec.read_predictions([message]):
         for record in records:
-            probe = bool(record["flags"] & PROBE)
-            return Header(int(record["sequence"]), int(record["due_ns"]), int(record["points"]), probe), outputs[0]
+            return _header(record), outputs[0]
     raise MalformedEvent("no prediction")

@@ -21,7 +21,7 @@ from crayfish.spec.run_spec import Job
 
 DEADLINE_S = 60.0
 LOAD = {"kind": "constant", "rate": 50.0, "warmup_s": 0.5, "measure_s": 1.5}
-ENGINES = [name for name in discovery.names("processors") if hasattr(discovery.processor(name), "ADDRESS")]
+ENGINES = [name for name in discovery.names("processors") if discovery.processor(name).address]
 MASTER, WORKER = (f"org.apache.spark.deploy.{name}" for name in ("master.Master", "worker.Worker"))
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER_SETTINGS = {

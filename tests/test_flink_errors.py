@@ -1,44 +1,15 @@
-"""What a user reads of a failed Flink job, and which combinations Flink refuses: pure, no engine is started."""
+"""Which combinations Flink refuses, and what `auto` stands for: pure, no engine is started."""
 
 import pytest
 
 from crayfish.processors import flink
+from crayfish.processors.flink.cluster import slots
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
-
-JAVA = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
-\tat org.apache.flink.runtime.Some.method(Some.java:1)
-Caused by: java.io.IOException: outer
-\tat a.B.c(B.java:2)
-\t... 3 more
-Caused by: pemja.core.PythonException: <class 'crayfish.spec.errors.CrayfishError'>: onnx: cannot be loaded
-\tat d.E.f(E.java:3)
-"""
-PYTHON = """java.lang.RuntimeException: Failed to close remote bundle
-\tat a.B.c(B.java:2)
-Caused by: java.lang.RuntimeException: Error from SDK harness for instruction 1: Traceback (most recent call last):
-  File "worker.py", line 1, in execute
-    self.open()
-crayfish.spec.errors.CrayfishError: onnx: cannot be loaded
-
-\tat d.E.f(E.java:3)
-"""
 
 
 def spec_of(**fields: object) -> RunSpec:
     return RunSpec(**{"processor": "flink", "scorer": "onnx", "segments": (Segment("constant", rate=1.0),), **fields})
-
-
-@pytest.mark.parametrize(
-    ("trace", "cause"),
-    [
-        (JAVA, "pemja.core.PythonException: <class 'crayfish.spec.errors.CrayfishError'>: onnx: cannot be loaded"),
-        (PYTHON, "crayfish.spec.errors.CrayfishError: onnx: cannot be loaded"),
-        ("java.lang.Error: alone\n\tat a.B.c(B.java:2)\n", "java.lang.Error: alone"),
-    ],
-)
-def test_root_cause_is_the_innermost(trace, cause):
-    assert flink.root_cause(trace) == cause
 
 
 @pytest.mark.parametrize(
@@ -75,5 +46,5 @@ def test_what_flink_refuses(fields, told):
 
 
 def test_slots_follow_the_parallelism_model():
-    assert flink.slots(spec_of(parallelism=2)) == (2, 1)
-    assert flink.slots(spec_of(parallelism=2, parallelism_model="task")) == (1, 8)
+    assert slots(spec_of(parallelism=2)) == (2, 1)
+    assert slots(spec_of(parallelism=2, parallelism_model="task")) == (1, 8)

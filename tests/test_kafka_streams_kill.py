@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from generated_events import header_of
 
 from crayfish.engine import child, jvm
 from crayfish.harness import broker, stages
+from crayfish.spec import paths
 from crayfish.spec.events import Binary
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
@@ -29,9 +31,9 @@ DEADLINE_S = 180
 SHAPE, OUTPUTS = (1,), 1  # small events: the backlog outlasts the kills
 FLUSH = "flush.run();"
 COMMIT_OFTEN = (
-    "import sys; from crayfish import errors, worker; from crayfish.processors import kafka_streams;"
-    " often, settings = int(sys.argv.pop(1)), kafka_streams.settings;"
-    " kafka_streams.settings = lambda *of: {**settings(*of), 'commit.interval.ms': often}; errors.main(worker.main)"
+    "import sys; from crayfish.engine import worker; from crayfish.processors.kafka_streams import instance;"
+    " from crayfish.spec import errors; every_ms, settings = int(sys.argv.pop(1)), instance.settings;"
+    " instance.settings = lambda *job: {**settings(*job), 'commit.interval.ms': every_ms}; errors.main(worker.main)"
 )
 
 
@@ -140,17 +142,17 @@ def answers(bed: Bed, job: Job, kills: int, commit_ms: int, seed: int) -> Counte
         stage.check()
         assert time.monotonic() < end, stages.last_lines(stage.log)
         messages = consumer.consume(10_000, 0.5)
-        seen.update(codec.read_header(message.value()).sequence for message in messages)
+        seen.update(header_of(codec, message.value()).sequence for message in messages)
         quiet_since = None if messages or sum(seen.values()) <= before else quiet_since or time.monotonic()
     assert stage.stop(), "it did not stop in time"
     assert stage.process.returncode == 0, stages.last_lines(stage.log)
-    seen.update(codec.read_header(message.value()).sequence for message in consumer.consume(100_000, 1.0))
+    seen.update(header_of(codec, message.value()).sequence for message in consumer.consume(100_000, 1.0))
     consumer.close()
     return seen
 
 
 def compiled_by_the_pipeline(bed: Bed) -> Path:
-    return bed.resources / "java/KafkaStreamsBatching.jar"
+    return paths.ROOT / paths.compiled_jar("kafka_streams/KafkaStreamsBatching")
 
 
 def test_every_event_is_answered_after_ten_kills(bed: Bed) -> None:
@@ -169,8 +171,7 @@ def test_every_event_is_answered_exactly_once_after_kills(bed: Bed) -> None:
 
 def test_without_the_flush_before_commits_events_are_lost(bed: Bed, tmp_path: Path) -> None:
     """The first test's own check: the same kills, of a processor whose flush before a commit is taken out."""
-    root = Path(child.SCRIPTS)
-    source = (root / "crayfish/processors/KafkaStreamsBatching.java").read_text()
+    source = (paths.ROOT / paths.java_source("kafka_streams/KafkaStreamsBatching")).read_text()
     assert source.count(FLUSH) == 1
     broken = tmp_path / "KafkaStreamsBatching.java"
     broken.write_text(source.replace(FLUSH, ""))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from generated_events import header_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ def test_bodies_cycle_with_the_sequence(pool_size, batch_size, sequence):
     event = codec.stamp(bodies[sequence % len(bodies)], batch_size, sequence, due_ns=0)
     expected = pool[(sequence * batch_size + np.arange(batch_size)) % pool_size]
     assert np.array_equal(codec.decode(event), expected)
-    assert codec.read_header(event).sequence == sequence
+    assert header_of(codec, event).sequence == sequence
 
 
 def test_a_pool_of_another_shape_is_refused():

@@ -13,6 +13,7 @@ from test_kafka_streams_kill import DEADLINE_S, EVENTS, OUTPUTS, PARTITIONS, SHA
 
 from crayfish.harness import broker, stages
 from crayfish.processors import ray
+from crayfish.spec import discovery
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 
@@ -50,7 +51,7 @@ def bed(resources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     bed.close()
 
 
-@pytest.mark.parametrize("execution", ray.EXECUTIONS)
+@pytest.mark.parametrize("execution", discovery.processor("ray").executions)
 def test_every_event_is_answered_after_kills(bed: RayBed, execution: str) -> None:
     job = bed.job(execution)
     consumer = bed.consumer(job.output_topic)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from generated_events import prediction_of
+from generated_events import header_of, prediction_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,7 +69,7 @@ def test_noop_answers_every_event_with_its_header_and_the_constant(scoring, code
     assert len(predictions) == len(events)
     for event, prediction in zip(events, predictions, strict=True):
         header, outputs = prediction_of(operator.codec, prediction)
-        assert header == operator.codec.read_header(event)
+        assert header == header_of(operator.codec, event)
         assert (outputs == noop.ANSWER).all()
 
 

@@ -90,7 +90,7 @@ def by_http(port: int, on_server_failure: str):
     """Ray Serve's client by HTTP, which needs nothing but Python."""
     load = Segment("constant", rate=1.0)
     spec = RunSpec("ray", "ray_serve", (load,), protocol="http", async_calls=2, on_server_failure=on_server_failure)
-    return ray_serve.Scorer(Job.without_kafka(spec, "", server_address=f"127.0.0.1:{port}"))
+    return ray_serve.client(Job.without_kafka(spec, "", server_address=f"127.0.0.1:{port}"))
 
 
 WAYS = {

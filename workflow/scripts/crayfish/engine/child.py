@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from crayfish.spec.errors import CrayfishError
 
@@ -69,11 +70,53 @@ def die_with_parent() -> Callable[[], None]:
     return prepare
 
 
+def start(command: list[str], **options: Any) -> subprocess.Popen:
+    """A child process that is killed when this one ends; OSError if it cannot be started.
+
+    `options` are Popen's; without any its standard input is empty.
+    """
+    return subprocess.Popen(command, **{"stdin": subprocess.DEVNULL, "preexec_fn": die_with_parent(), **options})
+
+
+def watch(
+    children: list[subprocess.Popen],
+    stop_event: threading.Event,
+    *,
+    is_ready: Callable[[], bool],
+    ready: Callable[[], None],
+    ended: Callable[[int, int, bool], str],
+    every_s: tuple[float, float],
+    deadline_s: float,
+) -> None:
+    """Watch child processes until the event is set, then stop them as stop() does.
+
+    It looks every every_s[0] seconds until is_ready(), calls ready() once, and then looks every every_s[1] seconds. A
+    child that ends by itself is a CrayfishError with what ended(its number, exit status, whether they still started)
+    says.
+    """
+    try:
+        starting = True
+        while not stop_event.wait(every_s[0] if starting else every_s[1]):
+            for number, child in enumerate(children):
+                if child.poll() is not None:
+                    raise CrayfishError(ended(number, child.returncode, starting))
+            if starting and is_ready():
+                ready()
+                starting = False
+    finally:
+        stop(children, deadline_s)
+
+
 def stop(children: Iterable[subprocess.Popen], deadline_s: float) -> bool:
     """SIGTERM for all of them, and SIGKILL for those that have not ended in time; whether all ended in time."""
     children = list(children)
     for child in children:
         child.terminate()
+    return await_end(children, deadline_s)
+
+
+def await_end(children: Iterable[subprocess.Popen], deadline_s: float) -> bool:
+    """Wait until all of them have ended, and kill those that have not in time; whether all ended in time."""
     end, in_time = time.monotonic() + deadline_s, True
     for child in children:
         try:

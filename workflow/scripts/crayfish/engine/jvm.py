@@ -1,7 +1,7 @@
-"""Java: which one a run uses, and the one JVM that a Python process may hold, started through JPype.
+"""Java: which one a run uses, the one JVM that a Python process may hold, and what a Java exception tells people.
 
-A process gets one JVM for its whole life, so start() gives it everything at once: all jars of the job, and the
-jvm_options of its processor and its scorer (where both set one, the scorer's holds).
+A process gets one JVM for its whole life, through JPype, so start() gives it everything at once: all jars of the job,
+and the jvm_options of its processor and its scorer (where both set one, the scorer's holds).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from crayfish.spec.run_spec import Job
 
 OLDEST = 17
@@ -42,41 +44,51 @@ class Java:
 
     @property
     def executable(self) -> str:
-        return str(Path(self.home, "bin", "java"))
+        return executable(self.home)
 
 
-def ask(executable: str) -> Java:
-    """What a java executable says of itself; CrayfishError if it is none, or older than OLDEST."""
-    command = [executable, "-XshowSettings:properties", "-version"]
+def executable(home: str) -> str:
+    """The program of a Java home."""
+    return str(Path(home, "bin", "java"))
+
+
+def ask(program: str) -> Java:
+    """What a java program says of itself; CrayfishError if it is none, or older than OLDEST."""
+    command = [program, "-XshowSettings:properties", "-version"]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=ASK_DEADLINE_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CrayfishError(f"java: {executable} cannot be run: {error}") from error
+        raise CrayfishError(f"java: {program} cannot be run: {error}") from error
     found = dict(re.findall(r"^\s*(java\.home|java\.version) = (.+)$", done.stdout, re.MULTILINE))
     if len(found) < 2:
-        raise CrayfishError(f"java: {executable} does not tell its home and version: {done.stdout.strip()[-300:]}")
+        raise CrayfishError(f"java: {program} does not tell its home and version: {done.stdout.strip()[-300:]}")
     java = Java(found["java.home"], found["java.version"])
-    if int(re.match(r"\d+", java.version)[0]) < OLDEST:
-        raise CrayfishError(f"java: {executable} is Java {java.version}; {OLDEST} or newer is needed")
+    if int(java.version.partition(".")[0].partition("-")[0]) < OLDEST:
+        raise CrayfishError(f"java: {program} is Java {java.version}; {OLDEST} or newer is needed")
     return java
 
 
 def find() -> Java:
     """The machine's Java of version OLDEST or newer: JAVA_HOME's, else PATH's. CrayfishError if there is none."""
-    candidates = [str(Path(os.environ["JAVA_HOME"], "bin", "java"))] if os.environ.get("JAVA_HOME") else []
+    candidates = [executable(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     candidates += [found] if (found := shutil.which("java")) else []
     problems = []
-    for executable in candidates:
+    for program in candidates:
         try:
-            return ask(executable)
+            return ask(program)
         except CrayfishError as error:
             problems.append(str(error))
     raise CrayfishError(
         "\n".join(problems or ["java: none found; neither JAVA_HOME is set nor is java on PATH"])
         + f"\nInstall a Java runtime of version {OLDEST} or newer, and put it on PATH or set JAVA_HOME."
     )
+
+
+def home_of(job: Job) -> str:
+    """The Java home that a job's processes use: its own, else the machine's. CrayfishError if there is none."""
+    return job.java_home or find().home
 
 
 def library(home: str) -> str:
@@ -105,7 +117,7 @@ def start(job: Job) -> None:
     with _starting:
         if jpype.isJVMStarted():
             return
-        home = job.java_home or find().home
+        home = home_of(job)
         parts = (discovery.processor(job.spec.processor), discovery.scorer(job.spec.scorer))
         options = [option for part in parts for option in part.jvm_options]
         jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
@@ -115,3 +127,43 @@ def start(job: Job) -> None:
             )
         except (OSError, RuntimeError) as error:
             raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error
+
+
+# --- what a Java exception tells people ------------------------------------------------------------------------------
+
+# How Java code that runs Python names what Python raised.
+OWN_ERROR = re.compile(
+    r"\A(?:crayfish\.spec\.errors\.CrayfishError"
+    r"|pemja\.core\.PythonException: <class 'crayfish\.spec\.errors\.CrayfishError'>): "
+)
+TRACEBACK = "Traceback (most recent call last)"
+
+
+def reason(error: Any) -> str:
+    """An exception of Java, by JPype or py4j, and its causes on one line."""
+    texts = []
+    while error is not None:
+        texts.append(" ".join(f"{error.getClass().getSimpleName()}: {error.getMessage()}".split()))
+        error = error.getCause()
+    return "; because of ".join(texts)
+
+
+def innermost(error: Any) -> str:
+    """An exception of Java, by JPype or py4j: its innermost cause as Java writes it, or what Python raised in it."""
+    while error.getCause() is not None:
+        error = error.getCause()
+    return python_error(error.toString())
+
+
+def root_cause(stack_trace: str) -> str:
+    """The same of the text of a stack trace."""
+    return python_error(stack_trace.rpartition("Caused by: ")[2].partition("\n\tat ")[0].strip())
+
+
+def python_error(message: str) -> str:
+    """What Python raised, where a Java exception's message holds that; else the message itself."""
+    if TRACEBACK in message:
+        lines = message.partition("\n SQLSTATE")[0].splitlines()
+        indented = max(number for number, line in enumerate(lines) if line.startswith(" "))
+        message = "\n".join(lines[indented + 1 :]).strip()
+    return OWN_ERROR.sub("", message)

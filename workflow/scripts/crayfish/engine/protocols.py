@@ -6,6 +6,8 @@ tensorflow_serving/apis; tensorflow/core/framework/{tensor,tensor_shape}.proto; 
 grpc_service.proto (the KServe v2 protocol); google/protobuf/wrappers.proto.
 """
 
+from typing import Any
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 # message -> {field: (number, type)}; "[]" marks a repeated field, "{}" a map from string.
@@ -45,7 +47,7 @@ MESSAGES = {
 }
 
 
-def _make(messages: dict[str, dict[str, tuple[int, str]]]) -> dict[str, type]:
+def _make(messages: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
     """The message classes by their names; in a pool of their own, apart from any official stubs."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="crayfish.proto", package="crayfish", syntax="proto3")

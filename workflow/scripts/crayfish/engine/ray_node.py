@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import select
 import shutil
 import signal
 import sys
@@ -69,9 +68,14 @@ def started(workdir: Path, workers: int, deadline_s: float, **options: object) -
             signal.signal(number, handler)
         yield _check
     finally:
-        workers = _descendants()
+        import psutil  # the one that Ray brings, on the path since Ray was imported
+
+        processes = psutil.Process().children(recursive=True)
         ray.shutdown()
-        _await_end(workers)
+        _, alive = psutil.wait_procs(processes, WORKERS_DEADLINE_S)  # a worker that holds a JVM takes a while
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         if extra:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,31 +100,6 @@ def joined(address: str, threads: int) -> Iterator[Callable[[], None]]:
         yield lambda: None
     finally:
         ray.shutdown()
-
-
-def _descendants() -> list[int]:
-    """A file descriptor (pidfd) of every process that this one has started, directly or not."""
-    parents = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has just ended
-            parents[int(file.parent.name)] = int(file.read_text().rpartition(")")[2].split()[1])
-    found, ahead = set(), {os.getpid()}
-    while ahead := {child for child, parent in parents.items() if parent in ahead} - found:
-        found |= ahead
-    descriptors = []
-    for process in found:
-        with contextlib.suppress(ProcessLookupError):
-            descriptors.append(os.pidfd_open(process))
-    return descriptors
-
-
-def _await_end(processes: list[int]) -> None:
-    """Until they have ended (a worker that holds a JVM takes a while); what has not in time is killed."""
-    end = time.monotonic() + WORKERS_DEADLINE_S
-    for process in processes:
-        if not select.select([process], [], [], max(0.0, end - time.monotonic()))[0]:
-            signal.pidfd_send_signal(process, signal.SIGKILL)
-        os.close(process)
 
 
 def _init(folder: Path, workers: int, deadline_s: float, options: dict) -> None:
@@ -158,8 +137,10 @@ def _check() -> None:
 
 def reason(error: BaseException) -> str:
     """One line for what an actor's call failed with: the innermost cause that Ray passed on."""
-    while (cause := getattr(error, "cause", None)) is not None:
-        error = cause
+    from ray.exceptions import RayTaskError
+
+    while isinstance(error, RayTaskError):
+        error = error.cause
     if isinstance(error, CrayfishError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -18,6 +18,8 @@ from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
+    from typing import Any, Self
+
     import numpy as np
 
     from crayfish.spec.run_spec import Job
@@ -36,7 +38,7 @@ OPTIONS = [
 
 
 class NoAnswer(Exception):
-    """A call failed: whether because the server is not there, the protocol's name for it, and what was said."""
+    """A call failed: whether the server is gone, the protocol's name for the failure, and what the server said."""
 
     def __init__(self, gone: bool, code: str, details: str | None):
         super().__init__(details)
@@ -50,7 +52,8 @@ class RemoteScorer:
         self._job = job
         self._retries = job.spec.on_server_failure == "retry"
 
-    def __enter__(self) -> RemoteScorer:
+    def __enter__(self) -> Self:
+        """Load what encode() and decode() need; the server is first asked by the first call."""
         import numpy
 
         self._frombuffer = numpy.frombuffer
@@ -69,7 +72,7 @@ class RemoteScorer:
         raise NotImplementedError
 
     def call(self, request: bytes) -> bytes:
-        """The response to a request; NoAnswer."""
+        """The response to a request; NoAnswer if the call fails."""
         raise NotImplementedError
 
     async def call_async(self, request: bytes) -> bytes:
@@ -77,7 +80,10 @@ class RemoteScorer:
         raise NotImplementedError
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs], by one call."""
+        """float32[n, *input_shape] -> float32[n, outputs], by one call.
+
+        CrayfishError, which names the server, if it does not answer, or answers with an error.
+        """
         request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
         while True:
             try:
@@ -87,7 +93,7 @@ class RemoteScorer:
             time.sleep(RETRY_PAUSE_S)
 
     async def score_async(self, batch: np.ndarray) -> np.ndarray:
-        """The same on the running event loop, where others wait meanwhile."""
+        """The same on the running event loop, while other requests are in flight."""
         request, give_up = self.encode(batch), time.monotonic() + RETRY_DEADLINE_S
         while True:
             try:
@@ -97,7 +103,7 @@ class RemoteScorer:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     def _judge(self, failure: NoAnswer, give_up: float) -> None:
-        """Return if the call is worth repeating, else raise what it means for people."""
+        """Return if the call is to be repeated, else raise a CrayfishError."""
         if failure.gone and self._retries and time.monotonic() < give_up:
             return
         what = "does not answer" if failure.gone else f"failed a request ({failure.code})"
@@ -115,16 +121,17 @@ class GrpcScorer(RemoteScorer):
 
     def __init__(self, job: Job):
         super().__init__(job)
-        self._loop = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def prepare(self, types: dict[str, type]) -> None:
+    def prepare(self, types: dict[str, Any]) -> None:
         """Take what it needs of crayfish.engine.protocols.TYPES; called once, before any call."""
 
     def gone(self, error) -> bool:
         """Whether a failed call (grpc.RpcError) means that the server is not there."""
         return error.code() == self._grpc.StatusCode.UNAVAILABLE
 
-    def __enter__(self) -> GrpcScorer:
+    def __enter__(self) -> Self:
+        """Open the channel; the server is first asked by the first call."""
         import grpc
 
         from crayfish.engine import protocols

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from typing import TYPE_CHECKING
 
 from crayfish.spec import discovery
 
 if TYPE_CHECKING:
+    from crayfish.spec.contracts import LoadedRemoteScorer
     from crayfish.spec.run_spec import Job
 
 
-class ScoringOperator:
-    """Decodes events, scores them with the job's scorer and encodes the predictions.
+def event_bytes(job: Job) -> int:
+    """About the size of the job's largest event; as JSON it is up to four times as long."""
+    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
 
-    A context manager: the scorer is loaded on entry and released on exit. One operator belongs to one thread.
+
+def events_at_once(job: Job, most_events: int, most_bytes: int) -> int:
+    """How many events an engine may hand over at once: at most so many, fewer of large ones, at least one.
+
+    But all that may wait for a server at once, if that is more.
+    """
+    return max(1, job.spec.async_calls, min(most_events, most_bytes // event_bytes(job)))
+
+
+class ScoringOperator:
+    """Decodes events, scores them with the job's scorer and encodes the predictions, by score_events(events).
+
+    A context manager: the scorer is loaded on entry and released on exit. One operator belongs to one thread. Raises
+    MalformedEvent for what is no event of the run; what its scorer raises passes (spec.contracts.LoadedScorer).
     """
 
     def __init__(self, job: Job):
@@ -25,10 +41,11 @@ class ScoringOperator:
 
         self._contiguous = ascontiguousarray
         self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
-        self.scorer = discovery.scorer(job.spec.scorer).open(job)
+        # score_async() is called for external scorers alone: RunSpec refuses async_calls with any other.
+        self.scorer: LoadedRemoteScorer = discovery.scorer(job.spec.scorer).open(job)  # type: ignore[assignment]
         self._calls, self._runner = job.spec.async_calls, asyncio.Runner()
-        each = self._score_at_once if self._calls else self._score_each
-        self.score_events = self._score_together if job.spec.scoring == "vectorised" else each
+        per_event = self._score_at_once if self._calls else self._score_each
+        self.score_events = self._score_together if job.spec.scoring == "vectorised" else per_event
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
@@ -46,14 +63,14 @@ class ScoringOperator:
         return self.codec.encode_prediction(event, self.scorer.score(self.codec.decode(event)))
 
     async def score_event_async(self, event: bytes) -> bytes:
-        """The same, while other events wait for their answers too; for scorers that call a server."""
+        """The same, while other requests are in flight; for scorers that call a server."""
         return self.codec.encode_prediction(event, await self.scorer.score_async(self.codec.decode(event)))
 
     def _score_each(self, events: list[bytes]) -> list[bytes]:
         return [self.score_event(event) for event in events]
 
     def _score_at_once(self, events: list[bytes]) -> list[bytes]:
-        """One call an event; up to run.async_calls of them wait for the server at the same time."""
+        """One call an event; at most run.async_calls requests are in flight."""
         predictions, ahead = [b""] * len(events), iter(enumerate(events))
 
         async def work() -> None:

@@ -13,45 +13,44 @@ Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import ray_node
-from crayfish.engine.scoring import ScoringOperator
+from crayfish.engine import kafka, ray_node
+from crayfish.engine.kafka import BROKER_DEADLINE_S
+from crayfish.engine.scoring import ScoringOperator, events_at_once
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from confluent_kafka import Consumer, KafkaError
+    from ray import ObjectRef
     from ray.actor import ActorHandle
 
     from crayfish.spec.run_spec import Job
 
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
-CALLS = 4
+CALLS = 4  # batches of an instance of the pipeline that are scored or produced at once
 COMMIT_S = 1.0
 POLL_S = 0.1  # how soon an idle source sees that it is to stop
-BROKER_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 8.0
 WATCH_S = 0.1
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Moves events until `stop` is set; the contract is in crayfish.processors."""
+    """Move events until `stop` is set."""
     count = job.spec.parallelism
     workers = 3 * count if job.spec.execution == "pipeline" else count
     if job.processor_address:
-        ray = ray_node.joined(job.processor_address, job.spec.scorer_threads)
+        node = ray_node.joined(job.processor_address, job.spec.scorer_threads)
     else:
-        ray = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s)
-    with ray as check:
+        node = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s)
+    with node as check:
         from ray.exceptions import RayError
 
         try:
@@ -96,13 +95,10 @@ def _drive(job: Job, stop: threading.Event, ready: Callable[[], None], check: Ca
 def _client(job: Job, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
     """What consumer and producer share."""
     return {
+        **kafka.LIBRDKAFKA_CLIENT,
         "bootstrap.servers": job.bootstrap_servers,
         "error_cb": on_error,
-        "socket.nagle.disable": True,
-        "socket.timeout.ms": int(1000 * BROKER_DEADLINE_S),
-        "reconnect.backoff.ms": 20,
-        "reconnect.backoff.max.ms": 500,
-        "log_level": 2,
+        "socket.timeout.ms": kafka.BROKER_DEADLINE_MS,
     }
 
 
@@ -112,8 +108,7 @@ class Source:
     def __init__(self, job: Job, number: int, downstream: Fused | Pipeline):
         self._job, self._downstream = job, downstream
         self._share = range(number, job.spec.partitions, job.spec.parallelism)
-        event_bytes = 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
-        self._most = max(1, job.spec.async_calls, min(BATCH_EVENTS, BATCH_BYTES // event_bytes))
+        self._most = events_at_once(job, BATCH_EVENTS, BATCH_BYTES)
         self._ready, self._stop = threading.Event(), threading.Event()
         self._doubt = False  # whether librdkafka has lost the broker since it was last asked
 
@@ -129,14 +124,11 @@ class Source:
 
         settings = {
             **_client(self._job, self._on_error),
+            **kafka.LIBRDKAFKA_CONSUMER,
             "group.id": self._job.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,  # _move() says itself what is committed
             "auto.offset.reset": "earliest",
-            "fetch.max.bytes": MAX_MESSAGE_BYTES,
-            "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
-            "queued.max.messages.kbytes": MAX_MESSAGE_BYTES // 1024,
-            "fetch.queue.backoff.ms": 1,  # once the queue was full; by default a second without a fetch
         }
         consumer = Consumer(settings)
         try:
@@ -257,11 +249,9 @@ class Sink:
 
         settings = {
             **_client(self._job, lambda error: None),
-            "linger.ms": self._job.spec.linger_ms,
+            **kafka.librdkafka_producer(self._job),
             "enable.idempotence": True,
-            "message.timeout.ms": int(1000 * BROKER_DEADLINE_S),
-            "message.max.bytes": MAX_MESSAGE_BYTES,
-            "queue.buffering.max.kbytes": 2 * MAX_MESSAGE_BYTES // 1024,
+            "message.timeout.ms": kafka.BROKER_DEADLINE_MS,
             "delivery.report.only.error": True,  # what is acknowledged costs no call of Python
             "on_delivery": self._on_failure,
         }
@@ -329,11 +319,12 @@ class Pipeline:
 
     def __init__(self, scoring: ActorHandle, sink: ActorHandle):
         self._scoring, self._sink = scoring, sink
+        self._calls: deque[ObjectRef] = deque()
 
     def __enter__(self) -> Pipeline:
         import ray
 
-        self._get, self._calls = ray.get, deque()
+        self._get = ray.get
         self._get([self._scoring.load.remote(), self._sink.load.remote()])
         return self
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import gc
 import itertools
-import math
 import os
 import subprocess
 import sys
@@ -26,9 +25,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm
+from crayfish.engine import child, jvm, kafka
 from crayfish.engine.child import HOST, SCRIPTS
-from crayfish.engine.scoring import ScoringOperator
+from crayfish.engine.kafka import BROKER_DEADLINE_MS
+from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
@@ -36,7 +36,6 @@ from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
 
     import pyarrow
     from pyspark.sql import SparkSession
@@ -49,8 +48,8 @@ PROGRESS_MS = 1000
 REAL_TIME = "5 seconds"  # the least that Spark allows
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
 ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
-BROKER_DEADLINE_MS = 15_000
-CHECK_S = 0.2
+PARTITION_BYTES = 4 * 1024 * 1024  # of a fetch
+STARTING_S, WATCH_S = 0.02, 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
 SOCKET_FOLDER = 60  # characters: a Unix socket's whole path may have 107
 JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
@@ -77,7 +76,7 @@ def refuse(spec: RunSpec) -> str | None:
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Moves events until `stop` is set; the contract is in crayfish.processors."""
+    """Move events until `stop` is set."""
     from py4j.protocol import Py4JError, Py4JJavaError
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
@@ -88,7 +87,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         load_scorers(session, job)
         query = start_query(session, job)
         ready()
-        while query.isActive and not stop.wait(CHECK_S):
+        while query.isActive and not stop.wait(WATCH_S):
             pass
         if not stop.is_set():
             query.awaitTermination()
@@ -142,15 +141,9 @@ def unpack(values: pyarrow.BinaryArray) -> list[bytes]:
 # --- in the driver ---------------------------------------------------------------------------------------------------
 
 
-def event_bytes(job: Job) -> int:
-    """About the size of the largest event."""
-    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
-
-
-def _events_at_once(job: Job) -> int:
+def arrow_events(job: Job) -> int:
     """How many events an Arrow batch may hold; in real time none waits for others."""
-    most = 1 if job.spec.execution == "real_time" else ARROW_EVENTS
-    return max(1, job.spec.async_calls, min(most, ARROW_BYTES // event_bytes(job)))
+    return events_at_once(job, 1 if job.spec.execution == "real_time" else ARROW_EVENTS, ARROW_BYTES)
 
 
 def settings(job: Job) -> dict[str, object]:
@@ -160,7 +153,7 @@ def settings(job: Job) -> dict[str, object]:
     log4j.write_text(LOGGING)
     java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
     return {
-        **(_elsewhere(job) if job.processor_address else _here(job)),
+        **(_on_cluster(job) if job.processor_address else _local(job)),
         "spark.app.name": job.group,
         "spark.driver.memory": "2g",
         "spark.driver.extraClassPath": ":".join(job.jars),
@@ -176,12 +169,12 @@ def settings(job: Job) -> dict[str, object]:
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.minBatchesToRetain": 2,
         "spark.sql.streaming.realTimeMode.allowlistCheck": "false",  # which has no Python operator
-        "spark.sql.execution.arrow.maxRecordsPerBatch": _events_at_once(job),
+        "spark.sql.execution.arrow.maxRecordsPerBatch": arrow_events(job),
         "spark.sql.execution.arrow.maxBytesPerBatch": MAX_MESSAGE_BYTES,
     }
 
 
-def _here(job: Job) -> dict[str, object]:
+def _local(job: Job) -> dict[str, object]:
     """Of a Spark of this process's own, on the loopback."""
     return {
         "spark.master": f"local[{job.spec.parallelism}]",
@@ -191,7 +184,7 @@ def _here(job: Job) -> dict[str, object]:
     }
 
 
-def _elsewhere(job: Job) -> dict[str, object]:
+def _on_cluster(job: Job) -> dict[str, object]:
     """Of a Spark that is there already, whose workers see the same files at the same paths."""
     return {
         "spark.master": job.processor_address,
@@ -209,49 +202,67 @@ def start_jvm(job: Job) -> subprocess.Popen:
 
     What bin/spark-submit would do, but the JVM ends with this process, and needs no incubating Java module.
     """
-    import pyspark
-    from pyspark.serializers import UTF8Deserializer, read_int
-
-    folder, java_home = Path(job.workdir), job.java_home or jvm.find().home
-    java, home, answer = str(Path(java_home, "bin", "java")), str(Path(pyspark.__file__).parent), folder / "gateway"
+    java_home, answer = jvm.home_of(job), Path(job.workdir, "gateway")
     answer.unlink(missing_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-    environment |= {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "JAVA_HOME": java_home}
-    if not job.processor_address:
-        environment["SPARK_LOCAL_IP"] = HOST
-    elif address := os.environ.get("SPARK_LOCAL_IP"):  # of several, the one that the cluster reaches
-        environment["SPARK_LOCAL_IP"] = address
-    environment |= {"SPARK_LOCAL_DIRS": job.workdir, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer)}
-    launcher = [java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/jars/*", "org.apache.spark.launcher.Main"]
-    options = [part for name, value in settings(job).items() for part in ("--conf", f"{name}={value}")]
-    asked = [*launcher, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
-    told = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True)
-    parts = told.stdout.strip("\0\n").split("\0")
-    command = [part for part in parts if part != "--add-modules=jdk.incubator.vector"]
-    if told.returncode:
-        raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, preexec_fn=child.die_with_parent())
+    environment = _environment(job, java_home, answer)
+    command = _command(job, jvm.executable(java_home), environment)
+    process = child.start(command, env=environment, stdin=subprocess.PIPE)
     end = time.monotonic() + START_DEADLINE_S
     while not answer.exists():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            raise CrayfishError(f"spark: the JVM of {java} did not start; see the log")
-        time.sleep(0.02)
+            raise CrayfishError(f"spark: the JVM of {jvm.executable(java_home)} did not start; see the log")
+        time.sleep(STARTING_S)
+    _tell_pyspark(answer)
+    return process
+
+
+def _environment(job: Job, java_home: str, answer: Path) -> dict[str, str]:
+    """The variables of Spark's JVM, which writes to the file `answer` where it listens."""
+    import pyspark
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+    if not job.processor_address:
+        environment["SPARK_LOCAL_IP"] = HOST
+    elif address := os.environ.get("SPARK_LOCAL_IP"):  # of several, the one that the cluster reaches
+        environment["SPARK_LOCAL_IP"] = address
+    return environment | {
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "SPARK_SCALA_VERSION": "2.13",
+        "JAVA_HOME": java_home,
+        "SPARK_LOCAL_DIRS": job.workdir,
+        "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer),
+    }
+
+
+def _command(job: Job, java: str, environment: dict[str, str]) -> list[str]:
+    """The command line of Spark's JVM, as its launcher tells it."""
+    jars = f"{environment['SPARK_HOME']}/jars/*"
+    launcher = [java, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", jars, "org.apache.spark.launcher.Main"]
+    options = [part for name, value in settings(job).items() for part in ("--conf", f"{name}={value}")]
+    asked = [*launcher, "org.apache.spark.deploy.SparkSubmit", *options, "pyspark-shell"]
+    told = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True)
+    if told.returncode:
+        raise CrayfishError(f"spark: its launcher fails with {java}; see the log")
+    parts = told.stdout.strip("\0\n").split("\0")
+    return [part for part in parts if part != "--add-modules=jdk.incubator.vector"]
+
+
+def _tell_pyspark(answer: Path) -> None:
+    """Where the JVM listens, and what it asks for, as PySpark looks for it."""
+    from pyspark.serializers import UTF8Deserializer, read_int
+
     with answer.open("rb") as file:
         os.environ["PYSPARK_GATEWAY_PORT"] = str(read_int(file))
         os.environ["PYSPARK_GATEWAY_SECRET"] = UTF8Deserializer().loads(file)
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    return process
 
 
 def end_jvm(process: subprocess.Popen) -> None:
     """The gateway's JVM ends when its standard input does."""
-    process.stdin.close()
-    try:
-        process.wait(STOP_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if process.stdin:
+        process.stdin.close()
+    child.await_end([process], STOP_DEADLINE_S)
 
 
 def load_scorers(session: SparkSession, job: Job) -> None:
@@ -261,59 +272,71 @@ def load_scorers(session: SparkSession, job: Job) -> None:
     rows.mapInArrow(functools.partial(load, job), SCHEMA, barrier=True).collect()
 
 
-def start_query(session: SparkSession, job: Job) -> StreamingQuery:
-    """The topology, running."""
-    kafka = {"kafka.bootstrap.servers": job.bootstrap_servers, "kafka.enable.metrics.push": "false"}
-    deadlines = {
-        "kafka.request.timeout.ms": BROKER_DEADLINE_MS // 3,
-        "kafka.default.api.timeout.ms": BROKER_DEADLINE_MS // 2,
+def source_settings(job: Job) -> dict[str, object]:
+    """Of the Kafka source; what is not here is Spark's or Kafka's default."""
+    consumer = {
+        **kafka.JAVA_CLIENT,
+        **kafka.JAVA_CONSUMER,
+        "bootstrap.servers": job.bootstrap_servers,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 3,
+        "default.api.timeout.ms": BROKER_DEADLINE_MS // 2,
+        "fetch.max.wait.ms": 1,  # a task asks one partition after the other
+        "max.partition.fetch.bytes": PARTITION_BYTES,
     }
     source = {
-        **kafka,
-        **deadlines,
+        **kafka.prefixed("kafka.", consumer),
         "subscribe": job.input_topic,
         "startingOffsets": "earliest",
         "fetchOffset.numRetries": 2,
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
-        "kafka.fetch.max.wait.ms": 1,  # a task asks one partition after the other
-        "kafka.fetch.max.bytes": MAX_MESSAGE_BYTES,
-        "kafka.max.partition.fetch.bytes": 4 * 1024 * 1024,
+    }
+    if job.spec.execution != "real_time":
+        source["maxOffsetsPerTrigger"] = max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job)))
+    return source
+
+
+def sink_settings(job: Job) -> dict[str, object]:
+    """Of the Kafka sink; what is not here is Spark's or Kafka's default."""
+    producer = {
+        **kafka.JAVA_CLIENT,
+        **kafka.java_producer(job),
+        "bootstrap.servers": job.bootstrap_servers,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 3,
+        "max.block.ms": BROKER_DEADLINE_MS,
+        "delivery.timeout.ms": BROKER_DEADLINE_MS,
     }
     sink = {
-        **kafka,
-        "kafka.request.timeout.ms": BROKER_DEADLINE_MS // 3,
+        **kafka.prefixed("kafka.", producer),
         "topic": job.output_topic,
-        "kafka.linger.ms": job.spec.linger_ms,
-        "kafka.max.request.size": MAX_MESSAGE_BYTES,
-        "kafka.buffer.memory": 2 * MAX_MESSAGE_BYTES,
-        "kafka.max.block.ms": BROKER_DEADLINE_MS,
-        "kafka.delivery.timeout.ms": BROKER_DEADLINE_MS,
         "checkpointLocation": str(Path(job.workdir, "checkpoint", job.group)),
     }
-    if real_time := job.spec.execution == "real_time":
-        trigger = {"realTime": REAL_TIME}
-    else:
-        trigger = {"processingTime": "0 seconds"}
-        source["maxOffsetsPerTrigger"] = max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job)))
+    if job.spec.execution != "real_time":
         sink |= {"asyncProgressTrackingEnabled": "true", "asyncProgressTrackingCheckpointIntervalMs": PROGRESS_MS}
-    events = session.readStream.format("kafka").options(**source).load().select("value")
+    return sink
+
+
+def start_query(session: SparkSession, job: Job) -> StreamingQuery:
+    """The topology, running."""
+    real_time = job.spec.execution == "real_time"
+    trigger = {"realTime": REAL_TIME} if real_time else {"processingTime": "0 seconds"}
+    events = session.readStream.format("kafka").options(**source_settings(job)).load().select("value")
     events = events if real_time else events.coalesce(job.spec.parallelism)
     scored = events.mapInArrow(functools.partial(score, job), SCHEMA).writeStream.outputMode("update")
-    return scored.format("kafka").options(**sink).queryName("score").trigger(**trigger).start()
+    return scored.format("kafka").options(**sink_settings(job)).queryName("score").trigger(**trigger).start()
 
 
-def root_cause(error: Any, job: Job) -> str:
-    """The message of an exception's innermost cause in Java; of a Python traceback within it, its last part."""
-    cause = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
-    if cause is None:
+def root_cause(error: Exception, job: Job) -> str:
+    """What an exception of PySpark or py4j tells people: its innermost cause, in Java or in a Python worker."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    if isinstance(error, Py4JJavaError):
+        cause = error.java_exception
+    elif isinstance(error, CapturedException) and error._origin is not None:
+        cause = error._origin
+    else:
         return str(error)
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    text = cause.toString()
-    if "Traceback (most recent call last)" in text:
-        lines = text.partition("\n SQLSTATE")[0].splitlines()
-        indented = max(index for index, line in enumerate(lines) if line.startswith(" "))
-        return "\n".join(lines[indented + 1 :]).removeprefix("crayfish.spec.errors.CrayfishError: ")
+    text = jvm.innermost(cause)
     hint = f"; check that the broker {job.bootstrap_servers} runs and has both topics" if "kafka" in text else ""
     return text + hint
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crayfish.engine import jvm
 from crayfish.scorers import nd4j
 from crayfish.spec.contracts import Scorer
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
 
     from crayfish.spec.run_spec import Job
@@ -23,9 +26,10 @@ class Dl4jScorer:
 
     def __init__(self, job: Job):
         self._job = job
-        self._values = None
+        self._values: Any = None  # the memory of the input array, float32[n, *input_shape]
 
     def __enter__(self) -> Dl4jScorer:
+        """Start the JVM, import the model and score one point; CrayfishError if any of that fails."""
         nd4j.start(self._job)
         import jpype
         import numpy as np
@@ -38,7 +42,7 @@ class Dl4jScorer:
             self.score(np.zeros((1, *self._job.input_shape), np.float32))
         except jpype.JException as error:
             raise CrayfishError(
-                f"dl4j: the model {self._job.model_path} cannot be loaded: {nd4j.reason(error)}"
+                f"dl4j: the model {self._job.model_path} cannot be loaded: {jvm.reason(error)}"
             ) from error
         return self
 
@@ -50,7 +54,7 @@ class Dl4jScorer:
         self._inputs = self._array_of([array])
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]; CrayfishError if the model answers another shape."""
         if self._values is None or len(batch) != len(self._values):
             self._prepare(batch.shape)
         self._values[...] = batch

@@ -2,7 +2,7 @@
 
 The model is an npz: for each layer, in order, a matrix float32[outputs, inputs] and a bias float32[outputs]; anything
 else is refused. A batch size's matrices are allocated once and refilled. `scorer_threads` threads an operation.
-What both users of ND4J share is here too (dl4j): JARS, JVM_OPTIONS, start, allocate, view, reason.
+What both users of ND4J share is here too (dl4j): JARS, JVM_OPTIONS, start, allocate, memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crayfish.spec.contracts import Scorer
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     import numpy as np
 
@@ -53,20 +53,15 @@ def memory(array: Any, size: int) -> Any:
     return (ctypes.c_float * size).from_address(int(array.data().address()))
 
 
-def allocate(shape: tuple[int, ...], order: str = "c") -> tuple[Any, np.ndarray]:
+def allocate(shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> tuple[Any, np.ndarray]:
     """An INDArray of zeros, float32[shape], and its memory as a numpy array."""
     import jpype
     import numpy as np
 
     kind = jpype.JClass("org.nd4j.linalg.api.buffer.DataType").FLOAT
     create = jpype.JClass("org.nd4j.linalg.factory.Nd4j").create
-    array = create(kind, jpype.JArray(jpype.JLong)(list(shape)), jpype.JChar(order))
-    return array, np.ndarray(shape, np.float32, memory(array, math.prod(shape)), order=order.upper())
-
-
-def reason(error: Any) -> str:
-    """A Java exception on one line."""
-    return " ".join(f"{error.getClass().getSimpleName()}: {error.getMessage()}".split())
+    array = create(kind, jpype.JArray(jpype.JLong)(list(shape)), jpype.JChar(order.lower()))
+    return array, np.ndarray(shape, np.float32, memory(array, math.prod(shape)), order=order)
 
 
 def read_layers(path: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -79,10 +74,10 @@ def read_layers(path: str) -> list[tuple[np.ndarray, np.ndarray]]:
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CrayfishError(f"nd4j: the model {path} cannot be loaded: {error}") from error
     layers = list(zip(found[::2], found[1::2], strict=False))
-    right = found and len(found) % 2 == 0
-    right = right and all(matrix.ndim == 2 and bias.shape == matrix.shape[:1] for matrix, bias in layers)
-    right = right and all(above.shape[0] == below.shape[1] for (above, _), (below, _) in pairwise(layers))
-    if not right or any(array.dtype != np.float32 for array in found):
+    fit = found and len(found) % 2 == 0
+    fit = fit and all(matrix.ndim == 2 and bias.shape == matrix.shape[:1] for matrix, bias in layers)
+    fit = fit and all(above.shape[0] == below.shape[1] for (above, _), (below, _) in pairwise(layers))
+    if not fit or any(array.dtype != np.float32 for array in found):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in zip(names, found, strict=True))
         raise CrayfishError(
             f"nd4j: the model {path} is no chain of fully connected layers: it holds {shapes[:300] or 'nothing'};\n"
@@ -97,18 +92,20 @@ class Nd4jScorer:
     def __init__(self, job: Job):
         self._job = job
         self._size = 0
+        self._layers: list[list[Any]] = []
+        self._steps: list[tuple[Any, tuple]] = []
 
     def __enter__(self) -> Nd4jScorer:
+        """Read the layers and start the JVM; CrayfishError if the model is no chain of layers that fits the job."""
         import numpy as np
 
-        layers = read_layers(self._job.model_path)
+        layers = read_layers(str(self._job.model_path))
         inputs, outputs = math.prod(self._job.input_shape), self._job.outputs
         if (layers[0][0].shape[0], layers[-1][0].shape[1]) != (inputs, outputs):
             raise CrayfishError(f"nd4j: the model {self._job.model_path} does not turn {inputs} inputs into {outputs}")
         start(self._job)
         import jpype
 
-        self._layers = []
         for pair in layers:
             arrays = []
             for values in pair:
@@ -121,7 +118,7 @@ class Nd4jScorer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._layers = self._steps = None
+        self._layers, self._steps = [], []
 
     def _prepare(self, size: int) -> None:
         """The operations for a batch size, in order, each a bound method and its arguments."""
@@ -129,7 +126,7 @@ class Nd4jScorer:
         self._steps = []
         for matrix, bias in self._layers:
             # A product is written column by column, as BLAS does; else ND4J makes a copy of it.
-            answer, self._answer = allocate((size, int(bias.length())), "f")
+            answer, self._answer = allocate((size, int(bias.length())), "F")
             self._steps += [(values.mmuli, (matrix, answer)), (answer.addiRowVector, (bias,))]
             self._steps += [(self._relu, (answer, False))]
             values = answer
@@ -137,7 +134,7 @@ class Nd4jScorer:
         self._size = size
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]; ValueError for another shape."""
         if len(batch) != self._size:
             self._prepare(len(batch))
         self._input[...] = batch.reshape(self._input.shape)

@@ -31,7 +31,7 @@ class NoopScorer:
         pass
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]. Raises nothing."""
         return self._one if len(batch) == 1 else self._full((len(batch), self._outputs))
 
 

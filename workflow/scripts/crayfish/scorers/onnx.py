@@ -20,6 +20,7 @@ class OnnxScorer:
         self._job = job
 
     def __enter__(self) -> OnnxScorer:
+        """Make the session; CrayfishError if the model cannot be loaded."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -39,7 +40,7 @@ class OnnxScorer:
         self._run = None
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]; onnxruntime's exceptions for another shape."""
         return self._run(self._outputs, {self._input: batch})[0]
 
 

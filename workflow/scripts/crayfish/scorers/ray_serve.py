@@ -15,6 +15,8 @@ from crayfish.engine import remote
 from crayfish.spec.contracts import Scorer
 
 if TYPE_CHECKING:
+    from typing import Any, Self
+
     import numpy as np
 
     from crayfish.spec.run_spec import Job
@@ -31,7 +33,7 @@ class Grpc(remote.GrpcScorer):
     METHOD = METHOD
     METADATA = (("application", NAME),)
 
-    def prepare(self, types: dict[str, type]) -> None:
+    def prepare(self, types: dict[str, Any]) -> None:
         self._message = types["google.BytesValue"]
 
     def encode(self, batch: np.ndarray) -> bytes:
@@ -47,6 +49,12 @@ class Grpc(remote.GrpcScorer):
         return lost or code in (codes.UNAVAILABLE, codes.NOT_FOUND, codes.CANCELLED)
 
 
+class Connection(threading.local):
+    """The persistent connection of each thread that calls, once it has one."""
+
+    opened: http.client.HTTPConnection | None = None
+
+
 class Http(remote.RemoteScorer):
     """A persistent connection to Serve's HTTP proxy for each thread that calls."""
 
@@ -54,9 +62,9 @@ class Http(remote.RemoteScorer):
         super().__init__(job)
         self._host, _, port = (job.server_address or "").rpartition(":")
         self._port = int(port or 0)
-        self._own = threading.local()
+        self._connection = Connection()
 
-    def __enter__(self) -> Http:
+    def __enter__(self) -> Self:
         super().__enter__()
         self._pool = ThreadPoolExecutor(max(1, self._job.spec.async_calls), "ray_serve")
         return self
@@ -75,10 +83,10 @@ class Http(remote.RemoteScorer):
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, request)
 
     def call(self, request: bytes) -> bytes:
-        connection = getattr(self._own, "connection", None)
+        connection = self._connection.opened
         if connection is None:  # http.client sets TCP_NODELAY itself
             connection = http.client.HTTPConnection(self._host, self._port, timeout=remote.CALL_DEADLINE_S)
-            self._own.connection = connection
+            self._connection.opened = connection
         try:
             connection.request("POST", PATH, request, {"Content-Type": "application/octet-stream"})
             response = connection.getresponse()
@@ -98,7 +106,7 @@ class Http(remote.RemoteScorer):
         return lost or status in (http.HTTPStatus.SERVICE_UNAVAILABLE, http.HTTPStatus.NOT_FOUND)
 
 
-CLIENTS = {"grpc": Grpc, "http": Http}
+CLIENTS: dict[str, type[Grpc] | type[Http]] = {"grpc": Grpc, "http": Http}
 
 
 def client(job: Job) -> Grpc | Http:

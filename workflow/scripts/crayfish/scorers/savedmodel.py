@@ -26,6 +26,7 @@ class SavedModelScorer:
         self._job = job
 
     def __enter__(self) -> SavedModelScorer:
+        """Load the model into a session; CrayfishError if that fails."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
         import tensorflow as tf
@@ -39,15 +40,15 @@ class SavedModelScorer:
             self._session.close()
             raise CrayfishError(f"savedmodel: the model {self._job.model_path} cannot be loaded: {error}") from error
         signature = loaded.signature_def["serving_default"]
-        (given,), (answer,) = signature.inputs.values(), signature.outputs.values()
-        self._call = self._session.make_callable(answer.name, [given.name])
+        (inputs,), (answer,) = signature.inputs.values(), signature.outputs.values()
+        self._call = self._session.make_callable(answer.name, [inputs.name])
         return self
 
     def __exit__(self, *error: object) -> None:
         self._session.close()
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]; ValueError for another shape."""
         return self._call(batch)
 
 

@@ -9,6 +9,8 @@ from crayfish.engine.remote import GrpcScorer
 from crayfish.spec.contracts import Scorer
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
 
 DT_FLOAT = 1
@@ -19,7 +21,7 @@ class TfServingScorer(GrpcScorer):
 
     METHOD = "/tensorflow.serving.PredictionService/Predict"
 
-    def prepare(self, types: dict[str, type]) -> None:
+    def prepare(self, types: dict[str, Any]) -> None:
         self._tensor = types["tensorflow.TensorProto"]
         self._request = types["tensorflow.serving.PredictRequest"]
         self._parse = types["tensorflow.serving.PredictResponse"].FromString

@@ -21,6 +21,7 @@ class TorchScriptScorer:
         self._job = job
 
     def __enter__(self) -> TorchScriptScorer:
+        """Load the module; CrayfishError if that fails."""
         import torch
 
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # events are only read
@@ -37,7 +38,7 @@ class TorchScriptScorer:
         self._module = None
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]"""
+        """float32[n, *input_shape] -> float32[n, outputs]; RuntimeError for another shape."""
         with self._inference_mode():
             return self._module(self._from_numpy(batch)).numpy()
 

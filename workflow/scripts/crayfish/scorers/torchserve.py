@@ -8,6 +8,8 @@ from crayfish.engine.remote import GrpcScorer
 from crayfish.spec.contracts import Scorer
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
 
 
@@ -16,7 +18,7 @@ class TorchServeScorer(GrpcScorer):
 
     METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
-    def prepare(self, types: dict[str, type]) -> None:
+    def prepare(self, types: dict[str, Any]) -> None:
         self._request = types["torchserve.PredictionsRequest"]
         self._parse = types["torchserve.PredictionResponse"].FromString
 

@@ -8,6 +8,8 @@ from crayfish.engine.remote import GrpcScorer
 from crayfish.spec.contracts import Scorer
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
 
 
@@ -16,13 +18,13 @@ class TritonScorer(GrpcScorer):
 
     METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
-    def prepare(self, types: dict[str, type]) -> None:
+    def prepare(self, types: dict[str, Any]) -> None:
         self._request = types["inference.ModelInferRequest"]
         self._parse = types["inference.ModelInferResponse"].FromString
 
     def encode(self, batch: np.ndarray) -> bytes:
-        given = {"name": "input", "datatype": "FP32", "shape": batch.shape}
-        request = self._request(model_name=self._job.spec.model, inputs=[given], raw_input_contents=[batch.tobytes()])
+        tensor = {"name": "input", "datatype": "FP32", "shape": batch.shape}
+        request = self._request(model_name=self._job.spec.model, inputs=[tensor], raw_input_contents=[batch.tobytes()])
         return request.SerializeToString()
 
     def decode(self, response: bytes, points: int) -> np.ndarray:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crayfish.engine.child import HOST, die_with_parent, free_ports
+from crayfish.engine import child
+from crayfish.engine.child import HOST
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ STOP_DEADLINE_S = 10.0
 
 def ports(job: Job, count: int) -> list[int]:
     """Free ports of the loopback, all different; the first is the job's, where it tells one."""
-    found = free_ports(count)
+    found = child.free_ports(count)
     return [int(job.server_address.rpartition(":")[2]), *found[1:]] if job.server_address else found
 
 
@@ -52,35 +53,28 @@ def serve(
 ) -> None:
     """Run the program in the job's scratch folder until `stop` is set; CrayfishError if it ends by itself."""
     try:
-        child = subprocess.Popen(
+        program = child.start(
             command,
             cwd=job.workdir,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,  # never written: it ends when this process does
-            preexec_fn=die_with_parent(),
         )
     except OSError as error:
         raise CrayfishError(f"{job.spec.scorer}: {command[0]} cannot be started: {error}") from error
-    try:
-        starting = True
-        while not stop.wait(ASK_EVERY_S if starting else WATCH_EVERY_S):
-            if child.poll() is not None:
-                how = f"did not start with the model {job.model_path}" if starting else "died"
-                raise CrayfishError(
-                    f"{job.spec.scorer}: the server {how}: {command[0]} ended with exit status {child.returncode};"
-                    " what it said stands above in this log"
-                )
-            if starting and is_ready():
-                ready()
-                starting = False
-    finally:
-        _end(child)
 
+    def ended(number: int, status: int, starting: bool) -> str:
+        how = f"did not start with the model {job.model_path}" if starting else "died"
+        return (
+            f"{job.spec.scorer}: the server {how}: {command[0]} ended with exit status {status};"
+            " what it said stands above in this log"
+        )
 
-def _end(child: subprocess.Popen) -> None:
-    child.terminate()
-    try:
-        child.wait(STOP_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    child.watch(
+        [program],
+        stop,
+        is_ready=is_ready,
+        ready=ready,
+        ended=ended,
+        every_s=(ASK_EVERY_S, WATCH_EVERY_S),
+        deadline_s=STOP_DEADLINE_S,
+    )

@@ -14,13 +14,13 @@ class TritonPythonModel:
     """One instance; Triton calls initialize() once and execute() for every batch of requests."""
 
     def initialize(self, arguments: dict[str, str]) -> None:
-        given = json.loads(arguments["model_config"])["parameters"]
+        parameters = json.loads(arguments["model_config"])["parameters"]
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(given["threads"]["string_value"])
+        options.intra_op_num_threads = int(parameters["threads"]["string_value"])
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        file = given["file"]["string_value"]
+        file = parameters["file"]["string_value"]
         self.run = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]).run
 
     def execute(self, requests: list) -> list:

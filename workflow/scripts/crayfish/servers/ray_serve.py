@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import ray_node
+from crayfish.engine.child import HOST
 from crayfish.scorers import ray_serve as client
 from crayfish.scorers.onnx import OnnxScorer
 from crayfish.servers import _child
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from crayfish.spec.run_spec import Job
 
-HOST = ray_node.HOST
 PORT_DEADLINE_S = 30.0
 WATCH_S = 0.2
 IDLE_CONNECTION_S = 3600
@@ -88,7 +88,7 @@ def bind_loopback() -> None:
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
-    """Serve until `stop` is set; the contract is in crayfish.servers."""
+    """Serve until `stop` is set."""
     os.environ.update(ENVIRONMENT)
     deadline_s = job.spec.ready_timeout_s
     hook = {"worker_process_setup_hook": f"{__name__}.{bind_loopback.__name__}"}

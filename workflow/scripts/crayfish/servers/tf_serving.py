@@ -63,7 +63,7 @@ def program_command(program: str, job: Job, socket: str) -> list[str]:
     """The command line of the official program; the model stands in its scratch folder as models/NAME/1."""
     version = Path(job.workdir, "models", job.spec.model, "1")
     version.parent.mkdir(parents=True, exist_ok=True)
-    version.symlink_to(job.model_path)
+    version.symlink_to(str(job.model_path))
     return [program, *server_options(job, f"{job.workdir}/models", socket)]
 
 
@@ -142,16 +142,16 @@ def available(address: str, model: str) -> bool:
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
-    """Serves until `stop` is set; the contract is in crayfish.servers."""
+    """Serve until `stop` is set."""
     program = find_program()
     runtime = None if program else find_runtime()
-    if not program and not runtime:
-        return serve_here(job, stop, ready)
     address = job.server_address or f"unix:{job.workdir}/grpc.socket"
     socket = address.removeprefix("unix:")
     name = f"crayfish-{os.environ.get(child.TAG, os.getpid())}"
     if program:
         command, about = program_command(program, job, socket), {"version": program_version(program)}
+    elif not runtime:
+        return serve_here(job, stop, ready)
     else:
         command, about = container_command(runtime, job, socket, name), {"version": f"{IMAGE} ({runtime})"}
         remove_container(runtime, name)
@@ -228,20 +228,20 @@ def add_services(server, score: Callable, name: str) -> None:
         prediction_service_pb2_grpc,
     )
 
-    def refuse(context: grpc.ServicerContext, given: str) -> None:
-        if given != name:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {given!r} here; there is {name!r}")
+    def check_name(context: grpc.ServicerContext, asked: str) -> None:
+        if asked != name:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {asked!r} here; there is {name!r}")
 
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
-            refuse(context, request.model_spec.name)
-            given = request.inputs["input"]
-            shape = [each.size for each in given.tensor_shape.dim]
-            if given.dtype != types_pb2.DT_FLOAT or 4 * int(np.prod(shape)) != len(given.tensor_content):
+            check_name(context, request.model_spec.name)
+            tensor = request.inputs["input"]
+            shape = [dimension.size for dimension in tensor.tensor_shape.dim]
+            if tensor.dtype != types_pb2.DT_FLOAT or 4 * int(np.prod(shape)) != len(tensor.tensor_content):
                 context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT, "the input is to be DT_FLOAT with all of its tensor_content"
                 )
-            logits = score(np.frombuffer(given.tensor_content, np.float32).reshape(shape))
+            logits = score(np.frombuffer(tensor.tensor_content, np.float32).reshape(shape))
             response = predict_pb2.PredictResponse()
             output = response.outputs["logits"]
             output.dtype, output.tensor_content = types_pb2.DT_FLOAT, logits.tobytes()
@@ -251,7 +251,7 @@ def add_services(server, score: Callable, name: str) -> None:
 
     class Status(model_service_pb2_grpc.ModelServiceServicer):
         def GetModelStatus(self, request, context):
-            refuse(context, request.model_spec.name)
+            check_name(context, request.model_spec.name)
             state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
             status = get_model_status_pb2.ModelVersionStatus(version=1, state=state)
             return get_model_status_pb2.GetModelStatusResponse(model_version_status=[status])

@@ -43,7 +43,7 @@ LOG = """<Configuration>
 def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
     """TorchServe's config.properties; what is not here is its default."""
     workers, host = job.spec.parallelism, _child.HOST
-    archive = Path(job.model_path)
+    archive = Path(str(job.model_path))
     model = {
         "defaultVersion": True,
         "marName": archive.name,
@@ -75,12 +75,12 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
 
 def command(job: Job) -> list[str]:
     """The command line of the frontend, run in the job's scratch folder."""
-    package = importlib.metadata.distribution("torchserve").locate_file("ts")
-    options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={Path(package).parent}"]
+    package = Path(str(importlib.metadata.distribution("torchserve").locate_file("ts")))
+    options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={job.workdir}", f"-Dmodel_server_home={package.parent}"]
     options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
-    java = Path(job.java_home or jvm.find().home, "bin", "java")
+    java = jvm.executable(jvm.home_of(job))
     main = ["-cp", f"{package}/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
-    return [str(java), *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
+    return [java, *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
 
 
 def workers_ready(job: Job, management: int) -> bool:
@@ -91,8 +91,8 @@ def workers_ready(job: Job, management: int) -> bool:
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
-    """Serves until `stop` is set; the contract is in crayfish.servers."""
-    if not zipfile.is_zipfile(job.model_path):  # TorchServe would try it again and again
+    """Serve until `stop` is set."""
+    if not zipfile.is_zipfile(str(job.model_path)):  # TorchServe would try it again and again
         raise CrayfishError(f"torchserve: {job.model_path} is no model archive: remove it, and it is made again")
     grpc, grpc_management, inference, management = _child.ports(job, 4)
     properties = settings(job, grpc, grpc_management, inference, management)

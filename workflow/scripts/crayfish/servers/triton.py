@@ -107,8 +107,8 @@ def version(http: int) -> str:
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
-    """Serves until `stop` is set; the contract is in crayfish.servers."""
-    package = Path(importlib.metadata.distribution("nvidia-pytriton").locate_file("pytriton"))
+    """Serve until `stop` is set."""
+    package = Path(str(importlib.metadata.distribution("nvidia-pytriton").locate_file("pytriton")))
     layout(job, package)
     grpc, http = _child.ports(job, 2)
     region = f"crayfish-{os.environ.get(child.TAG, '')}-{os.getpid()}-"

@@ -19,7 +19,6 @@ json: the original's object, in both directions (see Json).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,16 +43,6 @@ PREDICTION_HEADER = np.dtype(
 
 class MalformedEvent(ValueError):
     """A message that is not an event of this run; the text says what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What accounting needs of a message."""
-
-    sequence: int
-    due_ns: int
-    points: int
-    probe: bool
 
 
 def _shape_bytes(shape: tuple[int, ...]) -> bytes:
@@ -115,13 +104,6 @@ class Binary:
     def encode_prediction(self, event: bytes, outputs: np.ndarray) -> bytes:
         """The prediction that answers an event: its header carried on, then float32[n, outputs]."""
         return event[:CARRIED] + self._output_shape_bytes + outputs.tobytes()
-
-    def read_header(self, message: bytes) -> Header:
-        """The header of an event or a prediction."""
-        if message[:5] != MAGIC or len(message) < HEADER:
-            raise MalformedEvent(f"not a binary message of version 1: {len(message)} bytes")
-        _, _, flags, _, points, _, sequence, due_ns = _CARRIED.unpack_from(message)
-        return Header(sequence, due_ns, points, bool(flags & PROBE))
 
     def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Many predictions at once, grouped by their number of data points, in no particular order.
@@ -214,17 +196,9 @@ class Json:
             raise MalformedEvent("an event does not end with its empty prediction")
         return event[: -len(b"null}")] + self._dumps(np.ascontiguousarray(outputs), option=self._numpy) + b"}"
 
-    def read_header(self, message: bytes) -> Header:
-        """The header of an event or a prediction."""
-        found = self._read(message)
-        try:
-            return Header(found["sequence"], found["due_ns"], found["dataPointSz1"], found["probe"])
-        except KeyError as error:
-            raise MalformedEvent(f"not a message of this run: no {error}") from error
-
     def read_predictions(self, messages: list[bytes]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Many predictions at once, grouped by their number of data points; see Binary.read_predictions."""
-        by_points: dict[int, list[tuple[int, np.void, np.ndarray]]] = {}
+        by_points: dict[int, list[tuple[int, np.ndarray, np.ndarray]]] = {}
         for index, message in enumerate(messages):
             try:
                 found = self._read(message)
@@ -235,7 +209,8 @@ class Json:
                 continue
             if outputs.shape == (points, self.outputs):
                 by_points.setdefault(points, []).append((index, record, outputs))
-        return [tuple(map(np.array, zip(*rows, strict=True))) for rows in by_points.values()]
+        groups = (zip(*rows, strict=True) for rows in by_points.values())
+        return [(np.array(indices), np.array(records), np.array(outputs)) for indices, records, outputs in groups]
 
 
 CODECS = {codec.name: codec for codec in (Binary, Json)}

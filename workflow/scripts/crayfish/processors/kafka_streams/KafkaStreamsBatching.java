@@ -1,4 +1,4 @@
-/* The Java side of kafka_streams.py: gathers records and crosses into Python once a batch instead of once a record.
+/* The Java side of the adapter beside it: gathers records and crosses into Python once a batch instead of once a record.
  *
  * Promises. A batch is flushed as soon as everything that the last poll handed over for its partition has been processed,
  * or when it is full: no timer delays it. No offset is committed while its record sits in a batch: Kafka Streams flushes the

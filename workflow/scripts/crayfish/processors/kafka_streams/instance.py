@@ -1,25 +1,13 @@
-"""Kafka Streams: its own Java library in this process through JPype; input topic -> batches -> output topic.
-
-Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a commit). Offsets are committed as often
-             as Kafka Streams does by default, every 30 s (exactly once: 100 ms), and never before the predictions for
-             all that they cover are acknowledged.
-Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
-             watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
-Buffers      what a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
-             Python, or of async_calls records if that is more; one leaves when its partition's part of the poll is
-             done: no timer. The producer sends after linger_ms.
-"""
+"""One instance of Kafka Streams: a stream thread in this process. A program, where there are several of them."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import gc
-import math
 import os
 import signal
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -27,103 +15,68 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm
-from crayfish.engine.scoring import ScoringOperator
+from crayfish.engine import jvm, kafka
+from crayfish.engine.kafka import BROKER_DEADLINE_MS, BROKER_DEADLINE_S
+from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
+from crayfish.processors.kafka_streams import CLOSE_DEADLINE_S, STARTING_S, WATCH_S
 from crayfish.spec import errors
-from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
+from crayfish.spec.run_spec import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-
-JVM_OPTIONS = (
-    "-XX:+UseSerialGC",
-    "-Xms256m",
-    "-Xmn48m",
-    "-XX:+DisableExplicitGC",  # JPype asks for full collections, which take 30 ms and find nothing
-    "-Xmx1g",
-    "-XX:MaxDirectMemorySize=1g",
-    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.streams.StreamsConfig=error",  # it warns of Kafka 5.0's defaults
-)
 GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2"}
 POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
+BUFFER_BYTES = 1024 * 1024  # of the predictions, at first
 PARTITION_BYTES = 1024 * 1024  # of a fetch, Kafka's default
-BROKER_DEADLINE_MS = 15_000
 ASK_BROKER_S = 5.0
-CLOSE_DEADLINE_S = 10.0
-STARTING_S, WATCH_S = 0.02, 0.2
 
 
-def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Moves events until `stop` is set; the contract is in crayfish.processors."""
-    if job.spec.parallelism == 1:
-        run_instance(job, 0, stop, ready)
-    else:
-        run_instances(job, stop, ready)
-
-
-def event_bytes(job: Job) -> int:
-    """About the size of the largest event; as JSON it is up to four times as long."""
-    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
-
-
-def at_once_bytes(job: Job) -> int:
-    """Room for the events of one partition that may wait for a server at once."""
+def partition_bytes(job: Job) -> int:
+    """Room for the events of one partition that may wait for a server at once; as JSON one is up to 4 times as long."""
     return 4 * job.spec.async_calls * event_bytes(job)
 
 
 def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
+    consumer = {
+        **kafka.JAVA_CONSUMER,
+        # A static member that starts again takes its place back at once, however it ended.
+        "group.instance.id": instance,
+        "interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
+        "auto.offset.reset": "earliest",
+        # A poll is worked off before a commit or a stop: no more than one batch of large events.
+        "max.poll.records": events_at_once(job, POLL_RECORDS, BATCH_BYTES),
+        "max.partition.fetch.bytes": max(PARTITION_BYTES, partition_bytes(job)),
+        "heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
+        "session.timeout.ms": 10_000,
+    }
+    producer = {**kafka.java_producer(job), "delivery.timeout.ms": BROKER_DEADLINE_MS + job.spec.linger_ms}
     return {
+        **kafka.JAVA_CLIENT,
+        **kafka.RECONNECT,
         "application.id": job.group,
         "bootstrap.servers": job.bootstrap_servers,
         "client.id": f"{job.group}-{instance}",
         "processing.guarantee": GUARANTEES[job.spec.delivery],
         "num.stream.threads": 1,
         "state.dir": Path(job.workdir, f"state-{instance}"),
-        "enable.metrics.push": False,
         "task.timeout.ms": BROKER_DEADLINE_MS,
         "request.timeout.ms": BROKER_DEADLINE_MS,
-        "reconnect.backoff.ms": 20,
-        "reconnect.backoff.max.ms": 500,
-        # A static member that starts again takes its place back at once, however it ended.
-        "main.consumer.group.instance.id": instance,
-        "main.consumer.interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
-        "main.consumer.auto.offset.reset": "earliest",
-        # A poll is worked off before a commit or a stop: no more than one batch of large events.
-        "main.consumer.max.poll.records": max(
-            1, job.spec.async_calls, min(POLL_RECORDS, BATCH_BYTES // event_bytes(job))
-        ),
-        "main.consumer.max.partition.fetch.bytes": max(PARTITION_BYTES, at_once_bytes(job)),
-        "main.consumer.fetch.max.bytes": MAX_MESSAGE_BYTES,
-        "main.consumer.heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
-        "main.consumer.session.timeout.ms": 10_000,
+        **kafka.prefixed("main.consumer.", consumer),
         "consumer.default.api.timeout.ms": BROKER_DEADLINE_MS,
-        "producer.linger.ms": job.spec.linger_ms,
-        "producer.max.request.size": MAX_MESSAGE_BYTES,
-        "producer.buffer.memory": 2 * MAX_MESSAGE_BYTES,
-        "producer.delivery.timeout.ms": BROKER_DEADLINE_MS + job.spec.linger_ms,
+        **kafka.prefixed("producer.", producer),
     }
 
 
-def java_map(values: dict[str, object]) -> Any:
+def java_map(values: Mapping[str, object]) -> Any:
     """A java.util.Map with texts as values, which Kafka parses."""
     import jpype
 
     return jpype.JClass("java.util.HashMap")({key: str(value) for key, value in values.items()})
-
-
-def reason(error: Any) -> str:
-    """A Java exception and its causes on one line."""
-    texts = []
-    while error is not None:
-        texts.append(f"{error.getClass().getSimpleName()}: {error.getMessage()}")
-        error = error.getCause()
-    return "; because of ".join(texts)
 
 
 @contextlib.contextmanager
@@ -131,13 +84,13 @@ def open_admin(job: Job) -> Iterator[Any]:
     """Kafka's admin client, whose requests fail after BROKER_DEADLINE_MS."""
     import jpype
 
-    deadline = {"default.api.timeout.ms": BROKER_DEADLINE_MS, "request.timeout.ms": BROKER_DEADLINE_MS}
-    values = {"bootstrap.servers": job.bootstrap_servers, "enable.metrics.push": False, **deadline}
+    deadlines = {"default.api.timeout.ms": BROKER_DEADLINE_MS, "request.timeout.ms": BROKER_DEADLINE_MS}
+    values = {"bootstrap.servers": job.bootstrap_servers, **kafka.JAVA_CLIENT, **deadlines}
     try:
         admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
     except jpype.JException as error:
         raise CrayfishError(
-            f"kafka_streams: {job.bootstrap_servers} is no broker's address: {reason(error)}"
+            f"kafka_streams: {job.bootstrap_servers} is no broker's address: {jvm.reason(error)}"
         ) from error
     try:
         yield admin
@@ -156,7 +109,7 @@ def check_topics(job: Job, admin: Any, meanwhile: Callable[[], object]) -> None:
     except jpype.JException as error:
         raise CrayfishError(
             f"kafka_streams: {job.bootstrap_servers} does not offer the topics {job.input_topic} and"
-            f" {job.output_topic}: {reason(error.getCause())}\n"
+            f" {job.output_topic}: {jvm.reason(error.getCause())}\n"
             "Check its address, that it runs, and that both topics exist."
         ) from error
 
@@ -176,7 +129,7 @@ class BrokerWatch:
         if self._answer is None or not self._answer.isDone():
             return None
         if self._answer.isCompletedExceptionally():
-            return f"the broker no longer answers, asked for {BROKER_DEADLINE_MS / 1000:g} s: check that it runs"
+            return f"the broker no longer answers, asked for {BROKER_DEADLINE_S} s: check that it runs"
         self._answer, self._next = None, time.monotonic() + ASK_BROKER_S
         return None
 
@@ -198,7 +151,7 @@ def make_scorer(operator: ScoringOperator) -> Any:
     class Scorer:
         def __init__(self) -> None:
             self.failure: Exception | None = None
-            self._allocate(1 << 20)
+            self._allocate(BUFFER_BYTES)
 
         def _allocate(self, size: int) -> None:
             self._memory = bytearray(size)
@@ -233,11 +186,11 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
     class Handler:
         @jpype.JOverride
         def handle(self, error: Any) -> Any:
-            failures.append(f"its stream thread died: {reason(error)}")
+            failures.append(f"its stream thread died: {jvm.reason(error)}")
             return response.SHUTDOWN_CLIENT
 
     batching = jpype.JClass("crayfish.KafkaStreamsBatching")(
-        scorer, max(BATCH_RECORDS, job.spec.async_calls), max(BATCH_BYTES, at_once_bytes(job))
+        scorer, max(BATCH_RECORDS, job.spec.async_calls), max(BATCH_BYTES, partition_bytes(job))
     )
     properties = jpype.JClass("java.util.Properties")()
     properties.putAll(java_map(settings(job, instance)))
@@ -250,8 +203,6 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
 
 def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable[[], None]) -> None:
     """One stream thread in this process, until `stop` is set; CrayfishError if it dies."""
-    import jpype
-
     jvm.start(job)
     operator = ScoringOperator(job)
     with contextlib.ExitStack() as stack:
@@ -262,17 +213,7 @@ def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable
         gc.disable()  # JPype runs Python's collector after each of Java's, 70 ms long; scoring leaves no cycles
         streams.start()
         await_end(job, streams, failures, BrokerWatch(admin), stop, ready)
-        closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
-        if not closed:
-            failures.append(f"it did not close within {CLOSE_DEADLINE_S:g} s")
-        if scorer.failure is not None:
-            traceback.print_exception(scorer.failure)
-            failures.insert(0, f"scoring failed: {scorer.failure!r}")
-        if not closed:
-            print(f"error: kafka_streams: {'; '.join(failures)}", file=sys.stderr, flush=True)
-            os._exit(1)  # a stream thread that hangs would keep this process alive
-        if failures:
-            raise CrayfishError(f"kafka_streams: {failures[0]}") from scorer.failure
+        close(streams, scorer.failure, failures)
 
 
 def await_end(
@@ -295,48 +236,21 @@ def await_end(
             failures.append(problem)
 
 
-def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """N processes, each one instance; the end of any of them ends all, with a CrayfishError."""
-    job_file = job.write(Path(job.workdir, "instances.json"))
-    flags = [Path(job.workdir, f"ready-{instance}") for instance in range(job.spec.parallelism)]
-    for flag in flags:
-        flag.unlink(missing_ok=True)
-    command = [sys.executable, "-m", __name__, "--job", str(job_file)]
-    instances = [
-        subprocess.Popen(
-            [*command, "--instance", str(instance), "--flag", str(flag)],
-            stdin=subprocess.DEVNULL,
-            preexec_fn=child.die_with_parent(),
-        )
-        for instance, flag in enumerate(flags)
-    ]
-    try:
-        starting = True
-        while not stop.wait(STARTING_S if starting else WATCH_S):
-            for number, instance in enumerate(instances):
-                if instance.poll() is not None:
-                    raise CrayfishError(
-                        f"kafka_streams: instance {number} of {len(instances)} ended with exit status"
-                        f" {instance.returncode}: what it said stands above in this log"
-                    )
-            if starting and all(flag.exists() for flag in flags):
-                ready()
-                starting = False
-    finally:
-        stop_instances(instances)
+def close(streams: Any, scoring_failure: Exception | None, failures: list[str]) -> None:
+    """Close the stream thread; CrayfishError tells the first of all failures, that of scoring before any other."""
+    import jpype
 
-
-def stop_instances(instances: list[subprocess.Popen]) -> None:
-    """SIGTERM for all, and SIGKILL for those that have not ended in time."""
-    for instance in instances:
-        instance.terminate()
-    end = time.monotonic() + CLOSE_DEADLINE_S + 2
-    for instance in instances:
-        try:
-            instance.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            instance.kill()
-            instance.wait()
+    closed = streams.close(jpype.JClass("java.time.Duration").ofMillis(int(CLOSE_DEADLINE_S * 1000)))
+    if not closed:
+        failures.append(f"it did not close within {CLOSE_DEADLINE_S:g} s")
+    if scoring_failure is not None:
+        traceback.print_exception(scoring_failure)
+        failures.insert(0, f"scoring failed: {scoring_failure!r}")
+    if not closed:
+        print(f"error: kafka_streams: {'; '.join(failures)}", file=sys.stderr, flush=True)
+        os._exit(1)  # a stream thread that hangs would keep this process alive
+    if failures:
+        raise CrayfishError(f"kafka_streams: {failures[0]}") from scoring_failure
 
 
 def main() -> None:
@@ -354,17 +268,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     errors.main(main)
-
-
-PROCESSOR = Processor(
-    display_name="Kafka Streams",
-    color="#D55E00",
-    line=(0, (5, 1.5)),
-    run=run,
-    deliveries=("at_least_once", "exactly_once"),
-    asynchronous=True,
-    jars=("kafka_streams",),
-    java={"kafka": "KafkaStreamsBatching.java"},
-    jvm_options=JVM_OPTIONS,
-    original="k",
-)

@@ -1,7 +1,7 @@
-/* The Java side of flink.py for runs without Kafka: a source that makes the events, a sink that keeps the predictions.
+/* The Java side of runs without Kafka: a source that makes the events, a sink that keeps the predictions.
  *
  * Both hand over and take byte[], as KafkaSource and KafkaSink do, so the border to Python is crossed as often and costs
- * as much as with Kafka. Files and their layout are those of crayfish/loads/in_engine.py; all times are System.nanoTime(), which
+ * as much as with Kafka. Files and their layout are those of crayfish/harness/in_engine.py; all times are System.nanoTime(), which
  * on Linux is the clock of Python's time.monotonic_ns.
  * The source is open loop: a thread of its own releases each event when it is due and notes when it did, whatever the
  * job does meanwhile; what the job cannot take yet waits as a number, its bytes are made when the job asks for it.
@@ -121,7 +121,7 @@ public final class FlinkInEngine {
             return event;
         }
 
-        /** What crayfish/events.py calls a stamp. */
+        /** What crayfish/spec/events.py calls a stamp. */
         private byte[] head(long sequence, long dueNs) {
             if (json) {
                 String text = "{\"sequence\":" + sequence + ",\"due_ns\":" + dueNs + ",\"probe\":" + (flags != 0)

@@ -1,0 +1,277 @@
+"""The Flink cluster that a job runs on: a standalone one of the run's own, or one that is there already."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crayfish.engine import child, jvm
+from crayfish.engine.child import HOST, SCRIPTS
+from crayfish.processors.flink import execution
+from crayfish.processors.flink.job import build, gathered_events
+from crayfish.spec.errors import CrayfishError
+
+if TYPE_CHECKING:
+    from crayfish.spec.run_spec import Job, RunSpec
+
+CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
+BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no call is under way
+NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
+REST_DEADLINE_S = 20.0
+FAILURE_DEADLINE_S = 5.0
+STOP_DEADLINE_S = 4.0
+JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
+JOBMANAGER_OPTIONS = ["-XX:TieredStopAtLevel=1", "-Xmx512m", "-XX:+UseSerialGC"]
+TASKMANAGER_OPTIONS = ["-Xms768m", "-Xmx768m", "-XX:MaxDirectMemorySize=384m", "-XX:+UseParallelGC"]
+LOGGING = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+logger.metrics.name = org.apache.flink.metrics
+logger.metrics.level = ERROR
+logger.tokens.name = org.apache.flink.runtime.security.token
+logger.tokens.level = ERROR
+logger.beam.name = org.apache.beam
+logger.beam.level = ERROR
+appender.console.name = console
+appender.console.type = Console
+appender.console.target = SYSTEM_OUT
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1} %m%n
+"""
+
+
+def slots(spec: RunSpec) -> tuple[int, int]:
+    """How many TaskManagers, and how many slots each has."""
+    return (1, spec.partitions) if spec.parallelism_model == "task" else (spec.parallelism, 1)
+
+
+def _settings(job: Job, scratch: Path) -> dict[str, object]:
+    """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
+    checkpoints = Path(job.workdir) / "checkpoints" / job.group
+    _, slots_each = slots(job.spec)
+    found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
+    return {
+        **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
+        "execution.checkpointing.dir": checkpoints.as_uri(),
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.interval": f"{CHECKPOINT_MS[job.spec.delivery]} ms",
+        "execution.checkpointing.mode": job.spec.delivery.upper(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.buffer-timeout.interval": "0 ms",
+        "pipeline.object-reuse": "true",
+        "restart-strategy.type": "none",
+        "python.execution-mode": execution(job.spec),
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        "python.pythonpath": ":".join([str(SCRIPTS), *site.getsitepackages()]),
+        "python.fn-execution.bundle.time": ASYNCHRONOUS_BUNDLE_MS if job.spec.async_calls else BUNDLE_MS,
+        "python.fn-execution.bundle.size": gathered_events(job),
+        "python.fn-execution.arrow.batch.size": gathered_events(job),
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.bind-host": HOST,
+        "rest.bind-address": HOST,
+        "web.submit.enable": "false",
+        "web.refresh-interval": 50,  # ms; what the JobManager says of tasks and failures may be this old
+        "metrics.fetcher.update-interval": 0,
+        "io.tmp.dirs": scratch,
+        "cluster.registration.initial-timeout": "50 ms",
+        "taskmanager.host": HOST,
+        "taskmanager.bind-host": HOST,
+        "taskmanager.numberOfTaskSlots": slots_each,
+        "taskmanager.cpu.cores": slots_each,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.task.heap.size": "640m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.task.off-heap.size": "192m",
+        "taskmanager.memory.network.min": NETWORK_MEMORY[job.spec.parallelism_model],
+        "taskmanager.memory.network.max": NETWORK_MEMORY[job.spec.parallelism_model],
+        "taskmanager.memory.managed.size": f"{64 * slots_each}m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+    }
+
+
+class Cluster:
+    """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them.
+
+    Or that job on a cluster that is there already, whose machines see the same files at the same paths.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
+        self.conf, self.lib, self.scratch = (self.folder / name for name in ("conf", "lib", "tmp"))
+        self.rpc_port, self.rest_port = child.free_ports(2)
+        self.host = HOST
+        if job.processor_address:
+            self.host, _, port = job.processor_address.rpartition(":")
+            self.rest_port = int(port)
+        self.workers: list[subprocess.Popen] = []
+        self.gateway_pid: int | None = None
+        self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback
+
+    def __enter__(self) -> Cluster:
+        if self.job.processor_address:
+            self._check_slots()
+        from pyflink.find_flink_home import _find_flink_home
+        from pyflink.java_gateway import get_gateway
+        from pyflink.pyflink_gateway_server import read_from_config
+
+        home, java_home = Path(_find_flink_home()), jvm.home_of(self.job)
+        opens = read_from_config("env.java.opts.all", "", str(home / "conf"))
+        self._write(home, opens)
+        options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={self.scratch}"]
+        self._prepare_gateway(java_home, options)
+        if not self.job.processor_address:
+            self._start_workers([jvm.executable(java_home), *options, *TASKMANAGER_OPTIONS, *opens.split()])
+        self.jvm = get_gateway().jvm
+        self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
+        load = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration
+        self.configuration = load(str(self.conf))
+        if not self.job.processor_address:
+            entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
+            entry.startCluster()
+        return self
+
+    def _check_slots(self) -> None:
+        """CrayfishError unless the Flink that is there already answers and has as many slots free as the job takes."""
+        free, needed = self.ask("/overview")["slots-available"], math.prod(slots(self.job.spec))
+        if free < needed:
+            raise CrayfishError(
+                f"flink: {self.host}:{self.rest_port} has {free} free slots, and the job takes {needed}: start more"
+                " TaskManagers there, or lower run.parallelism"
+            )
+
+    def _write(self, home: Path, opens: str) -> None:
+        """The conf and lib folders: what bin/taskmanager.sh would find, plus the job's jars."""
+        for folder in (self.conf, self.lib, self.scratch):
+            folder.mkdir()
+        settings = {
+            **_settings(self.job, self.scratch),
+            "env.java.opts.all": opens,
+            "jobmanager.rpc.port": self.rpc_port,
+            "rest.address": self.host,
+            "rest.port": self.rest_port,
+            "rest.bind-port": self.rest_port,
+        }
+        text = "".join(f"{json.dumps(key)}: {json.dumps(str(value))}\n" for key, value in settings.items())
+        (self.conf / "config.yaml").write_text(text)
+        self._logging.write_text(LOGGING)
+        jars = [*(home / "lib").glob("*.jar"), *(home / "opt").glob("flink-python*.jar"), *map(Path, self.job.jars)]
+        for jar in jars:
+            (self.lib / jar.name).symlink_to(jar.resolve())
+
+    @property
+    def _logging(self) -> Path:
+        return self.conf / "log4j.properties"
+
+    def _prepare_gateway(self, java_home: str, options: list[str]) -> None:
+        """What PyFlink asks the environment when it starts the JVM of its client, here also the JobManager's."""
+        os.environ.update(
+            JAVA_HOME=java_home,
+            FLINK_CONF_DIR=str(self.conf),
+            FLINK_LIB_DIR=str(self.lib),
+            FLINK_LOG_DIR=str(self.scratch),
+            LOG4J_PROPERTIES=str(self._logging),
+            JVM_ARGS=" ".join([*options, *JOBMANAGER_OPTIONS]),
+            TMPDIR=str(self.scratch),
+        )
+
+    def _start_workers(self, java: list[str]) -> None:
+        """The TaskManagers, by a command line that starts a JVM."""
+        main = ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", str(self.conf)]
+        command = [*java, f"-Dlog4j.configurationFile={self._logging}", "-cp", f"{self.lib}/*", *main]
+        for _ in range(slots(self.job.spec)[0]):
+            self.workers.append(child.start(command))
+
+    def submit(self) -> None:
+        """Submit the job; it restores the group's newest checkpoint, if there is one."""
+        from pyflink.datastream import StreamExecutionEnvironment
+        from pyflink.java_gateway import get_gateway
+
+        own = {Path(jar).name for jar in self.job.jars}
+        shipped = [str(jar) for jar in self.lib.iterdir() if jar.name in own or "flink-python" in jar.name]
+        jars = get_gateway().new_array(self.jvm.java.lang.String, len(shipped) if self.job.processor_address else 0)
+        for place in range(len(jars)):
+            jars[place] = shipped[place]
+        remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
+        environment = StreamExecutionEnvironment(remote(self.host, self.rest_port, self.configuration, jars))
+        environment.set_parallelism(self.job.spec.parallelism)
+        build(environment, self.job)
+        self.job_id = str(environment.execute_async(self.job.group).get_job_id())
+
+    def rest(self, path: str, method: str = "GET") -> dict:
+        """Ask the JobManager about the job."""
+        return self.ask(f"/jobs/{self.job_id}{path}", method)
+
+    def ask(self, path: str, method: str = "GET") -> dict:
+        """Ask the JobManager."""
+        request = urllib.request.Request(f"http://{self.host}:{self.rest_port}{path}", method=method)
+        try:
+            with self.direct.open(request, timeout=REST_DEADLINE_S) as answer:
+                return json.load(answer)
+        except OSError as error:
+            raise CrayfishError(
+                f"flink: the JobManager does not answer {method} {request.full_url}: {error}"
+            ) from error
+
+    def tasks(self) -> dict[str, dict[str, int]]:
+        """How many instances of each part of the job are in which state."""
+        return {part["name"]: {k: v for k, v in part["tasks"].items() if v} for part in self.rest("")["vertices"]}
+
+    def all_running(self) -> bool:
+        """Whether all instances of every part run."""
+        return all(set(states) == {"RUNNING"} for states in self.tasks().values())
+
+    def check(self) -> None:
+        """CrayfishError if a TaskManager is gone or the job no longer lives; the job's root cause tells why."""
+        for worker in self.workers:
+            if worker.poll() is not None:
+                raise CrayfishError(
+                    f"flink: a TaskManager (process {worker.pid}) ended with status {worker.returncode}; see the log"
+                )
+        state = self.rest("/status")["status"]
+        if state in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
+            trace = self._failure()
+            cause = jvm.root_cause(trace) if trace else "Flink gives no reason"
+            hint = f"; check that the broker {self.job.bootstrap_servers} runs" if ".kafka." in cause else ""
+            raise CrayfishError(f"flink: the job is {state}: {cause}{hint}")
+
+    def _failure(self) -> str | None:
+        """The job's newest failure as a stack trace; the JobManager tells it a moment after the job's state."""
+        end = time.monotonic() + FAILURE_DEADLINE_S
+        while not (entries := self.rest("/exceptions")["exceptionHistory"]["entries"]):
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.05)
+        return entries[0]["stacktrace"]
+
+    def cancel(self) -> None:
+        """Cancel the job and wait until its tasks have closed."""
+        self.rest("?mode=cancel", "PATCH")
+        end = time.monotonic() + STOP_DEADLINE_S
+        while self.rest("/status")["status"] not in ("CANCELED", "FAILED") and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+        if self.gateway_pid:
+            from pyflink.java_gateway import get_gateway
+
+            get_gateway().shutdown()
+            os.kill(self.gateway_pid, signal.SIGKILL)
+            os.waitpid(self.gateway_pid, 0)
+        for worker in self.workers:
+            worker.wait()

@@ -1,0 +1,180 @@
+"""The Flink job: KafkaSource -> scoring -> KafkaSink, or the two of FlinkInEngine.java in their places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crayfish.engine import kafka
+from crayfish.engine.scoring import ScoringOperator, events_at_once
+
+if TYPE_CHECKING:
+    import pandas
+    from pyflink.datastream import DataStream, StreamExecutionEnvironment
+
+    from crayfish.spec.run_spec import Job
+
+GATHERED_EVENTS, GATHERED_BYTES = 1000, 16 * 1024 * 1024
+BROKER_DEADLINE_MS = 20_000
+SEND_BATCH_BYTES = 128 * 1024
+
+
+def gathered_events(job: Job) -> int:
+    """How many events a poll of the source or a bundle may hold."""
+    return events_at_once(job, GATHERED_EVENTS, GATHERED_BYTES)
+
+
+def build(environment: StreamExecutionEnvironment, job: Job) -> None:
+    """Tell the environment what the job is."""
+    from pyflink.common import Types, WatermarkStrategy
+
+    source, sink = _source_and_sink(job)
+    events = environment.from_source(
+        source, WatermarkStrategy.no_watermarks(), "events", Types.PRIMITIVE_ARRAY(Types.BYTE())
+    )
+    if job.spec.scoring == "vectorised":
+        scored = _score_together(events, job, environment)
+    elif job.spec.async_calls:
+        scored = _score_asynchronously(events, job)
+    else:
+        scored = _score_each(events, job)
+    written = scored.sink_to(sink)
+    if job.spec.parallelism_model == "task":
+        events.set_parallelism(job.spec.partitions)
+        written.set_parallelism(job.spec.partitions)
+
+
+# --- source and sink -------------------------------------------------------------------------------------------------
+
+
+def _source_and_sink(job: Job) -> tuple[object, object]:
+    """The two ends of the job, both of bytes."""
+    if job.spec.transport == "kafka":
+        return _source(job), _sink(job)
+    from pyflink.datastream.connectors.base import Sink, Source
+    from pyflink.java_gateway import get_gateway
+
+    java, folder = get_gateway().jvm.crayfish.FlinkInEngine, str(job.exchange)
+    return Source(java.events(folder, job.spec.codec, job.spec.partitions)), Sink(java.predictions(folder))
+
+
+def source_settings(job: Job) -> dict[str, object]:
+    """Of the KafkaSource's consumer; what is not here is Kafka's default."""
+    return {
+        **kafka.JAVA_CLIENT,
+        **kafka.JAVA_CONSUMER,
+        "commit.offsets.on.checkpoint": "true",
+        "partition.discovery.interval.ms": 10_000,  # also how the engine notices that the broker is gone
+        "default.api.timeout.ms": BROKER_DEADLINE_MS,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
+        "max.poll.records": gathered_events(job),
+    }
+
+
+def sink_settings(job: Job) -> dict[str, object]:
+    """Of the KafkaSink's producer; what is not here is Kafka's default."""
+    return {
+        **kafka.JAVA_CLIENT,
+        **kafka.java_producer(job),
+        "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is on its way
+        "batch.size": SEND_BATCH_BYTES,
+        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
+        "delivery.timeout.ms": BROKER_DEADLINE_MS,
+        "max.block.ms": BROKER_DEADLINE_MS,
+        "transaction.timeout.ms": 600_000,  # a broker allows 900 000
+    }
+
+
+def _source(job: Job) -> object:
+    from pyflink.common.serialization import ByteArraySchema
+    from pyflink.datastream.connectors.kafka import KafkaOffsetResetStrategy, KafkaOffsetsInitializer, KafkaSource
+
+    builder = KafkaSource.builder().set_bootstrap_servers(job.bootstrap_servers).set_topics(job.input_topic)
+    for name, value in source_settings(job).items():
+        builder.set_property(name, str(value))
+    earliest = KafkaOffsetsInitializer.committed_offsets(KafkaOffsetResetStrategy.EARLIEST)
+    builder.set_group_id(job.group).set_starting_offsets(earliest).set_value_only_deserializer(ByteArraySchema())
+    return builder.build()
+
+
+def _sink(job: Job) -> object:
+    from pyflink.common.serialization import ByteArraySchema
+    from pyflink.datastream.connectors.base import DeliveryGuarantee
+    from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
+
+    builder = KafkaSink.builder().set_bootstrap_servers(job.bootstrap_servers)
+    for name, value in sink_settings(job).items():
+        builder.set_property(name, str(value))
+    records = KafkaRecordSerializationSchema.builder().set_topic(job.output_topic)
+    builder.set_record_serializer(records.set_value_serialization_schema(ByteArraySchema()).build())
+    builder.set_delivery_guarantee(DeliveryGuarantee[job.spec.delivery.upper()])
+    return builder.set_transactional_id_prefix(job.group).build()
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+class Scoring:
+    """The life of a ScoringOperator in an instance of a Flink function, which is made once and opened elsewhere."""
+
+    _loaded = False
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def open(self, context: object) -> None:
+        self.operator = ScoringOperator(self._job).__enter__()
+        self._loaded = True
+
+    def close(self) -> None:
+        if self._loaded:  # Flink also closes what failed to open
+            self.operator.__exit__(None, None, None)
+
+
+def _score_each(events: DataStream, job: Job) -> DataStream:
+    """One call of Python an event."""
+    from pyflink.common import Types
+    from pyflink.datastream import ProcessFunction
+
+    class Score(Scoring, ProcessFunction):
+        def open(self, context: object) -> None:
+            super().open(context)
+            self.score = self.operator.score_event
+
+        def process_element(self, event: bytes, context: object) -> tuple[bytes]:
+            return (self.score(event),)
+
+    return events.process(Score(job), output_type=Types.PRIMITIVE_ARRAY(Types.BYTE())).name("score")
+
+
+def _score_asynchronously(events: DataStream, job: Job) -> DataStream:
+    """`async_calls` events at once wait for the server's answers."""
+    from pyflink.common import Time, Types
+    from pyflink.datastream import AsyncDataStream, AsyncFunction
+
+    class Score(Scoring, AsyncFunction):
+        async def async_invoke(self, event: bytes) -> list[bytes]:
+            return [await self.operator.score_event_async(event)]
+
+    # With a deadline of its own the operator would start a thread for each event; the client has deadlines.
+    none, output = Time.milliseconds(0), Types.PRIMITIVE_ARRAY(Types.BYTE())
+    return AsyncDataStream.unordered_wait(events, Score(job), none, job.spec.async_calls, output)
+
+
+def _score_together(events: DataStream, job: Job, environment: StreamExecutionEnvironment) -> DataStream:
+    """One call of Python for an Arrow batch of events, by the Table API: Flink's own way to hand over several."""
+    import pandas
+    from pyflink.datastream import DataStream
+    from pyflink.java_gateway import get_gateway
+    from pyflink.table import DataTypes, StreamTableEnvironment
+    from pyflink.table.expressions import col
+    from pyflink.table.udf import ScalarFunction, udf
+
+    class Score(Scoring, ScalarFunction):
+        def eval(self, events: pandas.Series) -> pandas.Series:
+            return pandas.Series(self.operator.score_events(list(events)))
+
+    tables = StreamTableEnvironment.create(environment)
+    score = udf(Score(job), result_type=DataTypes.BYTES(), func_type="pandas")
+    scored = tables.from_data_stream(events).select(score(col("f0")))
+    types = get_gateway().jvm.org.apache.flink.table.api.DataTypes
+    return DataStream(tables._j_tenv.toDataStream(scored._j_table, types.BYTES().notNull()))
