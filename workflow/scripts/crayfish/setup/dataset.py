@@ -1,4 +1,4 @@
-"""Data sets as one npz: uint8 train_images[n, 28, 28], train_labels[n], test_images, test_labels; and a JSON about it.
+"""Data sets as one npz (uint8 train_images[n, 28, 28], train_labels[n], test_images, test_labels) and a JSON about it.
 
 Fashion-MNIST is taken from the first of four sources that has it: a folder that the config names, the Debian package's
 folder, that package fetched without root, the data set's own site. Every file is checked against its pinned sha256
@@ -40,7 +40,7 @@ SIDE, CLASSES, TRAIN, TEST = 28, 10, 60_000, 10_000
 
 
 class Unavailable(Exception):
-    """A source has not got the data set; the text says why."""
+    """A source does not have the data set; the text says why."""
 
 
 def parse_idx(content: bytes) -> np.ndarray:
@@ -58,12 +58,15 @@ def parse_idx(content: bytes) -> np.ndarray:
 
 
 def read_checked(folder: Path, pins: dict[str, str]) -> dict[str, bytes]:
-    """The unpacked files of a folder, each as it is or as .gz; CrayfishError if a sum is not the pinned one."""
+    """A folder's files, each plain or as .gz, unpacked; CrayfishError if a sha256 is not the pinned one.
+
+    Raises Unavailable if a file is missing or cannot be unpacked.
+    """
     contents = {}
     for name, pinned in pins.items():
         plain, packed = folder / name, folder / f"{name}.gz"
         if not plain.exists() and not packed.exists():
-            raise Unavailable(f"neither {plain} nor {packed.name} is there")
+            raise Unavailable(f"neither {plain} nor {packed.name} exists")
         try:
             content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
         except (OSError, EOFError, zlib.error) as error:
@@ -72,8 +75,8 @@ def read_checked(folder: Path, pins: dict[str, str]) -> dict[str, bytes]:
         if found != pinned:
             raise CrayfishError(
                 f"dataset: {name} in {folder} is refused: its sha256 (unpacked) is\n  {found}, and the pinned one is\n"
-                f"  {pinned}\nReplace it, or remove it, so that the next source is used; dataset_folder in the config"
-                " names a folder with the right files."
+                f"  {pinned}\nReplace the file, or remove it, so that the next source is used; or name a folder with"
+                " the right files as dataset_folder in the config."
             )
         contents[name] = content
     return contents
@@ -87,7 +90,7 @@ def config_folder(folder: Path | None) -> Path:
 
 
 def call(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess:
-    """Run a program in a folder and wait for it."""
+    """Run a program in a folder and wait for it; Unavailable if it does not exist or takes too long."""
     try:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
     except FileNotFoundError as error:
@@ -129,7 +132,7 @@ def fetch_site(scratch: Path) -> Path:
 
 
 def sources(folder: Path | None) -> dict[str, Callable[[Path], Path]]:
-    """Each source by its name: from a scratch folder to the folder that has the files; it raises Unavailable."""
+    """Source -> a function from a scratch folder to the folder that has the files, which may raise Unavailable."""
     return {
         "the folder that the config names": lambda _: config_folder(folder),
         "the folder of the Debian package": lambda _: Path("/") / PACKAGE_FOLDER,
@@ -138,10 +141,13 @@ def sources(folder: Path | None) -> dict[str, Callable[[Path], Path]]:
     }
 
 
-def find(pins: dict[str, str], places: dict[str, Callable[[Path], Path]]) -> tuple[str, dict[str, bytes]]:
-    """The name of the first source that has the files, and their contents; CrayfishError says why none has them."""
+def find(pins: dict[str, str], locators: dict[str, Callable[[Path], Path]]) -> tuple[str, dict[str, bytes]]:
+    """The name of the first source that has the files, and their contents; CrayfishError says why none has them.
+
+    `locators` are sources() or like them.
+    """
     reasons = []
-    for name, locate in places.items():
+    for name, locate in locators.items():
         with tempfile.TemporaryDirectory(prefix="crayfish-dataset-") as scratch:
             try:
                 return name, read_checked(locate(Path(scratch)), pins)
@@ -149,14 +155,14 @@ def find(pins: dict[str, str], places: dict[str, Callable[[Path], Path]]) -> tup
                 reasons.append(f"  {name}: {reason}")
                 print(reasons[-1], file=sys.stderr)
     raise CrayfishError(
-        "dataset: Fashion-MNIST cannot be had from any of its sources:\n" + "\n".join(reasons) + "\n"
+        "dataset: no source has Fashion-MNIST:\n" + "\n".join(reasons) + "\n"
         f"Put its four files ({', '.join(pins)}, plain or .gz) into a folder and name it as dataset_folder in the"
         " config, or choose `dataset: synthetic`, which needs no network and is stated in every output."
     )
 
 
 def synthetic(seed: int, train: int = TRAIN, test: int = TEST) -> dict[str, np.ndarray]:
-    """A seeded set in Fashion-MNIST's shapes: each class is a coarse random picture, each image that and noise."""
+    """A seeded set in Fashion-MNIST's shapes: a class is a coarse random picture, an image that of its class plus noise."""
     generator = np.random.default_rng(seed)
     prototypes = np.kron(generator.uniform(64, 192, (CLASSES, 7, 7)), np.ones((4, 4))).astype(np.float32)
     arrays: dict[str, np.ndarray] = {}
@@ -168,7 +174,7 @@ def synthetic(seed: int, train: int = TRAIN, test: int = TEST) -> dict[str, np.n
 
 
 def write(out: Path, arrays: dict[str, np.ndarray], about: dict) -> None:
-    """OUT.json and then, by one rename, OUT.npz."""
+    """Write OUT.json and then, by one rename, OUT.npz."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
     part = out.with_suffix(".part")
