@@ -162,7 +162,7 @@ def find(pins: dict[str, str], locators: dict[str, Callable[[Path], Path]]) -> t
 
 
 def synthetic(seed: int, train: int = TRAIN, test: int = TEST) -> dict[str, np.ndarray]:
-    """A seeded set in the shapes of Fashion-MNIST: a class is a coarse random picture, an image is its class plus noise."""
+    """A seeded set in the shapes of Fashion-MNIST: a class is a coarse random picture, an image is that plus noise."""
     generator = np.random.default_rng(seed)
     prototypes = np.kron(generator.uniform(64, 192, (CLASSES, 7, 7)), np.ones((4, 4))).astype(np.float32)
     arrays: dict[str, np.ndarray] = {}
