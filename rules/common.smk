@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from crayfish.engine import jvm
 from crayfish.spec import dependencies, discovery, paths, plan
-from crayfish.spec.config import parsed
+from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
-config = parsed(config)
+config = complete(parsed(config))
 try:
     PLAN = plan.make_plan(config)
 except CrayfishError as error:

@@ -1,52 +1,366 @@
-"""The config: parsed, checked against its closed schema, and refused with the key, the value and what is allowed."""
+"""The config: its keys, the schema that is made of them, and the checks.
+
+KEYS declares the keys of the top level, the metadata of RunSpec and Segment those of a run and of a load. From these
+come the defaults, the closed JSON schema (config/schema.yaml), the tables of docs/configuration.md
+(crayfish.spec.documentation) and the errors.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import fields
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass
+from typing import Any
 
 import jsonschema
 import yaml
 
+from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import RunSpec, choices
+from crayfish.spec.run_spec import RELATIVE_TO, Known, RunSpec, Segment, known_fields
 
-SCHEMA = Path(__file__).parents[4] / "config" / "schema.yaml"
+Schema = dict[str, Any]
+TYPES = {"str": "string", "int": "integer", "float": "number"}
+TOLD = {
+    "array": "a list (array)",
+    "integer": "a whole number (integer)",
+    "null": "null",
+    "number": "a number",
+    "object": "a block of keys (object)",
+    "string": "a text (string)",
+}
+OF_THE_CONFIG = ("dataset", "seed")  # fields of a run that are keys of the top level
+RATES = ("rate", "peak_rate")  # of a load: they may be fractions
+NAME = "^[a-z][a-z0-9_]*$"
+# Field of a run -> word that stands for several parts -> the parts that it stands for.
+WORDS: dict[str, dict[str, Callable[[], list[str]]]] = {
+    "processor": {"all": lambda: list(discovery.names("processors"))},
+    "scorer": {
+        "embedded": lambda: [name for name in discovery.names("scorers") if _serves(name, external=False)],
+        "external": lambda: [name for name in discovery.names("scorers") if _serves(name, external=True)],
+        "all": lambda: list(discovery.names("scorers")),
+    },
+    "model": {"all": lambda: list(discovery.names("models"))},
+}
 
 
-def suggestion(key: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(key, allowed, n=1)
+def _serves(scorer: str, external: bool) -> bool:
+    """Whether a scorer is of this kind; one that reads no model is no serving tool."""
+    declared = discovery.scorer(scorer)
+    return declared.external == external and declared.format is not None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the config's top level: what it means, its default, and the schema of its values."""
+
+    doc: str
+    default: Any
+    schema: Callable[[], Schema]
+
+
+def _closed(properties: dict[str, Schema], required: Iterable[str] = (), **more: Any) -> Schema:
+    needed = {"required": list(required)} if required else {}
+    return {"type": "object", "additionalProperties": False, **needed, "properties": properties, **more}
+
+
+def _one_or_several(value: Schema) -> Schema:
+    return {"anyOf": [value, {"type": "array", "minItems": 1, "items": value}]}
+
+
+def _or_null(value: Schema) -> Schema:
+    return {**value, "type": ["null", value["type"]]}
+
+
+def _described(type_name: str, default: Any, known: Known, words: Iterable[str] = ()) -> Schema:
+    """The schema of one value of a field."""
+    found: Schema = {"description": known.doc + (f" [{known.unit}]" if known.unit else ""), "type": TYPES[type_name]}
+    if known.choices:
+        found["enum"] = [*known.allowed, *words]
+    if known.above is not None:
+        found["exclusiveMinimum"] = known.above
+    if known.least is not None:
+        found["minimum"] = known.least
+    if default is not MISSING:
+        found["default"] = default
+    return found
+
+
+def run_fields(words: bool = False) -> dict[str, Schema]:
+    """Field of a run -> the schema of one value; with the words that stand for several parts, or without."""
+    return {
+        name: _described(*field, words=WORDS.get(name, ()) if words else ())
+        for name, field in known_fields(RunSpec).items()
+    }
+
+
+def load_fields() -> dict[str, Schema]:
+    """Field of a load -> the schema of one value."""
+    return {name: _described(*field) for name, field in known_fields(Segment).items()}
+
+
+def _fields_to_set() -> Schema:
+    """Fields of a run with one value each."""
+    return _closed({name: value for name, value in run_fields().items() if name not in OF_THE_CONFIG})
+
+
+def _load() -> Schema:
+    fraction = _closed(
+        {"fraction": {"type": "number", "exclusiveMinimum": 0}, "of": {"type": "string", "enum": list(RELATIVE_TO)}},
+        required=("fraction", "of"),
+        description="a fraction of the rate that a search of the same system has found: {fraction: 0.7, of: sustainable}",
+    )
+    fields = load_fields()
+    rates = {name: {"anyOf": [fields[name], fraction]} for name in RATES}
+    return _closed({name: _one_or_several(value) for name, value in (fields | rates).items()})
+
+
+def _experiment() -> Schema:
+    vary = _closed({name: _one_or_several(value) for name, value in run_fields(words=True).items()})
+    return _closed(
+        {
+            "description": {"type": "string"},
+            "vary": _one_or_several(vary)
+            | {
+                "description": "field of a run -> its values: the runs are their product; a list of such blocks gives"
+                " the products of each, one after the other"
+            },
+            "fix": _fields_to_set() | {"description": "fields that are the same in all runs of the experiment"},
+            "load": _one_or_several(_load())
+            | {"description": "how events arrive; several values, or several loads, are segments of the same run"},
+            "repetitions": {"type": "integer", "minimum": 1, "description": "of its runs, instead of the config's"},
+        }
+    )
+
+
+def _figure() -> Schema:
+    kept = {name: {"type": "array", "minItems": 1, "items": value} for name, value in run_fields(words=True).items()}
+    return _closed(
+        {
+            "experiment": {"type": "string", "description": "the experiment that it draws"},
+            "kind": {"type": "string", "enum": list(discovery.names("results/figures"))},
+            "where": _closed(kept, description="field of a run -> the values that are drawn; without it all are"),
+        }
+    )
+
+
+def _named(value: Schema) -> Schema:
+    return {"type": "object", "propertyNames": {"pattern": NAME}, "additionalProperties": value}
+
+
+def _parts(field: str) -> Schema:
+    return _or_null({"type": "array", "minItems": 1, "items": run_fields(words=True)[field]})
+
+
+def addresses() -> dict[str, str]:
+    """What of a run may be there already -> what its address is."""
+    found = {"kafka": "bootstrap servers, host:port"}
+    for name in discovery.names("processors"):
+        if address := discovery.processor(name).address:
+            found[name] = address
+    external = (name for name in discovery.names("scorers") if discovery.scorer(name).external)
+    return found | dict.fromkeys(external, "host:port")
+
+
+def _cluster() -> Schema:
+    address = {"type": "string", "pattern": "^[^\\s'\"]+:[0-9]+$"}
+    known = {name: {**address, "description": told} for name, told in addresses().items()}
+    return {"type": ["null", "object"], "properties": known, "additionalProperties": address}
+
+
+def _weights() -> Schema:
+    file = _closed(
+        {
+            "file": {"type": "string", "minLength": 1, "description": "as torchvision publishes it (.pth)"},
+            "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "64 hexadecimal digits"},
+        },
+        required=("file", "sha256"),
+    )
+    loading = {name: file for name in discovery.names("models") if discovery.model(name).load}
+    return {"type": ["null", "object"], "properties": loading, "additionalProperties": file}
+
+
+def _search() -> Schema:
+    return _closed({name: value for name, value in load_fields().items() if name != "kind"})
+
+
+KEYS: dict[str, Key] = {
+    "results": Key(
+        "the folder of runs, tables, figures and the report",
+        "results",
+        lambda: {"type": "string", "pattern": "^[^\\s'\"]+$"},
+    ),
+    "dataset": Key(
+        "`fashion_mnist`; or `synthetic`: seeded, not downloaded, and named in every output",
+        "fashion_mnist",
+        lambda: {"type": "string", "enum": list(known_fields(RunSpec)["dataset"][2].allowed)},
+    ),
+    "dataset_folder": Key(
+        "the folder of the data set's four `.gz` or idx files; `null`: the Debian package's folder, the package itself,"
+        " the official URL, whichever is there first",
+        None,
+        lambda: {"type": ["null", "string"]},
+    ),
+    "cluster": Key(
+        "name → address of what is there already; a run starts whatever is not named itself",
+        {},
+        _cluster,
+    ),
+    "weights": Key(
+        "`{resnet50: {file: ..., sha256: ...}}`: your own file of a model's weights; another sum is refused. `null`: a"
+        " seeded initialisation, which the model table states; scoring costs the same",
+        None,
+        _weights,
+    ),
+    "seed": Key(
+        "the seed of training, of the arrival of events and of the pool of inputs",
+        1,
+        lambda: {"type": "integer", "minimum": 0},
+    ),
+    "repetitions": Key(
+        "how often each run is repeated, unless its experiment says otherwise; intervals need 2, a ranking deserves 3",
+        3,
+        lambda: {"type": "integer", "minimum": 1},
+    ),
+    "processors": Key("keeps only these processors in every experiment", None, lambda: _parts("processor")),
+    "scorers": Key("keeps only these scorers in every experiment", None, lambda: _parts("scorer")),
+    "models": Key("keeps only these models in every experiment", None, lambda: _parts("model")),
+    "pilot": Key(
+        "the saturated run that finds the rate of a backlog: `rate` x `seconds` events (1 GB at most), drained for"
+        " `seconds`",
+        {"rate": 12000, "seconds": 20},
+        lambda: _closed({name: {"type": "number", "exclusiveMinimum": 0} for name in ("rate", "seconds")}),
+    ),
+    "search": Key(
+        "fields of every load of the kind `search`, unless it says otherwise",
+        {"rate": 500, "warmup_s": 2, "measure_s": 6, "objective_ms": 1000, "confirm_s": 20},
+        _search,
+    ),
+    "run": Key("fields of every run, unless an experiment says otherwise", {}, _fields_to_set),
+    "experiments": Key("name → `vary`, `fix`, `load`, `repetitions`, `description`", {}, lambda: _named(_experiment())),
+    "figures": Key(
+        "name → `experiment`, `kind` (a module of `results/figures`), `where` (field → the values that are drawn)",
+        {},
+        lambda: _named(_figure()),
+    ),
+    "draw": Key(
+        "the figures that the target `figures` makes; `null`: all. Any other is made when it is named",
+        None,
+        lambda: {"type": ["null", "array"], "items": {"type": "string"}},
+    ),
+}
+# What only a whole config has: files of config/ that are laid over others may leave it out, so the schema does too.
+REQUIRED = {"experiments": ("vary", "load"), "figures": ("experiment", "kind")}
+
+
+@functools.cache
+def schema() -> Schema:
+    """The closed JSON schema of a config file, whole or laid over others."""
+    keys = {name: {"description": key.doc, **key.schema(), "default": key.default} for name, key in KEYS.items()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_closed(keys)}
+
+
+def suggestion(value: str, allowed: Iterable[str]) -> str:
+    """What was probably meant, as the end of a sentence; empty if nothing is near."""
+    near = difflib.get_close_matches(value, list(allowed), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
-    where = ".".join(map(str, error.absolute_path)) or "config"
-    if error.validator == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in allowed]
-        prefix = "" if where == "config" else f"{where}."
-        return "; ".join(
-            f"{prefix}{key}: unknown key{suggestion(str(key), allowed)} (allowed: {', '.join(allowed)})"
-            for key in unknown
-        )
-    if error.validator == "enum":
-        return f"{where}: {error.instance!r} is not allowed (allowed: {', '.join(map(str, error.validator_value))})"
-    if error.validator == "type":
-        wanted = error.validator_value if isinstance(error.validator_value, str) else " or ".join(error.validator_value)
-        return f"{where}: {error.instance!r} is not of the type {wanted}"
-    return f"{where}: {error.message}"
+def unknown(where: str, value: object, allowed: Iterable[str]) -> CrayfishError:
+    """The error that a value is none of those that are allowed."""
+    allowed = list(map(str, allowed))
+    return CrayfishError(
+        f"{where}: {value!r} is not known{suggestion(str(value), allowed)} (allowed: {', '.join(allowed)})"
+    )
 
 
-def validate(config: dict, schema: Path = SCHEMA) -> None:
-    """Refuse a config with an unknown key, a missing one or a wrong type; every fault is named."""
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text()))
-    if faults := sorted(_explain(error) for error in validator.iter_errors(config)):
-        raise CrayfishError("the config is refused:\n" + "\n".join(f"  {fault}" for fault in faults))
+def _told(types: str | list[str]) -> str:
+    return " or ".join(TOLD[each] for each in ([types] if isinstance(types, str) else types))
 
 
-def parsed(value: object) -> object:
+def _explained(error: jsonschema.ValidationError) -> list[str]:
+    """What is wrong, in words: the key, the value, what is allowed."""
+    where = ".".join(map(str, error.absolute_path))
+    value, wanted = error.instance, error.validator_value
+    rule: Any = error.schema
+    match error.validator:
+        case "anyOf":
+            return _explained_choice(error)
+        case "additionalProperties":
+            allowed = list(rule["properties"])
+            keys = [f"{where}.{key}" if where else str(key) for key in value if key not in allowed]
+            listed = f"(allowed: {', '.join(allowed)})"
+            return [f"{key}: unknown key{suggestion(key.rpartition('.')[2], allowed)} {listed}" for key in keys]
+        case "enum":
+            return [str(unknown(where, value, wanted))]
+        case "type":
+            return [f"{where or 'config'}: {value!r} is not {_told(wanted)}"]
+        case "required":
+            missing = ", ".join(key for key in wanted if key not in value)
+            return [
+                f"{where}: {value!r} lacks {missing}" + (f": {rule['description']}" if "description" in rule else "")
+            ]
+        case "pattern":
+            return [f"{where}: {value!r} is not allowed: it must match {wanted}"]
+        case "minimum" | "exclusiveMinimum":
+            bound = "at least" if error.validator == "minimum" else "more than"
+            return [f"{where}: {value!r} must be {bound} {wanted:g}"]
+    return [f"{where}: {error.message}"]
+
+
+def _explained_choice(error: jsonschema.ValidationError) -> list[str]:
+    """What is wrong with a value of which several kinds are allowed: the faults of the kind that it is of."""
+    alternatives: dict[Any, list[jsonschema.ValidationError]] = {}
+    for each in error.context or ():
+        alternatives.setdefault(each.relative_schema_path[0], []).append(each)
+    fitting = [faults for faults in alternatives.values() if not any(map(_mistyped, faults))]
+    if fitting:
+        return [text for fault in fitting[0] for text in _explained(fault)]
+    kinds = [kind for faults in alternatives.values() for fault in faults for kind in _kinds(fault)]
+    where = ".".join(map(str, error.absolute_path))
+    return [f"{where}: {error.instance!r} is not {_told(list(dict.fromkeys(kinds)))}"]
+
+
+def _mistyped(fault: jsonschema.ValidationError) -> bool:
+    """Whether the value itself, not what it holds, is of another kind than this alternative."""
+    if fault.relative_path:
+        return False
+    return fault.validator == "type" or (fault.validator == "anyOf" and all(map(_mistyped, fault.context or ())))
+
+
+def _kinds(fault: jsonschema.ValidationError) -> list[str]:
+    if fault.validator == "anyOf":
+        return [kind for each in fault.context or () for kind in _kinds(each)]
+    wanted: Any = fault.validator_value
+    return [wanted] if isinstance(wanted, str) else list(wanted)
+
+
+def validate(config: dict) -> None:
+    """CrayfishError for an unknown key, a missing one, or a value that is not allowed: every fault is named."""
+    validator = jsonschema.Draft202012Validator(schema())
+    faults = [text for error in validator.iter_errors(config) for text in _explained(error)]
+    if not faults:
+        faults = [
+            f"{kind}.{name}.{key}: missing"
+            for kind, keys in REQUIRED.items()
+            for name, block in config[kind].items()
+            for key in keys
+            if key not in block
+        ]
+    if faults:
+        raise CrayfishError("the config is refused:\n" + "\n".join(f"  {fault}" for fault in sorted(faults)))
+
+
+def complete(config: dict) -> dict:
+    """The config with the defaults of the keys that it lacks; of `pilot` and `search` also of the keys in them."""
+    values = {name: config.get(name, key.default) for name, key in KEYS.items()}
+    blocks = [name for name in ("pilot", "search") if isinstance(values[name], dict)]
+    merged = {name: {**KEYS[name].default, **values[name]} for name in blocks}
+    return {**config, **values, **merged}
+
+
+def parsed(value: Any) -> Any:
     """The value with texts that are YAML numbers, truths or nulls as such: nested `--config` values come as texts."""
     if isinstance(value, dict):
         return {key: parsed(each) for key, each in value.items()}
@@ -61,30 +375,18 @@ def parsed(value: object) -> object:
     return value
 
 
-def listed(value: object) -> list:
+def listed(value: Any) -> list:
+    """The value as a list: one that is none is its only element."""
     return value if isinstance(value, list) else [value]
 
 
-def check_keys(where: str, keys: Iterable[str], allowed: list[str]) -> None:
-    for key in keys:
-        if key not in allowed:
-            raise CrayfishError(f"{where}.{key}: unknown key{suggestion(key, allowed)} (allowed: {', '.join(allowed)})")
-
-
-def unknown(where: str, value: object, allowed: Iterable[str]) -> CrayfishError:
-    """The error that a value is none of those that are allowed."""
-    allowed = list(allowed)
-    hint = suggestion(str(value), allowed)
-    return CrayfishError(f"{where}: {value!r} is not known{hint} (allowed: {', '.join(allowed)})")
-
-
-def known(where: str, field_name: str, values: list) -> list:
-    allowed = choices().get(field_name)
+def expanded(field: str, values: Iterable) -> dict[Any, bool]:
+    """The values with each word replaced by the parts that it stands for -> whether one of them names it itself."""
+    found: dict[Any, bool] = {}
     for value in values:
-        if allowed and value not in allowed:
-            raise unknown(where, value, allowed)
-    return values
-
-
-def check_fields(where: str, keys: Iterable[str]) -> None:
-    check_keys(where, keys, [each.name for each in fields(RunSpec) if each.name != "segments"])
+        if value in (words := WORDS.get(field, {})):
+            for part in words[value]():
+                found.setdefault(part, False)
+        else:
+            found[value] = True
+    return found

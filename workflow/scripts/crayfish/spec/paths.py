@@ -54,13 +54,13 @@ def jar_set(name: str) -> str:
 
 
 def java_source(source: str) -> str:
-    """A Java source that lies beside a processor's adapter, by its path in the room of processors without suffix."""
-    return f"{LIBRARY}/processors/{source}.java"
+    """A Java source, by its path in the room of processors: "flink/FlinkInEngine.java"."""
+    return f"{LIBRARY}/processors/{source}"
 
 
 def compiled_jar(source: str) -> str:
-    """The jar that is compiled from a Java source: "FlinkInEngine", "FlinkInEngine.java" or "flink/InEngine.java"."""
-    return f"{RESOURCES}/java/{source.removesuffix('.java')}.jar"
+    """The jar that is compiled from a Java source."""
+    return f"{RESOURCES}/java/{PurePosixPath(source).stem}.jar"
 
 
 def dataset(name: str) -> str:

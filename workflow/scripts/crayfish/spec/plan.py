@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from crayfish.spec import config as checks
 from crayfish.spec import discovery
@@ -30,17 +33,27 @@ class Experiment:
 @dataclass(frozen=True)
 class Plan:
     """All runs by their identifiers, the run (a pilot, a search) that finds the rate of each whose load needs one, the
-    experiments, and the figures with those that are drawn unless others are asked for."""
+    experiments, the figures with those that are drawn unless others are asked for, and what a word such as `all` would
+    have made that some part refuses: experiment -> reason -> how many runs."""
 
     runs: dict[str, RunSpec]
     sized_by: dict[str, str]
     experiments: dict[str, Experiment]
     figures: dict[str, dict] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _repetitions(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for experiment in self.experiments.values():
+            for run in experiment.runs:
+                found[run] = max(experiment.repetitions, found.get(run, 1))
+        return found
 
     def repetitions(self, run: str) -> int:
         """How often a run is repeated: as its most demanding experiment asks; one that only sizes others, once."""
-        return max([each.repetitions for each in self.experiments.values() if run in each.runs], default=1)
+        return self._repetitions.get(run, 1)
 
     def experiments_of(self, figures: Iterable[str]) -> list[str]:
         """The experiments that some figures draw."""
@@ -77,64 +90,93 @@ def _segments(where: str, load: dict | list, searched: dict) -> tuple[Segment, .
     """The segments of one run: the product of the load's lists, in their order; those of several loads in turn."""
     if isinstance(load, list):
         return tuple(segment for each in load for segment in _segments(where, each, searched))
-    checks.check_keys(where, load, [each.name for each in fields(Segment) if each.name != "of"])
     if load.get("kind") == "search":
         load = {**searched, **load}
-        checks.check_keys(
-            "search", searched, [each.name for each in fields(Segment) if each.name not in ("kind", "of")]
-        )
     combinations = itertools.product(*(checks.listed(value) for value in load.values()))
     return RunSpec.loads([_plain_rates(where, dict(zip(load, values, strict=True))) for values in combinations])
 
 
 def _plain_rates(where: str, load: dict) -> dict:
     """The load with {fraction: 0.7, of: sustainable} as the number 0.7 and the load's field `of`."""
-    relative = {name: load[name] for name in ("rate", "peak_rate") if isinstance(load.get(name), dict)}
+    rates = [name for name in checks.RATES if name in load]
+    relative = {name: load[name] for name in rates if isinstance(load[name], dict)}
     if not relative:
         return load
-    for name, rate in relative.items():
-        if rate.keys() != {"fraction", "of"}:
-            raise CrayfishError(
-                f"{where}.{name}: {rate!r} is no rate: allowed are a number and {{fraction: 0.7, of: sustainable}}"
-            )
-    others = [name for name in ("rate", "peak_rate") if name in load and name not in relative]
-    if others or len({rate["of"] for rate in relative.values()}) > 1:
+    if len(relative) < len(rates) or len({rate["of"] for rate in relative.values()}) > 1:
         raise CrayfishError(f"{where}: rate and peak_rate are both numbers, or both fractions of the same")
-    return {**load, **{name: rate["fraction"] for name, rate in relative.items()}, "of": rate["of"]}
+    (base,) = {rate["of"] for rate in relative.values()}
+    return {**load, **{name: rate["fraction"] for name, rate in relative.items()}, "of": base}
 
 
-def _products(where: str, block: dict) -> Iterable[dict]:
-    """The fields that vary, of one run each: the product of their lists, or of several products one after the other."""
+@dataclass(frozen=True)
+class Combination:
+    """The fields of one run that vary. Those in `by_word` are there because a word such as `all` stands for them."""
+
+    values: dict[str, Any]
+    by_word: frozenset[str]
+
+
+def _products(block: dict) -> Iterator[list[Combination]]:
+    """The combinations of each product of an experiment."""
     for product in checks.listed(block["vary"]):
-        checks.check_fields(f"{where}.vary", product)
-        vary = {key: checks.known(f"{where}.vary.{key}", key, checks.listed(value)) for key, value in product.items()}
-        yield from (dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values()))
+        vary = {name: checks.expanded(name, checks.listed(values)) for name, values in product.items()}
+        yield [
+            Combination(
+                dict(zip(vary, values, strict=True)),
+                frozenset(name for name, value in zip(vary, values, strict=True) if not vary[name][value]),
+            )
+            for values in itertools.product(*vary.values())
+        ]
 
 
-def _narrowing(config: dict) -> dict[str, list]:
+def _narrowing(config: dict) -> dict[str, Iterable]:
     """Field of RunSpec -> the values that the whole config keeps."""
     return {
-        singular: checks.known(plural, singular, config[plural])
+        singular: checks.expanded(singular, config[plural])
         for plural, singular in NARROWED.items()
-        if config.get(plural) is not None
+        if config[plural] is not None
     }
 
 
-def _specs(name: str, block: dict, config: dict) -> list[RunSpec]:
+def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list[RunSpec]:
+    """The runs of an experiment. What a part refuses is an error where the config names that part; where only a word
+    such as `all` does, the combination is left out and counted, as long as the word also stands for one that fits."""
     where = f"experiments.{name}"
-    checks.check_fields(f"{where}.fix", block.get("fix", {}))
-    fixed = {**config.get("run", {}), **block.get("fix", {}), "dataset": config["dataset"], "seed": config["seed"]}
-    segments = [vars(load) for load in _segments(f"{where}.load", block["load"], config["search"])]
+    fixed = {**config["run"], **block.get("fix", {}), "dataset": config["dataset"], "seed": config["seed"]}
+    segments = _segments(f"{where}.load", block["load"], config["search"])
     kept, specs = _narrowing(config), []
-    for values in _products(where, block):
-        fields_of = {**fixed, **values}
-        if any(fields_of.get(name) not in wanted for name, wanted in kept.items()):
-            continue
-        try:
-            specs.append(RunSpec.from_dict({**fields_of, "segments": segments}))
-        except CrayfishError as error:
-            raise CrayfishError(f"{where} is refused: {error}") from error
+
+    def made(combination: Combination) -> RunSpec:
+        return RunSpec.from_dict({**fixed, **combination.values, "segments": segments})
+
+    for combinations in _products(block):
+        for combination in combinations:
+            fields_of = {**fixed, **combination.values}
+            if any(fields_of.get(field_name) not in wanted for field_name, wanted in kept.items()):
+                continue
+            try:
+                specs.append(made(combination))
+            except CrayfishError as error:
+                if not any(_works(made, each) for each in _alternatives(combination, combinations)):
+                    raise CrayfishError(f"{where} is refused: {error}") from error
+                left_out[str(error)] += 1
     return specs
+
+
+def _alternatives(refused: Combination, combinations: list[Combination]) -> Iterator[Combination]:
+    """What the words that are in a combination also stand for: the others that differ from it in nothing else."""
+    named = [name for name in refused.values if name not in refused.by_word]
+    for each in combinations:
+        if each is not refused and all(each.values[name] == refused.values[name] for name in named):
+            yield each
+
+
+def _works(make: Callable[[Combination], RunSpec], combination: Combination) -> bool:
+    try:
+        make(combination)
+    except CrayfishError:
+        return False
+    return True
 
 
 def _sizing(spec: RunSpec, config: dict) -> RunSpec | None:
@@ -153,37 +195,27 @@ def _sizing(spec: RunSpec, config: dict) -> RunSpec | None:
 
 def _check_weights(weights: dict) -> None:
     """Refuse a file of weights for a model that takes none."""
-    for name in checks.known("weights", "model", list(weights)):
+    for name in weights:
+        if name not in discovery.names("models"):
+            raise checks.unknown("weights", name, discovery.names("models"))
         if discovery.model(name).load is None:
             able = [each for each in discovery.names("models") if discovery.model(each).load]
             raise CrayfishError(f"weights.{name}: {name} is trained here (allowed: {', '.join(able)})")
 
 
-def _addresses() -> dict[str, str]:
-    """What of a run may be there already -> what its address is."""
-    found = {"kafka": "bootstrap servers"}
-    for name in discovery.names("processors"):
-        if address := discovery.processor(name).address:
-            found[name] = address
-    external = (name for name in discovery.names("scorers") if discovery.scorer(name).external)
-    return found | dict.fromkeys(external, "host:port")
-
-
-def _check_cluster(given: dict[str, str], runs: Iterable[RunSpec]) -> None:
+def _check_cluster(cluster: dict[str, str], runs: Iterable[RunSpec]) -> None:
     """Refuse an address of what has none, and an engine elsewhere with parts that a run would start on the loopback."""
-    allowed = _addresses()
-    for name in given:
+    allowed = checks.addresses()
+    for name in cluster:
         if name not in allowed:
             told = ", ".join(f"{each}: {address}" for each, address in allowed.items())
-            raise CrayfishError(
-                f"cluster.{name}: has no address{checks.suggestion(name, list(allowed))} (allowed: {told})"
-            )
+            raise CrayfishError(f"cluster.{name}: has no address{checks.suggestion(name, allowed)} (allowed: {told})")
     for spec in runs:
         needed = ["kafka"] if spec.transport == "kafka" else []
         needed += [spec.scorer] if discovery.scorer(spec.scorer).external else []
-        if spec.processor in given and (missing := [name for name in needed if name not in given]):
+        if spec.processor in cluster and (missing := [name for name in needed if name not in cluster]):
             raise CrayfishError(
-                f"cluster.{spec.processor}: {given[spec.processor]!r} cannot reach what a run starts on its own"
+                f"cluster.{spec.processor}: {cluster[spec.processor]!r} cannot reach what a run starts on its own"
                 f" machine: give an address of {' and '.join(missing)} too, narrow `scorers`, or leave {spec.processor}"
                 " to the run"
             )
@@ -191,47 +223,45 @@ def _check_cluster(given: dict[str, str], runs: Iterable[RunSpec]) -> None:
 
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
+    config = checks.complete(config)
     checks.validate(config)
-    _narrowing(config)
-    _check_weights(config.get("weights") or {})
-    checks.check_fields("run", config["run"])
+    _check_weights(config["weights"] or {})
     _segments("search", {"kind": "search"}, config["search"])
     runs: dict[str, RunSpec] = {}
     sized_by: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
+    left_out: dict[str, Counter[str]] = {}
     for name, block in config["experiments"].items():
-        specs = _specs(name, block, config)
-        for spec in specs:
-            runs[spec.identifier] = spec
+        specs = _specs(name, block, config, left_out.setdefault(name, Counter()))
+        identifiers = [spec.identifier for spec in specs]
+        for identifier, spec in zip(identifiers, specs, strict=True):
+            runs[identifier] = spec
             if sizing := _sizing(spec, config):
                 runs[sizing.identifier] = sizing
-                sized_by[spec.identifier] = sizing.identifier
+                sized_by[identifier] = sizing.identifier
         repetitions = block.get("repetitions", config["repetitions"])
-        experiments[name] = Experiment(name, tuple(dict.fromkeys(spec.identifier for spec in specs)), repetitions)
-    _check_cluster(config.get("cluster") or {}, runs.values())
+        experiments[name] = Experiment(name, tuple(dict.fromkeys(identifiers)), repetitions)
+    _check_cluster(config["cluster"] or {}, runs.values())
     figures = {name: figure for name, figure in config["figures"].items() if _is_drawn(name, figure, experiments, runs)}
     drawn = config["draw"] if config["draw"] is not None else list(config["figures"])
     for name in drawn:
         if name not in config["figures"]:
-            known = list(config["figures"])
-            raise CrayfishError(
-                f"draw: {name!r} is not a figure{checks.suggestion(name, known)} (allowed: {', '.join(known)})"
-            )
-    return Plan(runs, sized_by, experiments, figures, tuple(name for name in drawn if name in figures))
+            raise checks.unknown("draw", name, config["figures"])
+    return Plan(
+        runs,
+        sized_by,
+        experiments,
+        figures,
+        tuple(name for name in drawn if name in figures),
+        {name: reasons for name, reasons in left_out.items() if reasons},
+    )
 
 
 def _is_drawn(name: str, figure: dict, experiments: dict[str, Experiment], runs: dict[str, RunSpec]) -> bool:
-    """Whether any run is left for a figure after the narrowing; refuses one whose names are not known."""
-    where, kept = f"figures.{name}", figure.get("where", {})
-    for key, value, allowed in (
-        ("experiment", figure["experiment"], list(experiments)),
-        ("kind", figure["kind"], discovery.names("results/figures")),
-    ):
-        if value not in allowed:
-            raise checks.unknown(f"{where}.{key}", value, allowed)
-    checks.check_fields(f"{where}.where", kept)
-    for field_name, values in kept.items():
-        checks.known(f"{where}.where.{field_name}", field_name, values)
+    """Whether anything is left of a figure after the config was narrowed."""
+    if figure["experiment"] not in experiments:
+        raise checks.unknown(f"figures.{name}.experiment", figure["experiment"], experiments)
+    kept = {field_name: checks.expanded(field_name, values) for field_name, values in figure.get("where", {}).items()}
     return any(
         all(getattr(runs[run], field_name) in values for field_name, values in kept.items())
         for run in experiments[figure["experiment"]].runs

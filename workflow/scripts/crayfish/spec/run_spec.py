@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -357,9 +357,11 @@ class RunSpec:
         return cls(**{**values, "segments": cls.loads(values["segments"])})
 
     @staticmethod
-    def loads(segments: list[dict]) -> tuple[Segment, ...]:
-        """The segments of a spec from parsed JSON or YAML."""
-        return tuple(Segment(**_build(Segment, "load", dict(segment))) for segment in segments)
+    def loads(segments: Iterable[dict | Segment]) -> tuple[Segment, ...]:
+        """The segments of a spec, those from parsed JSON or YAML checked."""
+        return tuple(
+            each if isinstance(each, Segment) else Segment(**_build(Segment, "load", dict(each))) for each in segments
+        )
 
 
 @functools.cache

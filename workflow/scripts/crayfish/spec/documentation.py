@@ -1,0 +1,85 @@
+"""The tables of docs/configuration.md, made from the declarations that the config is checked by."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crayfish.spec import config
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.paths import ROOT
+from crayfish.spec.run_spec import Known, RunSpec, Segment, known_fields
+
+SCHEMA, PAGE = ROOT / "config/schema.yaml", ROOT / "docs/configuration.md"
+HEAD = (
+    "# What a file of config/ may hold, for editors. Made by `make schema`: change the declarations, not this file.\n"
+)
+TYPES = {"str": "text", "int": "whole number", "float": "number"}
+
+
+def tables() -> dict[str, str]:
+    """The name of a pair of markers in the page -> the Markdown table between them."""
+    keys = [(f"`{name}`", key.doc, _default(key.default)) for name, key in config.KEYS.items()]
+    return {
+        "keys": _table(("key", "meaning", "default"), keys),
+        "run fields": _fields(RunSpec, hidden=config.OF_THE_CONFIG),
+        "load fields": _fields(Segment),
+    }
+
+
+def _fields(cls: type, hidden: tuple[str, ...] = ()) -> str:
+    rows = [
+        (f"`{name}`", known.doc, _values(type_name, known), _default(default))
+        for name, (type_name, default, known) in known_fields(cls).items()
+        if name not in hidden
+    ]
+    return _table(("field", "meaning", "values", "default"), rows)
+
+
+def _values(type_name: str, known: Known) -> str:
+    """What a field may hold, in words."""
+    if known.choices:
+        return ", ".join(f"`{each}`" for each in known.allowed)
+    bounds = [f"> {known.above:g}"] if known.above is not None else []
+    bounds += [f"≥ {known.least:g}"] if known.least is not None else []
+    return ", ".join(filter(None, (" ".join([TYPES[type_name], *bounds]), known.unit)))
+
+
+def _default(value: Any) -> str:
+    return "" if value is MISSING else f"`{value if isinstance(value, str) else json.dumps(value)}`".replace('"', "")
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def with_tables(page: str) -> str:
+    """The page with what stands between its markers made anew. CrayfishError if it lacks a pair of markers."""
+    for name, table in tables().items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        page, found = re.subn(
+            f"{begin}\n.*?{end}", lambda _, new=f"{begin}\n{table}\n{end}": new, page, flags=re.DOTALL
+        )
+        if found != 1:
+            raise CrayfishError(f"{PAGE}: {found} pairs of the lines {begin} and {end}; it needs one")
+    return page
+
+
+def generated() -> dict[Path, str]:
+    """File -> the text that it should have."""
+    schema = HEAD + yaml.safe_dump(
+        config.schema(), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
+    return {SCHEMA: schema, PAGE: with_tables(PAGE.read_text())}
+
+
+def write() -> None:
+    """Bring the schema and the page up to date."""
+    for path, text in generated().items():
+        path.write_text(text)
