@@ -10,10 +10,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from crayfish.engine import kafka
 from crayfish.engine.scoring import ScoringOperator
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     import threading
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 BATCH_EVENTS = 500
 POLL_S = 0.1
-BROKER_DEADLINE_S = 15.0
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -46,11 +45,10 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
     """Every N-th partition, until `stop` is set; CrayfishError if the broker is gone or scoring fails."""
     from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-    broker = {"bootstrap.servers": job.bootstrap_servers, "log_level": 2}
+    broker = {"bootstrap.servers": job.bootstrap_servers, **kafka.LIBRDKAFKA_CLIENT}
     reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-    reading |= {"fetch.max.bytes": MAX_MESSAGE_BYTES, "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES}
-    writing = {"linger.ms": job.spec.linger_ms, "enable.idempotence": True, "message.max.bytes": MAX_MESSAGE_BYTES}
-    consumer, producer = Consumer(broker | reading), Producer(broker | writing)
+    consumer = Consumer({**broker, **kafka.LIBRDKAFKA_CONSUMER, **reading})
+    producer = Producer({**broker, **kafka.librdkafka_producer(job), "enable.idempotence": True})
     share = range(number, job.spec.partitions, job.spec.parallelism)
     try:
         with ScoringOperator(job) as operator:
@@ -66,10 +64,10 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
                         raise KafkaException(message.error())
                 for prediction in operator.score_events([message.value() or b"" for message in messages]):
                     producer.produce(job.output_topic, prediction)
-                if left := producer.flush(BROKER_DEADLINE_S):
+                if left := producer.flush(kafka.BROKER_DEADLINE_S):
                     raise CrayfishError(
-                        f"TEMPLATE: the broker at {job.bootstrap_servers} took {left} predictions not within"
-                        f" {BROKER_DEADLINE_S:g} s: check that it runs"
+                        f"TEMPLATE: the broker at {job.bootstrap_servers} did not take {left} predictions within"
+                        f" {kafka.BROKER_DEADLINE_S:g} s: check that it runs"
                     )
                 consumer.commit(asynchronous=False)
     except KafkaException as error:

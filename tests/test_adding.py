@@ -1,0 +1,223 @@
+"""docs/adding.md is true: who adds a part of any kind by exactly its steps has one that plans, lints, passes the fast
+check and answers rightly.
+
+One copy of the checkout receives a part of every kind. The steps are read out of the page; a step that this module does
+not understand is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, copy_checkout
+
+from crayfish.spec import discovery, paths
+
+PAGE = (ROOT / "docs/adding.md").read_text()
+ADD = re.compile(
+    r"Add `(?P<file>[^`]+)`(?:, a copy of `(?P<template>[^`]+)`|[^`]*\n\n(?P<body> +```\n.*?```))", re.DOTALL
+)
+MAKE, PLAN = re.compile(r": `make (.+)`$"), re.compile(r"Plan it: `snakemake (.+)`$")
+ANSWERS = ("embedded_scorer", "external_scorer", "processor", "model", "load")  # those that a run has
+IN_PROCESS = """
+import json, sys
+from snakemake.utils import update_config
+from test_plan import laid_over
+from crayfish.spec import plan
+from crayfish.spec.config import parsed
+
+found = {}
+for name, (files, changes, experiment) in json.loads(sys.argv[1]).items():
+    config = laid_over(*files)
+    update_config(config, parsed(changes))
+    made = plan.make_plan(config)
+    experiments = [experiment] if experiment in made.experiments else made.experiments_of([experiment])
+    found[name] = [made.runs[run].to_json() for each in experiments for run in made.experiments[each].runs]
+print(json.dumps(found))
+"""
+
+
+@dataclass
+class Walk:
+    """The steps of one section of the page, for a part of this name."""
+
+    name: str
+    files: dict[str, str] = field(default_factory=dict)  # path in the checkout -> content
+    targets: list[str] = field(default_factory=list)  # of make
+    plan: str = ""  # Snakemake's arguments
+
+
+def in_checkout(file: str) -> str:
+    """A path of the page, from the checkout's root."""
+    rooms = {room.partition("/")[0] for room in discovery.ROOMS}
+    return f"{paths.LIBRARY}/{file}" if file.partition("/")[0] in rooms else file
+
+
+def filled(template: str, name: str) -> str:
+    """A template for a part of this name."""
+    words = {"_template_external": name, "_template": name, "template": name, "TEMPLATE": name}
+    words["Template"] = name.title().replace("_", "")
+    return re.sub("_template_external|_template|template|TEMPLATE|Template", lambda found: words[found[0]], template)
+
+
+def walks() -> dict[str, Walk]:
+    """Kind of part -> its walk; the part is called new_KIND."""
+    found = {}
+    for section in PAGE.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        walk = Walk(f"new_{title.lower().replace(' ', '_')}")
+        steps = re.split(r"^\d+\. ", section.replace("NAME", walk.name), flags=re.MULTILINE)[1:]
+        for step in steps:
+            step = step.partition("\n\n")[0] if "```" not in step else step
+            if add := ADD.match(step):
+                body = "\n".join(line.strip() for line in (add["body"] or "").splitlines()[1:-1]) + "\n"
+                template = add["template"] and (ROOT / in_checkout(add["template"])).read_text()
+                walk.files[in_checkout(add["file"])] = filled(template, walk.name) if template else body
+            elif make := MAKE.search(step.strip()):
+                walk.targets += make[1].split()
+            elif planned := PLAN.match(step.strip()):
+                walk.plan = planned[1]
+            else:
+                raise AssertionError(f"docs/adding.md, {title}: a step that no test can follow: {step}")
+        found[walk.name.removeprefix("new_")] = walk
+    return found
+
+
+WALKS = walks()
+
+
+def lock(envs: Path, name: str) -> None:
+    """`make lock` for one environment without a package index: the pins of one that has all of its packages."""
+    lines = [
+        (envs / line[3:]).read_text() if line.startswith("-r ") else line
+        for line in (envs / f"{name}.in").read_text().splitlines()
+    ]
+    direct = set("\n".join(lines).split())
+    pinned = {each: set(re.findall(r"- ([\w.-]+)==", each.read_text())) for each in sorted(envs.glob("*.yaml"))}
+    source = min((each for each, packages in pinned.items() if direct <= packages), key=lambda each: len(pinned[each]))
+    (envs / f"{name}.yaml").write_text(source.read_text())
+
+
+def run(copy: Path, *command: str, deadline_s: float = 600) -> str:
+    """What a command prints in the copy; it must end with 0."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = "workflow/scripts:tests"
+    done = subprocess.run(
+        command,
+        cwd=copy,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=deadline_s,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory) -> Path:
+    """A copy of the checkout, under git, with one more part of every kind."""
+    copy = copy_checkout(tmp_path_factory.mktemp("grown") / "crayfish")
+    for walk in WALKS.values():
+        for file, content in walk.files.items():
+            assert not (copy / file).exists()
+            (copy / file).write_text(content)
+        if "lock" in walk.targets:
+            lock(copy / "envs", walk.name)
+    (copy / ".venv").symlink_to(Path(sys.executable).parents[1])
+    run(copy, "make", *sorted({target for walk in WALKS.values() for target in walk.targets} - {"lock"}))
+    run(copy, "git", "init", "--quiet")
+    run(copy, "git", "add", "--all")
+    run(
+        copy,
+        "git",
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@localhost",
+        "commit",
+        "--quiet",
+        "--message",
+        "grown",
+    )
+    return copy
+
+
+def test_every_kind_of_part_has_a_walk():
+    rooms = {in_checkout(f"{room}/") for room in discovery.ROOMS}
+    walked = {f"{Path(file).parent}/" for walk in WALKS.values() for file in walk.files}
+    assert rooms <= walked and "config/" in walked
+    assert all(walk.plan for walk in WALKS.values())
+
+
+def told(arguments: str) -> tuple[list[str], dict, str]:
+    """Files of config/, changes of the config and the experiment or figure of Snakemake's arguments."""
+    words = shlex.split(arguments)
+    files = [Path(word).stem for word in words if re.fullmatch(r"config/\w+\.yaml", word)]
+    changes = dict(word.split("=", 1) for word in words if re.match(r"\w+=", word))
+    (target,) = [word for word in words if word.startswith("results/")] or files
+    return files, {key: yaml.safe_load(value) for key, value in changes.items()}, Path(target).stem
+
+
+def test_every_part_is_planned(grown):
+    asked = json.dumps({name: told(walk.plan) for name, walk in WALKS.items()})
+    planned = json.loads(run(grown, sys.executable, "-c", IN_PROCESS, asked))
+    for kind, walk in WALKS.items():
+        assert planned[kind], kind
+        assert kind not in ANSWERS or all(f'"{walk.name}"' in spec for spec in planned[kind])
+
+
+def test_every_part_keeps_the_style_and_the_walls(grown):
+    run(grown, "ruff", "check", "--no-cache", ".")
+    run(grown, "ruff", "format", "--no-cache", "--check", ".")
+    run(grown, "lint-imports", "--no-cache")
+
+
+def test_tests_of_declarations_plans_and_pages_pass_with_more_parts(grown):
+    names = ("plan", "sampling", "docs", "environments", "parity", "tools", "pacing", "models")
+    run(grown, "pytest", "-q", "-m", "not engine", *(f"tests/test_{name}.py" for name in names))
+
+
+# --- what takes minutes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("kind", WALKS)
+def test_snakemake_plans_as_the_page_says(grown, kind):
+    output = run(grown, "snakemake", *shlex.split(WALKS[kind].plan))
+    assert "execute_run" in output and WALKS[kind].name in output
+
+
+@pytest.mark.engine
+def test_the_whole_check_passes_with_more_parts(grown):
+    run(grown, "make", "check", "ARGS=--ignore=tests/test_adding.py")
+
+
+@pytest.fixture(scope="module")
+def equipped(grown, resources) -> Path:
+    """The same with what has been made already; what the new parts need is made in the copy."""
+    for folder in (folder for depth in ("*", "models/*") for folder in resources.glob(depth) if folder.is_dir()):
+        inside = grown / folder.relative_to(ROOT)
+        inside.mkdir(parents=True, exist_ok=True)
+        for each in folder.iterdir():
+            if not (each.is_dir() and each.parent.name == "models"):
+                (inside / each.name).symlink_to(each)
+    return grown
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_a_new_part_answers_every_event_once_and_rightly(equipped, kind):
+    output = run(
+        equipped, "pytest", "-q", "-p", "no:randomly", "tests/test_contract.py", "-k", WALKS[kind].name, deadline_s=1800
+    )
+    assert re.search(r"\d+ passed", output)
