@@ -28,7 +28,7 @@ test-all: $(if $(ARGS),.venv/test.txt,check)
 	pytest --all -p no:randomly $(or $(ARGS),-m "engine or full")
 
 compare: .venv/workflow.txt
-	@python workflow/scripts/compare.py $(FIRST) $(SECOND)
+	@$(TOOL)/compare.py $(FIRST) $(SECOND)
 
 matrix: .venv/test.txt
 	$(TOOL)/matrix.py --file docs/experiments.md
@@ -37,7 +37,7 @@ benchmark: .venv/workflow.txt
 	@$(TOOL)/unlock.py
 	snakemake --cores all results/benchmark/tables/{throughput,vectorised,latency}.csv --show-failed-logs \
 	  --configfile config/benchmark.yaml $(ARGS)
-	for part in speed servers; do \
+	for part in speed servers report; do \
 	  PYTHONPATH=workflow/scripts resources/environments/harness/python benchmarks/$$part.py || exit 1; done
 
 # Side by side; -k: a fault in one hides none in another.

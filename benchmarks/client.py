@@ -1,8 +1,8 @@
 """A bare client of an external scorer's server: the project's own scorer, one data point a call, no stream processor.
 
 What a processor with async_calls is compared with. `python client.py --job FILE --seconds S`, with the interpreter of
-the processor's environment; keeps the job's async_calls in flight and reports, after a warm-up, how many calls were
-answered, and from when to when.
+the processor's environment; keeps async_calls requests in flight and reports, after a warm-up, how many were answered,
+and from when to when.
 """
 
 import argparse
@@ -20,7 +20,7 @@ WARMUP_S = 3.0
 
 
 async def answered(score_async, batch: np.ndarray, in_flight: int, seconds: float) -> int:
-    """How many calls were answered while so many were in flight."""
+    """How many requests were answered while so many were in flight."""
     count, end = 0, time.monotonic() + seconds
 
     async def work() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     report = child.reporter()
     job = Job.read(arguments.job)
     batch = np.random.default_rng(job.spec.seed).random((1, *job.input_shape), np.float32)
-    with discovery.scorer(job.spec.scorer).Scorer(job) as scorer, asyncio.Runner() as runner:
+    with discovery.scorer(job.spec.scorer).open(job) as scorer, asyncio.Runner() as runner:
         runner.run(answered(scorer.score_async, batch, job.spec.async_calls, WARMUP_S))
         began = time.time_ns()
         calls = runner.run(answered(scorer.score_async, batch, job.spec.async_calls, arguments.seconds))

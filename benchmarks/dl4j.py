@@ -15,10 +15,9 @@ import numpy as np
 
 from crayfish.engine import jvm
 from crayfish.setup import java
-from crayfish.spec import discovery, errors
+from crayfish.spec import discovery, errors, paths
+from crayfish.spec.paths import ROOT
 from crayfish.spec.run_spec import Job, RunSpec, Segment
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def job_of(file: Path, jars: list[Path], workdir: str) -> Job:
@@ -37,19 +36,17 @@ def seconds(score, batch: np.ndarray, calls: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--file", type=Path, default=ROOT / "resources/models/fashion_mnist/ffnn/ffnn.h5")
+    parser.add_argument("--file", type=Path, default=ROOT / paths.model_file("fashion_mnist", "ffnn", "h5"))
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--pairs", type=int, default=5)
     arguments = parser.parse_args()
-    jars = sorted((ROOT / "resources/jars/dl4j").glob("*.jar"))
-    (compiler,) = (ROOT / "resources/jars/ecj").glob("*.jar")
+    jars = jvm.jar_files([ROOT / paths.jar_set("dl4j")])
+    (compiler,) = jvm.jar_files([ROOT / paths.jar_set("ecj")])
     with tempfile.TemporaryDirectory() as workdir:
-        classes, loop_jar = Path(workdir, "classes"), Path(workdir, "Dl4jLoop.jar")
-        source = ROOT / "benchmarks/Dl4jLoop.java"
-        java.compile_source(source, jars, compiler, jvm.find().executable, classes)
-        java.pack(classes, loop_jar)
+        loop_jar = Path(workdir, "Dl4jLoop.jar")
+        java.compile_jar(ROOT / "benchmarks/Dl4jLoop.java", jars, compiler, jvm.find().executable, loop_jar)
         job = job_of(arguments.file, [*jars, loop_jar], workdir)
-        with discovery.scorer("dl4j").Scorer(job) as scorer:
+        with discovery.scorer("dl4j").open(job) as scorer:
             import jpype
 
             loop = jpype.JClass("crayfish.Dl4jLoop")(str(arguments.file))

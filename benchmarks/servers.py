@@ -1,79 +1,60 @@
-"""Prints how close each processor comes to a bare client of the same server, with so many calls in flight, in pairs.
+"""How close each processor comes to a bare client of the same server, with so many requests in flight, in pairs.
 
 A pair is one run of the harness: its broker and server are up; a bare client (client.py) calls the server, the
 processor drains a backlog through it with `async_calls`, and the bare client calls it once more, so that what slows the
-machine down slows both. `make benchmark` calls this for every processor and server of which it has made all. Rows are
-Markdown, means over the pairs: calls/s and events/s, their ratio, and the CPU us that client and server use for a call,
-and processor, server and broker for an event: on full cores the ratio can be no better than that of these.
+machine down slows both. `make benchmark` calls this for every processor and server of which it has made all. It writes
+results/benchmark/servers.json: of each pair the requests/s and events/s, their ratio, and the CPU us that client and
+server use for a request, and processor, server and broker for an event: on full cores the ratio can be no better than
+that of these. benchmarks/report.py makes a table of it.
 """
 
 import argparse
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import pyarrow.parquet as pq
+from places import RESULTS, places, write
 
-from crayfish.engine import jvm
-from crayfish.harness import machine
 from crayfish.harness.loads import backlog
-from crayfish.harness.run import Places, Run
+from crayfish.harness.run import Run
 from crayfish.harness.stages import Stage
-from crayfish.spec import discovery, errors, metrics, paths
+from crayfish.spec import dependencies, discovery, errors, metrics, paths
+from crayfish.spec.paths import ROOT
 from crayfish.spec.run_spec import RunSpec, Segment
 
-ROOT = Path(__file__).resolve().parents[1]
-RESOURCES = ROOT / "resources"
-MODEL = RESOURCES / "models/fashion_mnist/ffnn"
 RATE_AT_FIRST = 1000.0  # until the bare client tells
 CLIENT_DEADLINE_S = 120.0
 
 
-def python_of(environment: str) -> Path:
-    return RESOURCES / "environments" / environment / "python"
+def spec_of(processor: str, server: str, in_flight: int, seconds: float) -> RunSpec:
+    """A drained backlog of so many seconds, after half as many of warm-up."""
+    load = Segment("backlog", RATE_AT_FIRST, warmup_s=seconds / 2, measure_s=seconds)
+    return RunSpec(processor, server, (load,), async_calls=in_flight, linger_ms=1)
 
 
-def jars_of(processor: str) -> list[Path]:
-    adapter = discovery.processor(processor)
-    compiled = adapter.java.get("kafka")
-    jars = [RESOURCES / "jars" / name for name in adapter.jars]
-    return jars + ([ROOT / paths.compiled_jar(compiled)] if compiled else [])
-
-
-def processors_made() -> list[str]:
-    """The processors for whose runs all is there."""
-    names = discovery.names("processors")
-    return [name for name in names if all(path.exists() for path in (python_of(name), *jars_of(name)))]
-
-
-def servers_made() -> list[str]:
-    """The servers whose environment is there and whose answers were found right."""
-    external = (name for name in discovery.names("scorers") if discovery.scorer(name).external)
-    return [name for name in external if python_of(name).exists() and (MODEL / f"verified_{name}.json").exists()]
-
-
-def places(spec: RunSpec, out: Path) -> Places:
-    """Where the pipeline has put what this run needs."""
-    return Places(
-        python=python_of(spec.processor),
-        reference=MODEL / "reference.npz",
-        model=ROOT / paths.model_file("fashion_mnist", spec.model, discovery.scorer(spec.scorer).format),
-        java=jvm.find(),
-        broker_jars=jvm.jar_files([RESOURCES / "jars/kafka"]),
-        jars=jvm.jar_files(jars_of(spec.processor)),
-        server_python=python_of(spec.scorer),
-        out=out,
-        title=f"{spec.processor} {spec.scorer}",
-    )
+def is_made(spec: RunSpec) -> bool:
+    """Whether all is there for a run: its environments and jars, and the proof that the server answers rightly."""
+    jars, _ = dependencies.jar_sets(spec)
+    source = dependencies.java_source(spec)
+    needed = [
+        paths.interpreter(spec.processor),
+        paths.interpreter(spec.scorer),
+        paths.proof(spec.dataset, spec.model, spec.scorer),
+        *map(paths.jar_set, jars),
+        *([paths.compiled_jar(source)] if source else []),
+    ]
+    return all((ROOT / each).exists() for each in needed)
 
 
 def bare(run: Run, number: int, seconds: float) -> dict:
-    """What a bare client of the run's server reports: how many calls were answered, from when to when."""
+    """What a bare client of the run's server reports: how many requests were answered, from when to when."""
     command = [str(run.places.python), str(ROOT / "benchmarks/client.py"), "--job", str(run.job_file)]
     name = f"client-{number}"
-    stage = run.start(Stage(name, [*command, "--seconds", str(seconds)], run.log_of(name), run.tag))
+    stage = run.open(Stage(name, [*command, "--seconds", str(seconds)], run.log_of(name), run.tag))
     done = stage.wait_for("done", CLIENT_DEADLINE_S, run.watch)
     stage.stopping = True
     return done
@@ -94,7 +75,7 @@ def drained(run: Run) -> dict:
     return {"calls": len(window) - 1, "start_ns": int(window[0]), "end_ns": int(window[-1])}
 
 
-def rate(done: dict) -> float:
+def rate_of(done: dict) -> float:
     return 1e9 * done["calls"] / (done["end_ns"] - done["start_ns"])
 
 
@@ -104,60 +85,49 @@ def cpu_us(samples: dict, stages: tuple[str, ...], done: dict) -> float:
     return sum(metrics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) for each in series)
 
 
-def pair(spec: RunSpec, out: Path, seconds: float) -> dict:
+def measured_pair(spec: RunSpec, out: Path, seconds: float) -> dict:
     """One run: the bare client, the processor, the bare client; and what the server is."""
     with Run(spec, places(spec, out)) as run:
         run.open_broker()
         run.start_server()
         before = bare(run, 1, seconds)
-        size_backlog(run, rate(before))
+        size_backlog(run, rate_of(before))
         backlog.saturate(run)
         after, done = bare(run, 2, seconds), drained(run)
         samples = run.sampler.finish()["stages"]
-    client = mean((rate(before), rate(after)))
+        server = run.server.about.get("substitute", spec.scorer)
+    client = mean((rate_of(before), rate_of(after)))
     return {
-        "server": run.server.get("substitute", spec.scorer),
-        "client": client,
-        "events": rate(done),
-        "ratio": rate(done) / client,
-        "client_cpu": cpu_us(samples, ("client-1", "server"), before),
-        "events_cpu": cpu_us(samples, ("processor", "server", "broker"), done),
+        "server": server,
+        "processor": spec.processor,
+        "requests_per_s": client,
+        "events_per_s": rate_of(done),
+        "ratio": rate_of(done) / client,
+        "cpu_us_per_request": cpu_us(samples, ("client-1", "server"), before),
+        "cpu_us_per_event": cpu_us(samples, ("processor", "server", "broker"), done),
     }
-
-
-def row(spec: RunSpec, folders: list[Path], seconds: float) -> str:
-    """The means of as many pairs as folders are given."""
-    found = [pair(spec, folder, seconds / 4) for folder in folders]
-    ratio = metrics.t_interval([each["ratio"] for each in found])
-    interval = "" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
-    client, events, client_cpu, events_cpu = (
-        mean(each[name] for each in found) for name in ("client", "events", "client_cpu", "events_cpu")
-    )
-    figures = f"{client:,.0f} | {events:,.0f} | {ratio.mean:.2f}{interval} | {client_cpu:.0f} | {events_cpu:.0f}"
-    return f"| {found[0]['server']} | {spec.processor} | {figures} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--processors", nargs="*", default=processors_made())
-    parser.add_argument("--servers", nargs="*", default=servers_made())
+    servers = [name for name in discovery.names("scorers") if discovery.scorer(name).external]
+    parser.add_argument("--processors", nargs="*", default=discovery.names("processors"))
+    parser.add_argument("--servers", nargs="*", default=servers)
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="that count, after half as many of warm-up")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    load = Segment("backlog", RATE_AT_FIRST, warmup_s=arguments.seconds / 2, measure_s=arguments.seconds)
-    about = machine.describe()
-    print(
-        f"\n{about['cores']} cores of {about['cpu']}; {arguments.in_flight} calls in flight, pairs: {arguments.pairs}\n"
-    )
-    print("| server | processor | bare client, calls/s | events/s | ratio | CPU us a call | CPU us an event |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    found: list[dict] = []
     with tempfile.TemporaryDirectory() as scratch:
         for server in arguments.servers:
             for processor in arguments.processors:
-                spec = RunSpec(processor, server, (load,), async_calls=arguments.in_flight, linger_ms=1)
-                folders = [Path(scratch, f"{server}-{processor}-{number}") for number in range(arguments.pairs)]
-                print(row(spec, folders, arguments.seconds), flush=True)
+                spec = spec_of(processor, server, arguments.in_flight, arguments.seconds)
+                for number in range(arguments.pairs) if is_made(spec) else ():
+                    folder = Path(scratch, f"{server}-{processor}-{number}")
+                    found.append(measured_pair(spec, folder, arguments.seconds / 4))
+                    print(f"{processor} {server}: {found[-1]['ratio']:.2f} of the bare client's rate", file=sys.stderr)
+                    write(arguments.results, "servers", {"in_flight": arguments.in_flight, "pairs": found})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Where the pipeline has put what a benchmark's runs need, and where their measurements go."""
+
+import json
+import time
+from pathlib import Path
+
+from crayfish.engine import jvm
+from crayfish.harness import machine
+from crayfish.harness.run import Places
+from crayfish.spec import dependencies, discovery, paths
+from crayfish.spec.paths import ROOT
+from crayfish.spec.run_spec import RunSpec
+
+RESULTS = ROOT / "results/benchmark"
+
+
+def places(spec: RunSpec, out: Path) -> Places:
+    """What this run needs of resources/; its folder is `out`."""
+    jars, scorer_jars = ([ROOT / paths.jar_set(name) for name in each] for each in dependencies.jar_sets(spec))
+    if source := dependencies.java_source(spec):
+        jars.append(ROOT / paths.compiled_jar(source))
+    scorer = discovery.scorer(spec.scorer)
+    return Places(
+        python=ROOT / paths.interpreter(spec.processor),
+        reference=ROOT / paths.reference(spec.dataset, spec.model),
+        model=ROOT / paths.model_file(spec.dataset, spec.model, scorer.format) if scorer.format else None,
+        java=jvm.find(),
+        broker_jars=jvm.jar_files([ROOT / paths.jar_set("kafka")]),
+        jars=jvm.jar_files(jars),
+        scorer_jars=jvm.jar_files(scorer_jars),
+        server_python=ROOT / paths.interpreter(spec.scorer) if scorer.external else None,
+        out=out,
+        title=f"{spec.processor} {spec.scorer}",
+    )
+
+
+def write(results: Path, name: str, measured: dict) -> None:
+    """Keep what was measured, with the date and the machine, for benchmarks/report.py."""
+    results.mkdir(parents=True, exist_ok=True)
+    about = {"date": time.strftime("%Y-%m-%d"), "machine": machine.describe()}
+    (results / f"{name}.json").write_text(json.dumps({**about, **measured}, indent=2) + "\n")
