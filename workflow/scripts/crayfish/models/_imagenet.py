@@ -1,7 +1,7 @@
 """What the ImageNet models share: their inputs, an NHWC torch module around torchvision's, and weights for Keras.
 
-The names in the module's state are torchvision's behind "network.", so that an official file of ImageNet weights can be
-loaded. A Keras layer has the name of its torch module with "_" for "."; that is how it finds its weights.
+Parameters are named as torchvision names them, behind "network.", so that an official file of ImageNet weights can be
+loaded. A Keras layer has the name of its torch module with "_" for ".": so it finds its weights.
 """
 
 from crayfish.spec.errors import CrayfishError
@@ -9,12 +9,12 @@ from crayfish.spec.errors import CrayfishError
 INPUT_SHAPE = (224, 224, 3)
 OUTPUTS = 1000
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels, as torchvision's weights ask
-CALIBRATION = 32
+CALIBRATION = 32  # images that set the statistics of an initialisation
 PREFIX = "network."
 
 
 def inputs(images):
-    """uint8[n, 28, 28] -> float32[n, 224, 224, 3]: each pixel 8 x 8 times, on 3 channels, normalised as ImageNet."""
+    """uint8[n, 28, 28] -> float32[n, 224, 224, 3]: every pixel 8 x 8 times, on 3 channels, normalised as ImageNet."""
     import numpy as np
 
     large = images.repeat(8, axis=1).repeat(8, axis=2)[..., None].astype(np.float32) / np.float32(255)
@@ -37,7 +37,10 @@ def wrap(network):
 
 
 def load(module, path) -> dict:
-    """Take the weights of a file as torchvision publishes them; returns what the report tells."""
+    """Load a file of weights as torchvision publishes them; returns the fields that training.json tells of them.
+
+    CrayfishError if it holds no weights of this model.
+    """
     import pickle
 
     import torch
@@ -54,7 +57,7 @@ def load(module, path) -> dict:
 
 
 def calibration_batch(data, seed: int):
-    """Some of the test images as a batch, drawn by the seed."""
+    """CALIBRATION of the test images, drawn by the seed, as a torch tensor."""
     import numpy as np
     import torch
 
@@ -63,11 +66,11 @@ def calibration_batch(data, seed: int):
 
 
 def with_weights(model, weights):
-    """A Keras model with torch's weights: kernels from [out, in, h, w] to [h, w, in, out], matrices transposed."""
+    """The Keras model, with torch's weights: kernels from [out, in, h, w] to [h, w, in, out], matrices transposed."""
     for layer in model.layers:
         name = PREFIX + layer.name.replace("_", ".")
-        found = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        arrays = [weights[key] for key in found if key in weights]
+        keys = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        arrays = [weights[key] for key in keys if key in weights]
         if arrays:
             kernel = arrays[0]
             arrays[0] = kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T

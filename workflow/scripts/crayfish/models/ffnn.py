@@ -49,7 +49,10 @@ def build_keras(weights):
 
 
 def train(module, data, seed: int) -> dict:
-    """Train on data: train_images and test_images uint8[n, 28, 28], labels uint8[n]; accuracy is 0 to 1 (test)."""
+    """Train on train_images uint8[n, 28, 28] and train_labels uint8[n]; returns training.json's fields.
+
+    Its accuracy, 0 to 1, is that on test_images and test_labels.
+    """
     import torch
 
     def tensors(part):

@@ -1,8 +1,8 @@
 """ResNet50 v1.5 (torchvision's): 224 x 224 x 3 -> 1000 logits, 25 557 032 parameters.
 
-It is not trained here. Its weights are one seeded initialisation, whose batch-norm statistics come from images of the
-data set, so that the logits are spread and differ from input to input; or a file of ImageNet weights (`weights` in the
-config). What scoring costs does not depend on it.
+It is not trained here. Its weights are a seeded initialisation whose batch-norm statistics come from images of the data
+set, so that the logits differ from input to input; or the user's file of ImageNet weights (`weights` in the config).
+What scoring costs does not depend on them.
 """
 
 from crayfish.models import _imagenet
@@ -22,10 +22,10 @@ def build():
 
 
 def train(module, data, seed: int) -> dict:
-    """Set the batch norms' statistics to those of some images of the data set."""
+    """Set the batch norms' statistics to those of some images of the data set; returns training.json's fields."""
     import torch
 
-    norms = [each for each in module.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # the statistics of this batch alone
     module.train()

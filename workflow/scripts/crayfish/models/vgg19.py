@@ -1,8 +1,8 @@
 """VGG19 (torchvision's, without batch norms): 224 x 224 x 3 -> 1000 logits, 143 667 240 parameters.
 
-It is not trained here. Its weights are one seeded initialisation, whose layers are scaled and shifted on images of the
-data set, so that the logits are spread and differ from input to input; or a file of ImageNet weights (`weights` in the
-config). What scoring costs does not depend on it.
+It is not trained here. Its weights are a seeded initialisation whose layers are scaled and shifted on images of the
+data set, so that the logits differ from input to input; or the user's file of ImageNet weights (`weights` in the
+config). What scoring costs does not depend on them.
 """
 
 from crayfish.models import _imagenet
@@ -24,7 +24,7 @@ def build():
 def train(module, data, seed: int) -> dict:
     """Scale and shift each layer, first to last, so that its channels have mean 0 and variance 1 on some images.
 
-    Without it, the signal that tells one image from another fades from layer to layer.
+    Without it, the signal that tells one image from another fades from layer to layer. Returns training.json's fields.
     """
     import torch
 
@@ -36,8 +36,8 @@ def train(module, data, seed: int) -> dict:
         aligned = (1, -1, *[1] * (outputs.ndim - 2))
         return (outputs - mean.view(aligned)) / deviation.view(aligned)
 
-    kinds = (torch.nn.Conv2d, torch.nn.Linear)
-    hooks = [each.register_forward_hook(normalise) for each in module.modules() if isinstance(each, kinds)]
+    layers = [part for part in module.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(normalise) for layer in layers]
     module.eval()
     with torch.no_grad():
         module(_imagenet.calibration_batch(data, seed))
