@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crayfish.engine import child, jvm
-from crayfish.harness import stages
+from crayfish.engine import jvm
+from crayfish.harness import janitor, stages
 from crayfish.spec import discovery, memory
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.limits import TOLERANCE, allowed_difference, thread_variables
@@ -120,21 +119,10 @@ def served(job: Job, what: Verification) -> Iterator[Job]:
         return
     if what.server_python is None or what.harness_python is None:
         raise CrayfishError(f"{what.scorer}: its server needs --server-python and --harness-python")
-    tag, folder = uuid.uuid4().hex, tempfile.mkdtemp(prefix="crayfish-")
-    janitor = subprocess.Popen(
-        [what.harness_python, "-m", "crayfish.harness.janitor", tag, folder],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(child.SCRIPTS)},
-    )
-    server = None
-    try:
-        file = dataclasses.replace(job, workdir=folder).write(Path(folder, "job.json"))
+    tag = uuid.uuid4().hex
+    with janitor.scratch_folder(tag, what.harness_python) as folder:
+        file = dataclasses.replace(job, workdir=str(folder)).write(folder / "job.json")
         python = str(what.server_python.absolute())
         command = [python, "-m", "crayfish.engine.worker", "servers", "--job", str(file)]
-        server = stages.Stage("server", command, what.server_log, tag, thread_variables(1))
-        yield dataclasses.replace(job, server_address=server.wait_for("ready", job.spec.ready_timeout_s)["address"])
-    finally:
-        if server is not None:
-            server.stop()
-        janitor.communicate()  # which closes its input: it clears up and ends
+        with stages.Stage("server", command, what.server_log, tag, thread_variables(1)) as server:
+            yield dataclasses.replace(job, server_address=server.wait_for("ready", job.spec.ready_timeout_s)["address"])
