@@ -16,6 +16,7 @@ from crayfish.spec.run_spec import RunSpec, choices
 ORIGINAL = (Path(__file__).parents[1] / "docs" / "original.md").read_text()
 ROWS = dict(re.findall(r"^\| ([^|`]+?) \| `(.+)` \|$", ORIGINAL.partition("<!-- run.sh -->")[2], re.MULTILINE))
 MODELS, PROCESSORS, SCORERS = (set(choices()[name]) for name in ("model", "processor", "scorer"))
+EXTERNAL = {name for name in SCORERS if discovery.scorer(name).external}
 IBS = {"input_rate", "batch_size", "batch_size_large", "scalability"}
 
 
@@ -73,9 +74,9 @@ EXPECTED = {
     "run.sh -ec d": {"processor": PROCESSORS},
     "run.sh -sp a": {"processor": PROCESSORS},
     "run.sh -m a": {"model": MODELS},
-    "run.sh -msm x": {"scorer": {"torchserve", "tf_serving", "ray_serve", "triton"}},
+    "run.sh -msm x": {"scorer": EXTERNAL},
     "run.sh -msm a": {"scorer": {"onnx", "savedmodel", "dl4j"}},
-    "run.sh -msx x": {"scorer": {"onnx", "savedmodel", "torchscript", "dl4j", "nd4j"}},
+    "run.sh -msx x": {"scorer": {name for name in SCORERS - EXTERNAL if discovery.scorer(name).format}},
     "run.sh -msx a": {"scorer": {"torchserve", "tf_serving"}},
     "Ray Serve": {"scorer": {"ray_serve"}},
     "run.sh -pm d": {"parallelism_model": {"data"}, "processor": {"flink"}},
@@ -129,6 +130,6 @@ def test_a_control_has_a_folder_and_repetitions_of_its_own(option, repetitions):
 
 def test_a_cluster_uses_the_kafka_that_is_given():
     for script in ("run.sh", "run-standalone.sh", "start-daemon.sh"):
-        assert planned(ROWS[f"{script} -em c"])[0]["cluster"] and "--profile slurm" in ROWS[f"{script} -em c"]
+        assert planned(ROWS[f"{script} -em c"])[0].get("cluster") and "--profile slurm" in ROWS[f"{script} -em c"]
     for option in ("run.sh -em l", "run-standalone.sh -em l -ec l", "start-daemon.sh -em l"):
-        assert not planned(ROWS[option])[0]["cluster"]
+        assert not planned(ROWS[option])[0].get("cluster")
