@@ -120,7 +120,7 @@ def servers(pairs: list[dict]) -> list[str]:
 
 def measuring_system(speed: dict) -> list[str]:
     """The relay, the producer's lateness and the summary, as a list."""
-    late = ", ".join(
+    lateness = ", ".join(
         f"{name.replace('_', '.')} {rounded(value, 2)}"
         for name, value in speed["lateness_ms"].items()
         if value is not None
@@ -129,7 +129,7 @@ def measuring_system(speed: dict) -> list[str]:
     summary = speed["summary_of_a_million"]
     return [
         f"- The plain relay moves {relay[0]} events/s for {relay[1]} µs of CPU each.",
-        f"- The producer sends 5 000 events/s of 3 KB this late, in ms: {late}.",
+        f"- The producer sends 5 000 events/s of 3 KB this late, in ms: {lateness}.",
         f"- The summary of a run of 1 000 000 events takes {summary['seconds']:.1f} s and {summary['peak_gb']:.2f} GB.",
         "",
     ]

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from crayfish.engine import jvm
-from crayfish.harness import janitor, parts, stages
+from crayfish.engine import child, jvm
+from crayfish.harness import broker, janitor, parts, stages
 from crayfish.harness.checker import right_answers
 from crayfish.harness.run import Places, Run, check_existing
 from crayfish.harness.stages import Stage, StageFailed
@@ -152,3 +152,10 @@ def test_a_scorer_that_answers_a_constant_has_that_as_its_right_answer(tmp_path)
     assert len(np.unique(right_answers(Job.without_kafka(SPEC, str(tmp_path)), outputs))) == 1
     onnx = Job.without_kafka(RunSpec("kafka_streams", "onnx", SPEC.segments), str(tmp_path))
     assert right_answers(onnx, outputs) is outputs
+
+
+def test_a_broker_that_does_not_answer_is_an_error_that_names_it():
+    (port,) = child.free_ports(1)
+    servers = f"127.0.0.1:{port}"
+    with pytest.raises(CrayfishError, match=rf"broker: {servers} did not answer within 0\.2 s: .*\(.+\)"):
+        broker.wait_ready(broker.admin_client(servers), servers, 0.2, lambda: None)

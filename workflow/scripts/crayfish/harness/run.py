@@ -289,14 +289,14 @@ def check_existing(addresses: dict[str, str]) -> None:
 
 
 def check_health(run: Run, samples: dict) -> int:
-    """Add the warnings about the run's measurement; how many events were sent late."""
-    measured, late = dict(enumerate(run.segments)), 0
+    """Warn in the manifest of what makes the measurement doubtful; how many events were sent late."""
+    measured, late_events = dict(enumerate(run.segments)), 0
     if run.search:  # of its probes only the last one is a result
         measured = {len(run.segments) - 1: run.segments[-1]}
     if not run.spec.saturated:
         table = pq.read_table(run.folder / "producer.parquet", columns=["segment", "due_ns", "sent_ns"])
         segment, due, sent = (table[name].to_numpy() for name in table.column_names)
-        late = int(((sent - due) / 1e6 > run.spec.lateness_bound_ms).sum())
+        late_events = int(((sent - due) / 1e6 > run.spec.lateness_bound_ms).sum())
         run.warnings += health.lateness_warnings(segment, due, sent, run.spec.lateness_bound_ms, measured)
     run.warnings += health.lost_cores_warnings(samples, measured)
     if run.server and run.server.about["failures"]:
@@ -304,7 +304,7 @@ def check_health(run: Run, samples: dict) -> int:
             f"the server of {run.spec.scorer} failed {run.server.about['failures']} times and was down for"
             f" {run.server.about['down_s']:.1f} s"
         )
-    return late
+    return late_events
 
 
 def _write(run: Run, about: dict, samples: dict) -> None:

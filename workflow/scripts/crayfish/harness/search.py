@@ -78,7 +78,7 @@ def judge(
     came for a p99, the largest latency stands for it.
     """
     measured = due_ns >= min(window_start_ns, due_ns[-1])  # the last event at least
-    late = metrics.late_share((sent_ns[measured] - due_ns[measured]) / 1e6, lateness_bound_ms)
+    late_share = metrics.late_share((sent_ns[measured] - due_ns[measured]) / 1e6, lateness_bound_ms)
     latencies = np.sort((received_ns[measured] - due_ns[measured]) / 1e6)
     p99 = metrics.percentile(latencies, metrics.PER_MILLE["p99"])
     at_ms = np.arange(window_start_ns // 1_000_000, due_ns[-1] // 1_000_000, SAMPLE_MS)
@@ -91,7 +91,7 @@ def judge(
         "the backlog grows": growth is not None and metrics.grows(growth),
     }
     reason = "; ".join(text for text, holds in reasons.items() if holds)
-    return Probe(rate, confirming, not reason, reason, p99, growth and growth.mean, late)
+    return Probe(rate, confirming, not reason, reason, p99, growth and growth.mean, late_share)
 
 
 def result(probes: list[Probe]) -> dict:
@@ -106,10 +106,10 @@ def warnings_of(probes: list[Probe]) -> list[str]:
     found = []
     if not result(probes)["sustainable_events_per_s"]:
         found.append(f"no rate was sustained, down to {probes[-1].rate:g} events/s: {probes[-1].reason}")
-    late = max((probe.late_share for probe in probes if not probe.sustained), default=0.0)
-    if late > LATE_SHARE:
+    late_share = max((probe.late_share for probe in probes if not probe.sustained), default=0.0)
+    if late_share > LATE_SHARE:
         found.append(
-            f"where a rate was not sustained the load generator itself was late for up to {late:.0%} of the events: the"
-            " system may sustain more"
+            f"where a rate was not sustained the load generator itself was late for up to {late_share:.0%} of the"
+            " events: the system may sustain more"
         )
     return found

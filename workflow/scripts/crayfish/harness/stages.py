@@ -201,8 +201,8 @@ class Stage:
                 if self.messages.empty():
                     raise self.failure(f"ended without reporting {event!r}")
 
-        late = f"did not report {event!r} within {deadline_s:g} s"
-        message = wait_until(wanted, deadline_s, lambda: self.failure(late), alive, pause_s=0)
+        silent = f"did not report {event!r} within {deadline_s:g} s"
+        message = wait_until(wanted, deadline_s, lambda: self.failure(silent), alive, pause_s=0)
         assert message is not None  # an error was raised otherwise
         return message
 
