@@ -1,33 +1,44 @@
 # Tables to figures: drawing never measures.
 
 
+def table_of_figure(part):
+    """The input function of a part of the table that a figure draws."""
+    return lambda wildcards: paths.table(RESULTS, figure_of(wildcards)["experiment"] + part)
+
+
 rule plot:
     input:
-        python=python_of("analysis"),
-        packages=packages_of("analysis"),
-        script="workflow/scripts/plot.py",
-        library=lambda wildcards: dependencies.files_of(["results/captions", f"results/figures/{figure_of(wildcards)['kind']}"]),
-        means=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}.csv",
-        series=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_series.csv",
-        curves=lambda wildcards: f"{RESULTS}/tables/{figure_of(wildcards)['experiment']}_curves.csv",
+        python=paths.interpreter("analysis"),
+        packages=paths.packages("analysis"),
+        script=paths.script("plot"),
+        library=lambda wildcards: dependencies.of_script("plot", f"results/figures/{figure_of(wildcards)['kind']}"),
+        declarations=dependencies.declarations("processors", "scorers", "models"),
+        means=table_of_figure(""),
+        series=table_of_figure("_series"),
+        curves=table_of_figure("_curves"),
     output:
         svg=report(
-            f"{RESULTS}/figures/{{figure}}.svg",
+            paths.figure(RESULTS, "{figure}", "svg"),
             caption="../workflow/report/caption.rst",
             category=lambda wildcards: figure_of(wildcards)["experiment"],
             labels={"shows": "figure", "name": "{figure}"},
         ),
-        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
-        png=f"{RESULTS}/figures/{{figure}}.png",
-        caption=f"{RESULTS}/figures/{{figure}}.rst",
+        pdf=paths.figure(RESULTS, "{figure}", "pdf"),
+        png=paths.figure(RESULTS, "{figure}", "png"),
+        caption=paths.figure(RESULTS, "{figure}", "rst"),
     log:
-        "logs/plot/{figure}.log",
+        paths.log("plot", "{figure}"),
     conda:
         "../envs/analysis.yaml"
     params:
         kind=lambda wildcards: figure_of(wildcards)["kind"],
-        where=lambda wildcards: json.dumps(figure_of(wildcards).get("where", {}), sort_keys=True),
+        where=lambda wildcards: json.dumps(PLAN.kept(wildcards.figure), sort_keys=True),
     shell:
         "{input.python} {input.script} --kind {params.kind} --where {params.where:q} --means {input.means}"
         " --series {input.series} --curves {input.curves} --out {output.svg} {output.pdf} {output.png}"
         " --caption {output.caption} 2> {log}"
+
+
+def drawn(*kinds):
+    """The files of the figures that are drawn."""
+    return [paths.figure(RESULTS, name, kind) for name in PLAN.drawn for kind in kinds]

@@ -1,220 +1,153 @@
 # The data set, one training of each model, its formats, and the proof that a scorer answers as torch does.
 
-VERIFIER = "kafka_streams"  # every processor's environment has the embedded scorers; this is the smallest
-
 
 localrules:
     dataset,
-    convert_torchscript,
-    convert_onnx,
+    convert,
     convert_savedmodel,
-    convert_h5,
-    convert_mar,
     verify_format,
     describe_models,
 
 
 rule dataset:
     input:
-        python=python_of("train"),
-        packages=packages_of("train"),
-        script="workflow/scripts/dataset.py",
-        library=f"{LIBRARY}/spec/errors.py",
-        pins=lambda wildcards: [] if wildcards.dataset == "synthetic" else f"envs/data/{wildcards.dataset}.yaml",
+        python=paths.interpreter("train"),
+        packages=paths.packages("train"),
+        script=paths.script("dataset"),
+        library=dependencies.of_script("dataset"),
+        pins=lambda wildcards: [] if wildcards.dataset == "synthetic" else paths.dataset_pins(wildcards.dataset),
     output:
-        about="resources/data/{dataset}.json",
-        data="resources/data/{dataset}.npz",
+        about=paths.dataset_description("{dataset}"),
+        data=paths.dataset("{dataset}"),
     log:
-        "logs/dataset/{dataset}.log",
+        paths.log("dataset", "{dataset}"),
     conda:
         "../envs/train.yaml"
     params:
-        options=dataset_options,
+        options=lambda wildcards, input: (
+            dependencies.options(pins=input.pins, folder=config["dataset_folder"])
+            if input.pins
+            else f"--synthetic --seed {config['seed']}"
+        ),
     shell:
         "{input.python} {input.script} {params.options} --out {output.data} 2> {log}"
 
 
 rule train:
     input:
-        python=python_of("train"),
-        packages=packages_of("train"),
-        script="workflow/scripts/train.py",
-        library=model_library,
-        data=rules.dataset.output.data,
-        about=rules.dataset.output.about,
+        python=paths.interpreter("train"),
+        packages=paths.packages("train"),
+        script=paths.script("train"),
+        library=lambda wildcards: dependencies.of_script("train", f"models/{wildcards.model}"),
+        data=paths.dataset("{dataset}"),
+        about=paths.dataset_description("{dataset}"),
     output:
-        weights=f"{MODEL}/weights.npz",
-        reference=f"{MODEL}/reference.npz",
+        weights=paths.weights("{dataset}", "{model}"),
+        reference=paths.reference("{dataset}", "{model}"),
         training=report(
-            f"{MODEL}/training.json",
+            paths.training("{dataset}", "{model}"),
             caption="../workflow/report/training.rst",
             category="Models",
             labels={"model": "{model}", "dataset": "{dataset}"},
         ),
     log:
-        "logs/train/{dataset}/{model}.log",
+        paths.log("train", "{dataset}", "{model}"),
     conda:
         "../envs/train.yaml"
     resources:
         mem_mb=making_memory_mb,
     params:
         seed=config["seed"],
-        weights=weights_options,
-        out=lambda wildcards, output: str(Path(output.weights).parent),
+        weights=lambda wildcards: dependencies.weights_options((config["weights"] or {}).get(wildcards.model)),
+        out=folder_of_first_output,
     shell:
         "{input.python} {input.script} --model {wildcards.model} --data {input.data} --seed {params.seed}"
         " {params.weights} --out {params.out} 2> {log}"
 
 
-rule convert_torchscript:
+rule convert:
     input:
-        python=python_of("train"),
-        packages=packages_of("train"),
-        script="workflow/scripts/convert_torchscript.py",
-        library=model_library,
-        weights=rules.train.output.weights,
+        unpack(lambda wildcards: dependencies.conversion_inputs(**wildcards)),
+        script=paths.script("convert"),
     output:
-        f"{MODEL}/{{model}}.pt",
+        paths.converted("{dataset}", "{model}", "{suffix,pt|onnx|h5|mar}"),
     log:
-        "logs/convert_torchscript/{dataset}/{model}.log",
+        paths.log("convert", "{dataset}", "{model}.{suffix}"),
     conda:
-        "../envs/train.yaml"
+        lambda wildcards: f"../envs/{dependencies.WRITERS[dependencies.FORMATS[wildcards.suffix]]}.yaml"
     resources:
         mem_mb=making_memory_mb,
+    params:
+        format=lambda wildcards: dependencies.FORMATS[wildcards.suffix],
     shell:
-        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
+        "{input.python} {input.script} --format {params.format} --model {wildcards.model} --source {input.source}"
+        " --out {output} 2> {log}"
 
 
-rule convert_onnx:
-    input:
-        python=python_of("train"),
-        packages=packages_of("train"),
-        script="workflow/scripts/convert_onnx.py",
-        library=model_library,
-        weights=rules.train.output.weights,
+# The same for the one format that is a folder: Snakemake asks a rule to say so of an output, whatever its wildcards are.
+use rule convert as convert_savedmodel with:
     output:
-        f"{MODEL}/{{model}}.onnx",
-    log:
-        "logs/convert_onnx/{dataset}/{model}.log",
-    conda:
-        "../envs/train.yaml"
-    resources:
-        mem_mb=making_memory_mb,
-    shell:
-        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
-
-
-rule convert_savedmodel:
-    input:
-        python=python_of("convert"),
-        packages=packages_of("convert"),
-        script="workflow/scripts/convert_savedmodel.py",
-        library=model_library,
-        weights=rules.train.output.weights,
-    output:
-        directory(f"{MODEL}/{{model}}.savedmodel"),
-    log:
-        "logs/convert_savedmodel/{dataset}/{model}.log",
-    conda:
-        "../envs/convert.yaml"
-    resources:
-        mem_mb=making_memory_mb,
-    shell:
-        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
-
-
-rule convert_h5:
-    input:
-        python=python_of("convert"),
-        packages=packages_of("convert"),
-        script="workflow/scripts/convert_h5.py",
-        library=model_library,
-        weights=rules.train.output.weights,
-    output:
-        f"{MODEL}/{{model}}.h5",
-    log:
-        "logs/convert_h5/{dataset}/{model}.log",
-    conda:
-        "../envs/convert.yaml"
-    resources:
-        mem_mb=making_memory_mb,
-    shell:
-        "{input.python} {input.script} --model {wildcards.model} --weights {input.weights} --out {output} 2> {log}"
-
-
-rule convert_mar:
-    input:
-        python=python_of("torchserve"),
-        packages=packages_of("torchserve"),
-        script="workflow/scripts/convert_mar.py",
-        library=lambda wildcards: model_library(wildcards, "servers/_torchserve_handler"),
-        torchscript=rules.convert_torchscript.output,
-    output:
-        f"{MODEL}/{{model}}.mar",
-    log:
-        "logs/convert_mar/{dataset}/{model}.log",
-    conda:
-        "../envs/torchserve.yaml"
-    shell:
-        "{input.python} {input.script} --model {wildcards.model} --torchscript {input.torchscript} --out {output} 2> {log}"
+        directory(paths.converted("{dataset}", "{model}", "{suffix,savedmodel}")),
 
 
 rule verify_format:
     input:
-        python=python_of(VERIFIER),
-        packages=packages_of(VERIFIER),
-        script="workflow/scripts/verify_format.py",
-        library=verification_library,
-        file=file_to_verify,
-        reference=rules.train.output.reference,
-        jars=jars_to_verify,
-        jdk=JDK,
-        server=server_to_verify,
+        unpack(lambda wildcards: dependencies.verification_inputs(**wildcards)),
+        python=paths.interpreter(dependencies.VERIFIER),
+        packages=paths.packages(dependencies.VERIFIER),
+        script=paths.script("verify_format"),
+        jdk=jdk,
     output:
-        f"{MODEL}/verified_{{scorer}}.json",
+        paths.proof("{dataset}", "{model}", "{scorer}"),
     log:
-        main="logs/verify_format/{dataset}/{model}/{scorer}.log",
-        server="logs/verify_format/{dataset}/{model}/{scorer}.server.log",
+        main=paths.log("verify_format", "{dataset}", "{model}", "{scorer}"),
+        server=paths.log("verify_format", "{dataset}", "{model}", "{scorer}.server"),
     wildcard_constraints:
         scorer="|".join(name for name in discovery.names("scorers") if discovery.scorer(name).format),
     conda:
-        f"../envs/{VERIFIER}.yaml"
+        f"../envs/{dependencies.VERIFIER}.yaml"
     resources:
         mem_mb=making_memory_mb,
     params:
-        environment=VERIFIER,
-        jdk=lambda wildcards, input: f"--jdk {input.jdk}" if input.jdk else "",
-        server=lambda wildcards, input: (
-            f"--server-python {input.server[0]} --harness-python {input.server[1]}" if input.server else ""
+        environment=dependencies.VERIFIER,
+        options=lambda wildcards, input: dependencies.options(
+            jdk=input.jdk, server_python=input.server_python, harness_python=input.harness_python
         ),
     shell:
         "{input.python} {input.script} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
-        " --environment {params.environment} --file {input.file} --reference {input.reference} {params.jdk} {params.server}"
+        " --environment {params.environment} --file {input.file} --reference {input.reference} {params.options}"
         " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
+
+
+def formats_of(wildcards):
+    """Model -> its formats that a table tells: of all models, or of those that the drawn runs read."""
+    specs = None if wildcards.models == "all_models" else [PLAN.runs[run] for run in PLAN.runs_of("runs")]
+    return dependencies.formats(specs)
 
 
 rule describe_models:
     input:
-        python=python_of("analysis"),
-        packages=packages_of("analysis"),
-        script="workflow/scripts/describe_models.py",
-        library=dependencies.files_of(["spec/discovery"]),
-        training=lambda wildcards: [
-            f"{MODEL}/training.json".format(dataset=config["dataset"], model=name) for name in formats_of(wildcards)
-        ],
-        files=lambda wildcards: [path for _, _, path in described_files(wildcards)],
+        python=paths.interpreter("analysis"),
+        packages=paths.packages("analysis"),
+        script=paths.script("describe_models"),
+        library=[*dependencies.of_script("describe_models"), *dependencies.declarations("models")],
+        training=lambda wildcards: [paths.training(config["dataset"], name) for name in formats_of(wildcards)],
+        files=lambda wildcards: [file for *_, file in dependencies.model_files(config["dataset"], formats_of(wildcards))],
     output:
         report(
-            f"{RESULTS}/tables/{{models}}.csv",
+            paths.table(RESULTS, "{models}"),
             caption="../workflow/report/models.rst",
             category="Models",
             labels={"table": "{models}"},
         ),
     log:
-        "logs/describe_models/{models}.log",
+        paths.log("describe_models", "{models}"),
     conda:
         "../envs/analysis.yaml"
     params:
-        files=lambda wildcards: [f"--file {' '.join(described)}" for described in described_files(wildcards)],
+        files=lambda wildcards: [
+            f"--file {' '.join(described)}"
+            for described in dependencies.model_files(config["dataset"], formats_of(wildcards))
+        ],
     shell:
         "{input.python} {input.script} --training {input.training} {params.files} --out {output} 2> {log}"

@@ -9,7 +9,7 @@ rule configuration:
         python=python_of("notebook"),
         packages=packages_of("notebook"),
         script="workflow/scripts/configuration.py",
-        library=dependencies.files_of(["results/page"]),
+        library=dependencies.files_of(["results/pages"]),
     output:
         yaml=f"{RESULTS}/configuration.yaml",
         html=report(
@@ -33,7 +33,7 @@ rule describe_runs:
         python=python_of("notebook"),
         packages=packages_of("notebook"),
         script="workflow/scripts/describe_runs.py",
-        library=dependencies.files_of(["results/page"]),
+        library=dependencies.files_of(["results/pages"]),
         manifests=lambda wildcards: files_of_runs("runs", "manifest.json"),
     output:
         report(
@@ -57,7 +57,7 @@ rule execute_notebook:
         python=python_of("notebook"),
         packages=packages_of("notebook"),
         script="workflow/scripts/execute_notebook.py",
-        library=dependencies.files_of(["results/page", "results/captions", "spec/metrics"]),
+        library=dependencies.files_of(["results/notebook", "results/plots", "results/captions"]),
         notebook="notebooks/analysis.ipynb",
         published="notebooks/published.csv",
         configuration=rules.configuration.output.yaml,

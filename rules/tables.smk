@@ -1,29 +1,33 @@
 # Summaries of runs to tables, and these to digests over all experiments.
+# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
+PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 
 
 rule tabulate:
     input:
-        python=python_of("analysis"),
-        packages=packages_of("analysis"),
-        script="workflow/scripts/tabulate.py",
-        library=dependencies.files_of(["spec/metrics"]),
-        summaries=lambda wildcards: files_of_runs(wildcards.table, "summary.json"),
+        python=paths.interpreter("analysis"),
+        packages=paths.packages("analysis"),
+        script=paths.script("tabulate"),
+        library=dependencies.of_script("tabulate"),
+        summaries=lambda wildcards: PLAN.files(RESULTS, wildcards.table, paths.SUMMARY),
     output:
         report(
-            f"{RESULTS}/tables/{{table}}{{part}}.csv",
+            paths.table(RESULTS, "{table}{part}"),
             caption="../workflow/report/table.rst",
             category=lambda wildcards: "Tables" if wildcards.table == "runs" else wildcards.table,
-            labels=labels_of,
+            labels=lambda wildcards: {"shows": PARTS[wildcards.part], "name": f"{wildcards.table}{wildcards.part}"},
         ),
     log:
-        "logs/tabulate/{table}{part}.log",
+        paths.log("tabulate", "{table}{part}"),
     wildcard_constraints:
-        part="|_series|_curves",
+        part="|".join(PARTS),
     conda:
         "../envs/analysis.yaml"
     params:
-        part=part_of,
-        summaries=lambda wildcards: words_of_runs(wildcards.table, "summary.json"),
+        part=lambda wildcards: "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means",
+        summaries=lambda wildcards: PLAN.words(RESULTS, wildcards.table, paths.SUMMARY),
     shell:
         "{input.python} {input.script} --experiment {wildcards.table} --part {params.part}"
         " --summaries {params.summaries} --out {output} 2> {log}"
@@ -31,23 +35,30 @@ rule tabulate:
 
 rule digest:
     input:
-        python=python_of("analysis"),
-        packages=packages_of("analysis"),
-        script="workflow/scripts/digest.py",
-        library=dependencies.files_of(["spec/run_spec", "results/tables"]),
-        tables=tables_of,
+        python=paths.interpreter("analysis"),
+        packages=paths.packages("analysis"),
+        script=paths.script("digest"),
+        library=dependencies.of_script("digest"),
+        tables=lambda wildcards: [
+            paths.table(RESULTS, name + DIGESTS[wildcards.digest]) for name in PLAN.drawn_experiments
+        ],
     output:
         report(
-            f"{RESULTS}/tables/{{digest}}.csv",
+            paths.table(RESULTS, "{digest}"),
             caption="../workflow/report/digest.rst",
             category="Tables",
             labels={"shows": "table", "name": "{digest}"},
         ),
     log:
-        "logs/digest/{digest}.log",
+        paths.log("digest", "{digest}"),
     wildcard_constraints:
         digest="|".join(DIGESTS),
     conda:
         "../envs/analysis.yaml"
     shell:
         "{input.python} {input.script} --digest {wildcards.digest} --tables {input.tables} --out {output} 2> {log}"
+
+
+def tables_of_figures():
+    """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
+    return [paths.table(RESULTS, name) for name in [*PLAN.drawn_experiments, *DIGESTS, "runs", "models"]]

@@ -10,10 +10,8 @@ import pytest
 from conftest import ROOT
 from generated_runs import folder_of, spec_of, write_run
 
-import describe_runs
-import summarise_run
-import tabulate
-from crayfish.results import page
+from crayfish.results import page, pages, tabulation
+from crayfish.results.summaries import summarise
 from crayfish.spec import discovery
 from crayfish.spec.run_spec import Segment
 
@@ -66,10 +64,10 @@ def test_a_cell_that_fails_is_named(resources, tmp_path):
 def test_a_run_that_experiments_share_stands_once_beside_a_published_number(resources, tmp_path):
     spec = spec_of("flink", "onnx", Segment("backlog", 2000.0, warmup_s=2.0, measure_s=6.0))
     write_run(folder := folder_of(tmp_path / "runs", spec, 1), spec)
-    summary = summarise_run.summarise(folder)
+    summary = summarise(folder)
     (tmp_path / "tables").mkdir()
     for name in ("scalability", "serialisation"):
-        tabulate.tabulate(name, [summary], "means").write_csv(tmp_path / f"tables/{name}.csv")
+        tabulation.tabulate(name, [summary], "means").write_csv(tmp_path / f"tables/{name}.csv")
     done = executed(resources, NOTEBOOK, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.html").read_text().count("<td>throughput at parallelism 1</td>") == 1
@@ -102,12 +100,12 @@ def manifest() -> dict:
 def test_the_page_of_runs_holds_every_manifest_and_each_environment_once(manifest):
     other = json.loads(json.dumps(manifest)) | {"warnings": []}
     other["environments"][0]["packages"]["numpy"] = "3"
-    text = describe_runs.body_of({"a/1": manifest, "a/2": manifest, "b/1": other})
+    text = pages.runs_page({"a/1": manifest, "a/2": manifest, "b/1": other})
     assert "3 runs (repetitions counted), 2 of them with warnings" in text
     assert "&lt;late&gt;" in text and "<late>" not in text
     assert text.count("<details>") == 3 + 2
     assert text.count("numpy==2") == text.count("numpy==3") == 1
-    assert text.count("&quot;ray (1)&quot;") == 2 and text.count("&quot;ray (2)&quot;") == 1
+    assert text.count("&#34;ray (1)&#34;") == 2 and text.count("&#34;ray (2)&#34;") == 1
 
 
 def test_numbers_are_written_for_readers():

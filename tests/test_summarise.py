@@ -1,4 +1,4 @@
-"""summarise_run.py on run folders whose figures are known, and its speed at a million events."""
+"""Summaries of run folders whose metrics are known, and the speed at a million events."""
 
 import json
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from generated_runs import STAGES, spec_of, summarise, write_run
 
-import summarise_run
+from crayfish.results.summaries import summarise as summarised
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
@@ -16,7 +16,7 @@ CONSTANT = Segment("constant", rate=1000, warmup_s=5, measure_s=15)
 
 
 def summary_of(tmp_path, *loads, processor="flink", scorer="onnx", **how):
-    return summarise_run.summarise(write_run(tmp_path / "the-run" / "2", spec_of(processor, scorer, *loads), **how))
+    return summarised(write_run(tmp_path / "the-run" / "2", spec_of(processor, scorer, *loads), **how))
 
 
 def test_a_constant_load(tmp_path):
@@ -28,8 +28,10 @@ def test_a_constant_load(tmp_path):
     received, appended, sent = segment["latency_ms"].values()
     assert received["n"] == 15_000
     assert received["p50"] == pytest.approx(5.3, rel=0.05)  # the median, and 0.3 ms from append to receipt
-    assert appended["mean"] == pytest.approx(received["mean"] - 0.3 - 0.5, abs=0.05)  # cut off to 1 ms
-    assert sent["mean"] == pytest.approx(appended["mean"], abs=0.05)  # due on a whole ms, so only the append is cut off
+    assert appended["mean"] == pytest.approx(received["mean"] - 0.3 - 0.5, abs=0.05)  # truncated to 1 ms
+    assert sent["mean"] == pytest.approx(
+        appended["mean"], abs=0.05
+    )  # due on a whole ms, so only the append is truncated
     assert received["p99"] < received["p99_9"] < received["max"]
     assert segment["latency_curve"]["ms"][-1] == pytest.approx(received["max"])
     assert 0 < segment["lateness"]["max_ms"] <= 0.1
@@ -48,14 +50,18 @@ def test_a_constant_load(tmp_path):
 
 
 def test_segments_are_apart_and_their_warnings_too(tmp_path):
-    second = Segment("constant", rate=200, batch_size=4, warmup_s=4, measure_s=10)
-    summary = summary_of(tmp_path, CONSTANT, second, warnings=("segment 2: others", "flink was killed"))
-    first, other = summary["segments"]
-    assert (first["warnings"], other["warnings"], summary["warnings"]) == ([], ["others"], ["flink was killed"])
-    assert other["events"] == 2800
-    assert other["throughput"]["points_per_s"] == pytest.approx(4 * other["throughput"]["events_per_s"])
-    assert other["latency_ms"]["received_minus_due"]["p99"] is not None
-    assert other["latency_ms"]["received_minus_due"]["p99_9"] is None
+    batched = Segment("constant", rate=200, batch_size=4, warmup_s=4, measure_s=10)
+    summary = summary_of(tmp_path, CONSTANT, batched, warnings=("segment 2: other processes ran", "flink was killed"))
+    first, second = summary["segments"]
+    assert (first["warnings"], second["warnings"], summary["warnings"]) == (
+        [],
+        ["other processes ran"],
+        ["flink was killed"],
+    )
+    assert second["events"] == 2800
+    assert second["throughput"]["points_per_s"] == pytest.approx(4 * second["throughput"]["events_per_s"])
+    assert second["latency_ms"]["received_minus_due"]["p99"] is not None
+    assert second["latency_ms"]["received_minus_due"]["p99_9"] is None
 
 
 def test_a_backlog_has_throughput_and_cost_and_no_latency(tmp_path):
@@ -91,7 +97,7 @@ def test_losses_and_duplicates_are_counted_and_first_receipts_measured(tmp_path)
     assert segment["latency_ms"]["received_minus_due"]["n"] == 14_990
 
 
-def test_the_share_of_late_events_is_told(tmp_path):
+def test_the_share_of_late_events_is_there(tmp_path):
     (segment,) = summary_of(tmp_path, CONSTANT, late_ms=20.0)["segments"]
     assert segment["lateness"]["late_share"] == pytest.approx(0.5, abs=0.05)
 
@@ -102,7 +108,7 @@ def test_an_overloaded_system_is_a_warning(tmp_path):
     start = min(table["output_append_ms"])
     slowed = np.array(table["output_append_ms"]) * 2 - start  # the answers come at half the rate
     pq.write_table(pa.table({**table, "output_append_ms": slowed}), folder / "consumer.parquet")
-    (segment,) = summarise_run.summarise(folder)["segments"]
+    (segment,) = summarised(folder)["segments"]
     assert segment["backlog"]["slope_events_per_s"] == pytest.approx(500, rel=0.01)
     assert segment["warnings"] == ["overloaded: the backlog grew by 500 events/s"]
 
@@ -113,7 +119,7 @@ def test_recovery_after_bursts(tmp_path):
     assert segment["recovery_s"] == [0.0, None]  # after the second burst nothing is due
 
 
-def test_a_paced_segment_is_told_second_by_second(tmp_path):
+def test_a_paced_segment_has_a_series_of_seconds(tmp_path):
     segment, second = summary_of(tmp_path, CONSTANT, Segment("constant", rate=200, warmup_s=4, measure_s=10), lost=150)[
         "segments"
     ]
@@ -149,7 +155,7 @@ def test_what_a_search_found_is_kept(tmp_path):
 
 def test_a_run_without_kafka_costs_what_its_engine_does(tmp_path):
     spec = {**spec_of("flink", "onnx", CONSTANT), "transport": "in_engine"}
-    summary = summarise_run.summarise(write_run(tmp_path / "the-run" / "1", spec))
+    summary = summarised(write_run(tmp_path / "the-run" / "1", spec))
     (segment,) = summary["segments"]
     assert segment["cpu_us_per_event"] == {"processor": pytest.approx(STAGES["processor"], rel=0.01)}
     assert list(summary["peak_memory_bytes"]) == ["processor"]
@@ -168,10 +174,10 @@ def test_a_broken_table_is_named(tmp_path):
     table = pq.read_table(folder / "consumer.parquet").drop_columns(["correct"])
     pq.write_table(table, folder / "consumer.parquet")
     with pytest.raises(CrayfishError, match=r"consumer\.parquet: .*correct"):
-        summarise_run.summarise(folder)
+        summarised(folder)
     (folder / "consumer.parquet").write_bytes(b"nothing")
     with pytest.raises(CrayfishError, match="run it again"):
-        summarise_run.summarise(folder)
+        summarised(folder)
 
 
 def test_a_million_events_in_10_s_of_cpu_and_2_gb(tmp_path):

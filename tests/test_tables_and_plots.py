@@ -11,19 +11,18 @@ import matplotlib
 import numpy as np
 import polars as pl
 import pytest
+from conftest import ROOT
 from generated_runs import folder_of, spec_of, write_run
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-import digest
-import summarise_run
-import tabulate
-from crayfish.results import captions, looks, plots
+from crayfish.results import captions, digests, looks, plots, tabulation
 from crayfish.results import tables as read
+from crayfish.results.summaries import summarise
 from crayfish.spec import discovery, metrics
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
-SCRIPTS = Path(tabulate.__file__).parent
+SCRIPTS = ROOT / "workflow/scripts"
 REPORT = SCRIPTS.parent / "report"
 RATES = (100, 400)
 SYSTEMS = {("flink", "onnx"): 5.0, ("kafka_streams", "onnx"): 2.0, ("kafka_streams", "tf_serving"): 8.0}
@@ -87,7 +86,7 @@ def summaries(tmp_path_factory):
                 told["warnings"] = (WARNING,)
             folder = folder_of(root / experiment, spec, repetition)
             write_run(folder, spec, seed=int(random.integers(1e9)), **told)
-            (folder / "summary.json").write_text(json.dumps(summarise_run.summarise(folder)))
+            (folder / "summary.json").write_text(json.dumps(summarise(folder)))
             found.setdefault(experiment, []).append(folder / "summary.json")
     return found
 
@@ -99,7 +98,7 @@ def tables(summaries, tmp_path_factory):
     for name, files in summaries.items():
         read = [json.loads(file.read_text()) for file in files]
         for part, suffix in {"means": "", "series": "_series", "curves": "_curves"}.items():
-            tabulate.tabulate(name, read, part).write_csv(folder / f"{name}{suffix}.csv")
+            tabulation.tabulate(name, read, part).write_csv(folder / f"{name}{suffix}.csv")
     every = [file for name in ("input_rate", "scalability") for file in summaries[name]]
     run_script(
         "tabulate", "--experiment", "runs", "--part", "runs", "--summaries", *every, "--out", folder / "runs.csv"
@@ -182,7 +181,7 @@ def test_a_table_does_not_depend_on_the_order_of_its_summaries(tables, summaries
 def test_a_repetition_given_twice_is_refused(summaries):
     summary = json.loads(summaries["input_rate"][0].read_text())
     with pytest.raises(CrayfishError, match="given twice"):
-        tabulate.tabulate("input_rate", [summary, summary], "means")
+        tabulation.tabulate("input_rate", [summary, summary], "means")
 
 
 def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
@@ -202,7 +201,7 @@ def test_a_burst_is_told_with_the_recovery_of_those_that_recovered(summaries):
     read = [json.loads(file.read_text()) for file in summaries["bursty"] if "flink" in str(file)]
     expected = metrics.t_interval([run["segments"][0]["recovery_s"][0] for run in read[1:]])
     read[0]["segments"][0]["recovery_s"][0] = None
-    table = tabulate.tabulate("bursty", read, "series")
+    table = tabulation.tabulate("bursty", read, "series")
     assert table["burst"].to_list() == [None] * 18 + [1] * 19 + [2] * 19 + [3] * 4
     first = table.row(20, named=True)
     assert (first["burst_start_s"], first["burst_end_s"], first["recovered_repetitions"]) == (18, 22, 2)
@@ -247,7 +246,7 @@ def test_rates_that_repetitions_found_out_are_their_mean(summaries):
     read = [json.loads(file.read_text()) for file in summaries["bursty"] if "flink" in str(file)]
     for run, rate in zip(read, (50, 60, 70), strict=True):
         run["segments"][0]["load"] |= {"rate": rate, "of": "sustainable"}
-    (row,) = tabulate.tabulate("bursty", read, "means").rows(named=True)
+    (row,) = tabulation.tabulate("bursty", read, "means").rows(named=True)
     assert (row["rate_events_per_s"], row["rates_of"], row["repetitions"]) == (60, "sustainable", 3)
 
 
@@ -273,16 +272,16 @@ def test_a_digest_holds_its_rows_of_every_experiment(name, part, rows, tables, s
     if name == "accounting":
         assert (table["sent_events"] == table["distinct_events"] + table["lost_events"]).all()
     else:
-        figure = digest.FIGURES[name][-1 if name == "recovery_times" else 0]
+        figure = digests.METRICS[name][-1 if name == "recovery_times" else 0]
         there = table.drop_nulls(figure)
         assert len(there) and (there[f"{figure}_low"] <= there[figure]).all()
 
 
 def test_a_digest_names_what_is_not_the_default(tables):
     table = read.read_table(tables / "scalability.csv").with_columns(scoring=pl.lit("vectorised"), linger_ms=1)
-    found = digest.digest("sustained_throughput", [table])
+    found = digests.digest("sustained_throughput", [table])
     assert found["otherwise"].unique().to_list() == ["scoring vectorised, linger_ms 1"]
-    assert digest.digest("recovery_times", [table]).is_empty()
+    assert digests.digest("recovery_times", [table]).is_empty()
 
 
 # --- figures -------------------------------------------------------------------------------------------------------
@@ -303,7 +302,13 @@ def test_figures_are_drawn_and_equal_tables_give_equal_bytes(kind, tables, tmp_p
         written.append([file.read_bytes() for file in sorted(folder.iterdir())])
         text = caption(kind, table)
     assert written[0] == written[1] and min(map(len, written[0])) > 2000
-    for part in ("**", "of 3 repetitions", "Student's t 95 % intervals", "Held fixed: ", "Machine: 2 cores of Example"):
+    for part in (
+        "**",
+        "of 3 repetitions",
+        "95 % confidence intervals (Student's t)",
+        "Held fixed: ",
+        "Machine: 2 cores of Example",
+    ):
         assert part in text
 
 
@@ -329,7 +334,7 @@ def test_the_script_draws_the_part_that_its_kind_names_of_the_rows_that_are_kept
     run_script("plot", *options, "--where", json.dumps({"scorer": ["onnx"], "rate_events_per_s": [400]}))
     text = (tmp_path / "figure.rst").read_text()
     assert text.startswith("**Latency over time.**") and (tmp_path / "figure.svg").stat().st_size > 2000
-    assert "Held fixed: scorer ONNX Runtime" in text and "rate_events_per_s 400" in text and SUBSTITUTE not in text
+    assert "Held fixed: scorer ONNX Runtime" in text and "input rate 400 events/s" in text and SUBSTITUTE not in text
 
 
 def test_a_script_without_its_part_of_the_table_says_so(tables, tmp_path):
@@ -341,12 +346,12 @@ def test_a_script_without_its_part_of_the_table_says_so(tables, tmp_path):
 
 def test_where_keeps_rows_and_refuses_what_is_not_there(tables):
     table = read.read_table(tables / "input_rate.csv")
-    kept = read.kept(table, {"processor": ["flink", "spark"], "rate_events_per_s": [400]})
+    kept = read.filtered(table, {"processor": ["flink", "spark"], "rate_events_per_s": [400]})
     assert kept.select("processor", "rate_events_per_s").rows() == [("flink", 400.0)]
     with pytest.raises(CrayfishError, match="no column 'procesor'; allowed: processor, scorer"):
-        read.kept(table, {"procesor": ["flink"]})
-    with pytest.raises(CrayfishError, match=r"processor is none of .*'spark'.*'flink', 'kafka_streams'"):
-        read.kept(table, {"processor": ["spark"]})
+        read.filtered(table, {"procesor": ["flink"]})
+    with pytest.raises(CrayfishError, match=r"no row has a processor of .*'spark'.*'flink', 'kafka_streams'"):
+        read.filtered(table, {"processor": ["spark"]})
 
 
 def test_latency_shows_every_rate_system_interval_warning_and_substitute(tables):
@@ -366,7 +371,7 @@ def test_latency_shows_every_rate_system_interval_warning_and_substitute(tables)
         line for axes in figure.axes for line in axes.lines if line.get_markersize() == 10 and len(line.get_xdata())
     ]
     assert {line.axes.get_title() for line in rings} == {"400 events/s"}
-    assert plots.notes(table) == [SUBSTITUTE]
+    assert read.notes(table) == [SUBSTITUTE]
 
 
 def test_throughput_starts_at_zero_and_shows_every_parallelism(tables):
@@ -488,7 +493,9 @@ def test_cost_is_stacked_by_stage_and_adds_up(tables):
     assert [bar.get_width() for bar in flink] == pytest.approx([0.04, 0, 0.02], rel=0.02)  # s a thousand predictions
     assert flink[2].get_x() + flink[2].get_width() == pytest.approx(row["cpu_us_per_event"] / 1000, rel=1e-4)
     assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in flink}) == 3
-    without, _ = draw("cost", read.kept(read.read_table(tables / "kafka_overhead.csv"), {"transport": ["in_engine"]}))
+    without, _ = draw(
+        "cost", read.filtered(read.read_table(tables / "kafka_overhead.csv"), {"transport": ["in_engine"]})
+    )
     assert sum(bar.get_width() > 0 for axes in without.axes for bar in axes.patches) == 2  # the engine alone
 
 
@@ -497,15 +504,18 @@ def test_a_comparison_puts_pairs_on_rows_and_tells_the_ratio_of_those_that_part(
     median, tail = figure.axes
     assert legend_of(figure) == ["with Kafka", "without Kafka"]
     assert [label.get_text() for label in median.get_yticklabels()] == [
-        "Flink, ONNX Runtime, 32 data points an event",
-        "Flink, ONNX Runtime, 128 data points an event",
+        "Flink, ONNX Runtime, 32 data points per event",
+        "Flink, ONNX Runtime, 128 data points per event",
     ]
-    assert (median.get_xlabel(), tail.get_xlabel()) == ("median latency (ms)", "p99 of latency (ms)")
+    assert (median.get_xlabel(), tail.get_xlabel()) == ("median latency (ms)", "99th percentile of latency (ms)")
     assert len(median.containers) == 4
     told, untold = [text.get_text() for text in median.texts]
     assert float(told.removesuffix("\u00d7")) == pytest.approx(0.42, abs=0.03) and untold == ""
     text = caption("comparison", table_of("comparison", tables))
-    assert "overlap: Flink, ONNX Runtime (without Kafka) and Flink, ONNX Runtime (with Kafka) (points 128)." in text
+    assert (
+        "overlap: Flink, ONNX Runtime (without Kafka) and Flink, ONNX Runtime (with Kafka) (data points per event 128)."
+        in text
+    )
 
 
 def test_a_comparison_of_backlogs_is_of_throughput(tables):
@@ -556,11 +566,11 @@ def test_a_caption_says_what_a_reader_must_know(tables):
     text = caption("latency_by_rate", read.read_table(tables / "input_rate.csv"))
     for part in [
         "means of 3 repetitions",
-        "Student's t 95 % intervals",
+        "95 % confidence intervals (Student's t)",
         "Held fixed: model FFNN, parallelism 1, codec binary",
         "Machine: 2 cores of Example CPU @ 2.20GHz, 24 GiB.",
         f"Substitutes: {SUBSTITUTE}.",
-        "rate_events_per_s 400: other processes used 0.51 cores",
+        "input rate 400 events/s: other processes used 0.51 cores",
     ]:
         assert part in text
     assert "Not ranked" not in text  # medians of 2, 5 and 8 ms within 2 %
@@ -576,7 +586,7 @@ def test_a_caption_ranks_nothing_where_intervals_overlap_or_lack(tables):
 
 def test_synthetic_data_is_named(tables):
     table = read.read_table(tables / "scalability.csv").with_columns(dataset=pl.lit("synthetic"))
-    assert plots.notes(table) == ["synthetic data"]
+    assert read.notes(table) == ["synthetic data"]
     assert "Substitutes: synthetic data." in caption("throughput_by_parallelism", table)
     figure = draw("throughput_by_parallelism", table)[0]
     assert figure.legends[0].get_title().get_text() == "synthetic data"

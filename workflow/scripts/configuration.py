@@ -1,16 +1,11 @@
-"""Write the configuration that a results folder was made with: as YAML, which --configfile takes, and as a page."""
+"""Write the configuration of a results folder: as YAML, which snakemake --configfile takes, and as a page."""
 
 import argparse
-import html
 import json
 from pathlib import Path
 
-import yaml
-
-from crayfish.results import page
+from crayfish.results import pages
 from crayfish.spec import errors
-
-HEAD = "# The whole configuration of these results, defaults and command line included: snakemake --configfile FILE\n"
 
 
 def main() -> None:
@@ -19,9 +14,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help=".yaml")
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
-    text = HEAD + yaml.safe_dump(arguments.config, sort_keys=False, default_flow_style=None, width=110)
+    text = pages.configuration_yaml(arguments.config)
     arguments.out.write_text(text)
-    arguments.html.write_text(page.page("Configuration", f"<h1>Configuration</h1>\n<pre>{html.escape(text)}</pre>"))
+    arguments.html.write_text(pages.configuration_page(text))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How the systems are called and how they look: the same in every figure.
+"""How figures, captions and the notebook call things, and how the systems look: the same everywhere.
 
-A processor gives colour and line (so that black and white suffices), a scorer the marker and its filling; a variant of
-a system (another execution, scoring, ...) has an open or half filled marker. Names, colours and markers are those that
-the processors, scorers and models declare.
+A processor gives its system's colour and line (so that black and white suffices), a scorer the marker and its filling.
+A variant of a system (another execution, scoring, ...) has an open or half filled marker. Processors, scorers and
+models declare their names, colours and markers.
 """
 
 from __future__ import annotations
@@ -10,27 +10,81 @@ from __future__ import annotations
 import functools
 import itertools
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from crayfish.results.tables import UNMENTIONED, varied
+from crayfish.results.tables import TIMEOUTS, varying_columns
 from crayfish.spec import discovery
 from crayfish.spec.contracts import LineStyle
 
-# Of systems that this checkout does not have. All colours are of Okabe and Ito's palette, which stays apart for every
-# common colour blindness.
-OTHER_PROCESSORS: tuple[tuple[str, LineStyle], ...] = (
-    ("#E69F00", (0, (8, 2))),
-    ("#56B4E9", (0, (3, 1, 1, 1, 1, 1))),
-    ("#000000", (0, (1, 3))),
-)
-OTHER_SCORERS: tuple[tuple[str, str | None], ...] = ((">", None), ("d", "#cccccc"), ("H", "#F0E442"), ("8", "#000000"))
-SIZE = 5.0  # of a marker, in points
-SIZES = {"*": 8.0, "P": 6.0, "X": 6.0}  # of markers that would look smaller than the others
-FILLINGS = ("full", "none", "left", "bottom")  # of a system's variants, one after the other
-# Values that need no field's name beside them, each field's in the order in which they are compared.
-VALUES = {
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """How a column of the tables is called."""
+
+    words: str
+    unit: str = ""
+    short: str = ""  # a value as titles and labels write it, which have little space; "": as captions do
+
+
+PERCENTILES = {
+    "p50": "median",
+    "p90": "90th percentile of",
+    "p95": "95th percentile of",
+    "p99": "99th percentile of",
+    "p99_9": "99.9th percentile of",
+    "max": "maximum",
+    "mean": "mean",
+}
+LATENCIES = {
+    "latency": "latency",
+    "append_minus_due": "latency until the append",
+    "append_minus_sent": "latency from sending to append",
+}
+# What is missing here is called as its column, with spaces.
+COLUMNS = {
+    "processor": Column("processor", short="{}"),
+    "scorer": Column("scorer", short="{}"),
+    "model": Column("model", short="{}"),
+    "rate_events_per_s": Column("input rate", "events/s", "{} events/s"),
+    "peak_rate_events_per_s": Column("peak rate", "events/s"),
+    "rates_of": Column("rates relative to"),
+    "points_per_event": Column("data points per event", short="{} data points per event"),
+    "warmup_s": Column("warm-up", "s"),
+    "measure_s": Column("measured time", "s"),
+    "burst_s": Column("length of a burst", "s"),
+    "between_s": Column("time between bursts", "s"),
+    "objective_ms": Column("objective of the 99th percentile of latency", "ms"),
+    "confirm_s": Column("confirmation", "s"),
+    "at_most_s": Column("drained for at most", "s"),
+    "async_calls": Column("requests in flight per instance"),
+    "linger_ms": Column("producer linger", "ms"),
+    "on_server_failure": Column("on a server's failure"),
+    "scorer_threads": Column("threads per scorer"),
+    "lateness_bound_ms": Column("lateness bound", "ms"),
+    "burst": Column("burst"),
+    "second": Column("time", "s"),
+    **{
+        f"{name}_{part}_ms": Column(f"{statistic} {latency}", "ms")
+        for name, latency in LATENCIES.items()
+        for part, statistic in PERCENTILES.items()
+    },
+    "latency_ms": Column("latency", "ms"),
+    "throughput_events_per_s": Column("throughput", "events/s"),
+    "throughput_points_per_s": Column("throughput", "data points/s"),
+    "sustainable_events_per_s": Column("sustainable rate", "events/s"),
+    "recovery_s": Column("recovery time", "s"),
+    "burst_start_s": Column("start of the burst", "s"),
+    "burst_end_s": Column("end of the burst", "s"),
+    "cpu_us_per_event": Column("CPU time per event", "us"),
+    "cpu_processor_us_per_event": Column("CPU time of the processor per event", "us"),
+}
+# Values of a field in words that need no field's name beside them, in the order in which figures compare them.
+VALUES: dict[str, dict[object, str]] = {
     "codec": {"binary": "binary", "json": "JSON"},
     "scoring": {"per_event": "per event", "vectorised": "vectorised"},
     "parallelism_model": {"data": "N-N-N", "task": "P-N-P"},
@@ -40,12 +94,7 @@ VALUES = {
     },
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
-}
-UNITS = {
-    "rate_events_per_s": "{} events/s",
-    "points_per_event": "{} data points an event",
-    "parallelism": "parallelism {}",
-    "segment": "segment {}",
+    "rates_of": {"sustainable": "the sustainable rate"},
 }
 LOAD = (
     "load",
@@ -62,32 +111,69 @@ LOAD = (
 )
 
 
+def column(name: str) -> Column:
+    """How a column is called."""
+    return COLUMNS.get(name) or Column(name.replace("_", " "))
+
+
+def label(name: str) -> str:
+    """A column as an axis or a heading: its words and its unit."""
+    words, unit, _ = column(name)
+    return f"{words} ({unit})" if unit else words
+
+
 @functools.cache
 def display_names() -> dict[str, str]:
     """Name of a processor, scorer or model -> how figures write it."""
-    return {
-        name: declared(name).display_name
-        for room, declared in (
-            ("processors", discovery.processor),
-            ("scorers", discovery.scorer),
-            ("models", discovery.model),
-        )
-        for name in discovery.names(room)
-    }
+    rooms = (
+        ("processors", discovery.processor),
+        ("scorers", discovery.scorer),
+        ("models", discovery.model),
+    )
+    return {name: declaration(name).display_name for room, declaration in rooms for name in discovery.names(room)}
 
 
-def shown(value: object) -> str:
-    """A value as a figure or a caption writes it."""
+def display(value: object) -> str:
+    """A value as figures and captions write it."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return display_names().get(text, text)
 
 
-def named(field: str, value: object) -> str:
-    """A field's value in words that tell the field too."""
-    known = VALUES.get(field, {}).get(value)
-    if known is None and field in UNITS:
-        return UNITS[field].format(shown(value))
-    return known or (shown(value) if field in ("model", "processor", "scorer") else f"{field} {shown(value)}")
+def long(name: str, value: object) -> str:
+    """A column and its value as a caption writes them: "input rate 400 events/s"."""
+    words, unit, _ = column(name)
+    return f"{words} {VALUES.get(name, {}).get(value) or display(value)} {unit}".rstrip()
+
+
+def short(name: str, value: object) -> str:
+    """A value as a title or a label writes it, so that it tells its column too: "400 events/s"."""
+    if known := VALUES.get(name, {}).get(value):
+        return known
+    written = column(name).short
+    return written.format(display(value)) if written else long(name, value)
+
+
+def scorer_name(scorer: str, substitutes: str) -> str:
+    """A scorer's name, with what stands in for the official product where a substitute does."""
+    for substitute in substitutes.split("; "):
+        if substitute.startswith(f"{scorer} ("):
+            return display(scorer) + substitute.removeprefix(scorer)
+    return display(scorer)
+
+
+# --- looks ------------------------------------------------------------------------------------------------------------
+
+# Of systems that this checkout does not have. All colours are of Okabe and Ito's palette, which stays apart for every
+# common colour blindness.
+OTHER_PROCESSORS: tuple[tuple[str, LineStyle], ...] = (
+    ("#E69F00", (0, (8, 2))),
+    ("#56B4E9", (0, (3, 1, 1, 1, 1, 1))),
+    ("#000000", (0, (1, 3))),
+)
+OTHER_SCORERS: tuple[tuple[str, str | None], ...] = ((">", None), ("d", "#cccccc"), ("H", "#F0E442"), ("8", "#000000"))
+SIZE = 5.0  # of a marker, in points
+SIZES = {"*": 8.0, "P": 6.0, "X": 6.0}  # of markers that would look smaller than the others
+FILLINGS = ("full", "none", "left", "bottom")  # of a system's variants, one after the other
 
 
 @dataclass(frozen=True)
@@ -97,13 +183,14 @@ class System:
     label: str
     rows: pl.DataFrame
     color: str
-    line: object
+    line: LineStyle
     marker: str
     face: str
     filling: str
 
-    def looks(self, joined: bool = True) -> dict:
-        """What matplotlib is told of them, for points and for the legend alike."""
+    def looks(self, joined: bool = True) -> dict[str, Any]:
+        """Its looks as matplotlib takes them, for points and for the legend alike; points that are not joined have no
+        line."""
         return {
             "color": self.color,
             "linestyle": self.line if joined else "none",
@@ -114,9 +201,18 @@ class System:
             "markeredgewidth": 0.9,
         }
 
+    def rows_among(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of its rows whose run and segment these rows have too."""
+        return self.rows.join(rows.select("run", "segment").unique(), on=["run", "segment"], how="semi")
 
-def filled(filling: str, face: str) -> dict:
-    """How a marker is filled; an open one hides what lies behind it."""
+    def segments(self, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """The same, apart by run and segment."""
+        for _, segment in self.rows_among(rows).group_by("run", "segment", maintain_order=True):
+            yield segment
+
+
+def filled(filling: str, face: str) -> dict[str, Any]:
+    """How a marker is filled, as matplotlib takes it; an open one hides what lies behind it."""
     if filling == "none":
         return {"fillstyle": "full", "markerfacecolor": "white"}
     return {"fillstyle": filling, "markerfacecolor": face, "markerfacecoloralt": "white"}
@@ -125,54 +221,42 @@ def filled(filling: str, face: str) -> dict:
 def looks_of_processor(name: str) -> tuple[str, LineStyle]:
     """Its colour and line; one of OTHER_PROCESSORS where this checkout has no such processor."""
     if name in discovery.names("processors"):
-        declared = discovery.processor(name)
-        return declared.color, declared.line
+        declaration = discovery.processor(name)
+        return declaration.color, declaration.line
     return OTHER_PROCESSORS[zlib.crc32(name.encode()) % len(OTHER_PROCESSORS)]
 
 
 def looks_of_scorer(name: str) -> tuple[str, str | None]:
     """Its marker and filling; one of OTHER_SCORERS where this checkout has no such scorer."""
     if name in discovery.names("scorers"):
-        declared = discovery.scorer(name)
-        return declared.marker, declared.fill
+        declaration = discovery.scorer(name)
+        return declaration.marker, declaration.fill
     return OTHER_SCORERS[zlib.crc32(name.encode()) % len(OTHER_SCORERS)]
 
 
-def scorer_name(scorer: str, substitutes: str) -> str:
-    """A scorer's name, as the substitute that it is where it is one."""
-    for substitute in substitutes.split("; "):
-        if substitute.startswith(f"{scorer} ("):
-            return shown(scorer) + substitute.removeprefix(scorer)
-    return shown(scorer)
-
-
 def systems(table: pl.DataFrame, axes: tuple[str, ...]) -> list[System]:
-    """The systems of a table: everything that differs and is not on an axis tells one from another."""
-    apart = [name for name in varied(table) if name not in (*axes, *LOAD, *UNMENTIONED, "processor", "scorer")]
-    found, variants = [], {}
-    for key, rows in table.group_by(["processor", "scorer", *apart], maintain_order=True):
-        processor, scorer, *rest = key
+    """The systems of a table: whatever varies and is neither an axis nor the load's tells one system from another."""
+    common = (*axes, *LOAD, *TIMEOUTS, "processor", "scorer")
+    distinct = [name for name in varying_columns(table) if name not in common]
+    found: list[System] = []
+    variants: dict[tuple[str, str], Iterator[int]] = {}
+    for (processor, scorer, *values), rows in table.group_by("processor", "scorer", *distinct, maintain_order=True):
         variant = next(variants.setdefault((processor, scorer), itertools.count()))
         color, line = looks_of_processor(processor)
         marker, face = looks_of_scorer(scorer)
-        extra = ", ".join(named(name, value) for name, value in zip(apart, rest, strict=True))
-        label = f"{shown(processor)}, {scorer_name(scorer, rows['substitutes'][0])}" + (f" ({extra})" if extra else "")
-        filling = FILLINGS[variant % len(FILLINGS)]
-        found.append(System(label, rows, color, line, marker, face or color, filling))
+        details = ", ".join(short(name, value) for name, value in zip(distinct, values, strict=True))
+        name = f"{display(processor)}, {scorer_name(scorer, rows['substitutes'][0])}"
+        name += f" ({details})" if details else ""
+        found.append(System(name, rows, color, line, marker, face or color, FILLINGS[variant % len(FILLINGS)]))
     return found
 
 
-def inside(system: System, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a system that are among these."""
-    return system.rows.join(rows.select("run", "segment").unique(), on=["run", "segment"], how="semi")
-
-
 def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.DataFrame]]:
-    """The table apart by those of the columns that vary: a title and the rows of each panel."""
+    """The table, apart by those of the columns that vary: the title and the rows of each panel."""
     names = tuple(name for name in names if table[name].n_unique() > 1)
     if not names:
         return [("", table)]
     ordered = table.sort(names, maintain_order=True).group_by(names, maintain_order=True)
     return [
-        (", ".join(named(name, value) for name, value in zip(names, key, strict=True)), rows) for key, rows in ordered
+        (", ".join(short(name, value) for name, value in zip(names, key, strict=True)), rows) for key, rows in ordered
     ]

@@ -1,9 +1,14 @@
-"""Pages of the report: one HTML file each, with its style inside, that asks no other machine for anything."""
+"""Pages of the report: one HTML file each, with its style inside, that loads nothing from elsewhere."""
 
-import html
+from __future__ import annotations
 
-STYLE = """
-:root { color-scheme: light; }
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+STYLE = """:root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 0 auto; padding: 1em 2em 4em;
   max-width: 100em; }
 p, li, blockquote { max-width: 62em; }
@@ -23,29 +28,60 @@ summary { cursor: pointer; }
 a.anchor-link { display: none; }
 """
 
-
-def page(title: str, body: str) -> str:
-    """The whole file; the body is HTML, the title plain text."""
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{{ title }}</title>
+<style>
+{{ style }}</style>
+</head>
+<body>
+{{ body }}
+</body>
+</html>
+"""
+TABLE = """<div class="wide"><table>
+<thead><tr>{% for name in rows[0] %}<th>{{ name | replace("_", " ") }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>{% for value in row.values() %}<td{% if value is number and value is not boolean %} class="number"{% endif %}>
+{{- value | cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>"""
 
 
 def number(value: float) -> str:
-    """As a reader wants it: three digits that count, all of those before the point."""
+    """A number with three significant digits, and all of its digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def cell(value: object) -> str:
-    """One cell: numbers to the right; None is empty."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f'<td class="number">{number(value) if isinstance(value, float) else format(value, ",")}</td>'
-    return f"<td>{html.escape('' if value is None else str(value))}</td>"
+    """A value of a table as plain text; None is empty."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return format(value, ",")
+    return "" if value is None else str(value)
 
 
-def table(rows: list[dict]) -> str:
-    """Rows of the same keys, which are the headings (of words, that they can be broken), as HTML; values are plain."""
-    heads = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
-    lines = "\n".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
+# Whatever a template is given is escaped, unless it is Markup.
+TEMPLATES = jinja2.Environment(
+    autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+)
+TEMPLATES.filters["cell"] = cell
+
+
+def render(template: str, **values: Any) -> Markup:
+    """The HTML that a template makes of some values."""
+    return Markup(TEMPLATES.from_string(template).render(**values))
+
+
+def page(title: str, body: str) -> str:
+    """The whole file; the body is HTML, the title plain text."""
+    return str(render(PAGE, title=title, style=Markup(STYLE), body=Markup(body)))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Markup:
+    """Rows, at least one, of the same keys as HTML; the keys are the headings, an underscore in them a space."""
+    return render(TABLE, rows=rows)

@@ -1,17 +1,17 @@
-"""What the figures share: one style, the looks of the systems, panels, points, lines and axes, captions, files.
+"""What the kinds of figures share: one style, canvases, points, lines, axes, the legend, files.
 
-The kinds of figures lie in figures/, one file each. A system looks the same in every figure: its processor gives colour
-and line (so that black and white suffices), its scorer the marker and its filling; a variant of it (another execution,
-scoring, ...) has an open or half filled marker. Points and lines are means over repetitions, bars and bands their 95 %
-intervals; a ring marks what runs with a warning measured; substitutes and synthetic data are named in the figure
-itself. The caption says what was held fixed, the repetitions, the machine, what is not told apart, and warnings.
+The kinds lie in figures/, one file each. Points and lines are means over repetitions, bars and bands their 95 %
+confidence intervals; a ring marks what runs with a warning measured; substitutes and synthetic data are named in the
+figure itself. What a figure cannot show the caption says (captions.py).
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,9 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from crayfish.results.looks import SIZE, System, inside, panels, systems
+from crayfish.results.looks import SIZE, System, label, panels, systems
+from crayfish.results.tables import chosen_metric, ends, notes
 from crayfish.spec.errors import CrayfishError
 
 matplotlib.use("agg")
@@ -61,8 +62,7 @@ LETTERS = 16.5  # of the legend, an inch
 BESIDE = 5  # entries above which the legend stands beside a single panel
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
 
-
-RING = {
+RING: dict[str, Any] = {
     "linestyle": "none",
     "marker": "o",
     "markersize": 10,
@@ -73,39 +73,28 @@ RING = {
 }
 
 
-def chosen_metric(metrics: tuple[str, ...], table: pl.DataFrame) -> str | None:
-    """The first of some metrics that every row has; else the first that any has; None if there are none to choose."""
-    full = [name for name in metrics if name in table.columns and not table[name].null_count()]
-    some = [name for name in metrics if name in table.columns and table[name].null_count() < len(table)]
-    if metrics and not some:
-        raise CrayfishError(
-            f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first"
-        )
-    return [*full, *some, None][0]
-
-
-# --- drawing ----------------------------------------------------------------------------------------------------------
+# --- marks ------------------------------------------------------------------------------------------------------------
 
 
 def bounds(rows: pl.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means (nan where there is none) and their intervals' ends, of no width where there is no interval."""
     mean = rows[metric].cast(pl.Float64)
-    ends = (rows[f"{metric}_{end}"].cast(pl.Float64).fill_null(mean).to_numpy() for end in ("low", "high"))
-    return mean.to_numpy(), *ends
+    low, high = (rows[f"{metric}_{end}"].cast(pl.Float64).fill_null(mean).to_numpy() for end in ("low", "high"))
+    return mean.to_numpy(), low, high
 
 
 def draw_points(
     axes: Axes,
     system: System,
-    places: list[float],
+    places: Sequence[float],
     rows: pl.DataFrame,
     metric: str,
     joined: bool = True,
     along: str = "y",
 ) -> None:
-    """Means with their intervals along an axis, a ring around each that carries a warning; what lacks is left out."""
-    there = [index for index, value in enumerate(rows[metric]) if value is not None]
-    places, rows = [places[index] for index in there], rows[there]
+    """Means with their intervals along an axis, and a ring around each that carries a warning; nulls are left out."""
+    present = [index for index, value in enumerate(rows[metric]) if value is not None]
+    places, rows = [places[index] for index in present], rows[present]
     mean, low, high = bounds(rows, metric)
     looks = {"elinewidth": 0.8, "capsize": 2, "capthick": 0.8, f"{along}err": [mean - low, high - mean]}
     axes.errorbar(*((places, mean) if along == "y" else (mean, places)), **looks, **system.looks(joined))
@@ -123,27 +112,41 @@ def draw_line(
     along: str = "y",
     marked: list[int] | None = None,
 ) -> None:
-    """A line through many means, with gaps where there is none, and the band of their intervals; its end in a ring if
-    it carries a warning. marked: which of its points have the marker; about six if not told."""
+    """A line through many means, with gaps where there is none, and the band of their intervals; a ring at its end if
+    the rows carry a warning.
+
+    marked: the indices of the points that have a marker; about six if it is None.
+    """
     mean, low, high = bounds(rows, metric)
     every = max(1, len(rows) // 6)
     looks = {**system.looks(), "markevery": (every // 2, every) if marked is None else marked}
     axes.plot(*((places, mean) if along == "y" else (mean, places)), **looks)
     fill = axes.fill_between if along == "y" else axes.fill_betweenx
     fill(places, low, high, color=system.color, alpha=0.18, linewidth=0)
-    there = np.flatnonzero(~np.isnan(mean))
-    if len(there) and rows["warnings"][0]:
-        at, end = [places[there[-1]]], [mean[there[-1]]]
+    present = np.flatnonzero(~np.isnan(mean))
+    if len(present) and rows["warnings"][0]:
+        at, end = [places[present[-1]]], [mean[present[-1]]]
         axes.plot(*((at, end) if along == "y" else (end, at)), **RING, clip_on=False)
 
 
+def draw_interval(axes: Axes, row: dict[str, Any], metric: str, place: float, **looks: Any) -> None:
+    """One mean with its horizontal interval at a height, and a ring if the row carries a warning."""
+    mean, (low, high) = row[metric], ends(row, metric)
+    axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], **looks)
+    if row["warnings"]:
+        axes.plot([mean], [place], **RING)
+
+
 def dodge(index: int, count: int, width: float) -> float:
-    """Where the index-th of count systems stands beside the common place, so that intervals do not cover each other."""
+    """The offset of one of `count` systems from their common place, so that intervals do not cover each other."""
     return (index - (count - 1) / 2) * width / max(1, count - 1)
 
 
+# --- numbers and axes -------------------------------------------------------------------------------------------------
+
+
 def spaced(value: float, _: object = None) -> str:
-    """A number with its thousands apart."""
+    """A number with a thin space between its thousands."""
     return f"{value:,.12g}".replace(",", "\u202f")
 
 
@@ -158,42 +161,54 @@ def with_interval(mean: float, low: float, high: float) -> str:
 
 
 def value_axis(
-    axes: list[Axes], table: pl.DataFrame, metrics: list[str], label: str, log: bool | None = None, along: str = "y"
+    axes: list[Axes],
+    table: pl.DataFrame,
+    metrics: list[str],
+    text: str | None = None,
+    log: bool | None = None,
+    along: str = "y",
 ) -> None:
-    """One scale for all panels: from 0, or logarithmic where the means differ by a factor of 20 and more."""
+    """One scale of some metrics for all panels, from 0 or logarithmic, named as the first metric unless told.
+
+    log: None chooses a logarithmic scale where the means differ by a factor of 20 and more. Raises CrayfishError where
+    no mean is positive.
+    """
     means = [value for metric in metrics for value in table[metric].drop_nulls() if value > 0]
     if not means:
-        raise CrayfishError(
-            f"the table has no value of {', '.join(metrics)}; summarise runs of this kind of load first"
-        )
-    ends = [value for metric in metrics for end in ("low", "high") for value in table[f"{metric}_{end}"].drop_nulls()]
+        chosen_metric(tuple(metrics), table)
+        raise CrayfishError(f"no value of {', '.join(metrics)} in the table is more than 0: there is nothing to draw")
+    intervals = [
+        value for metric in metrics for end in ("low", "high") for value in table[f"{metric}_{end}"].drop_nulls()
+    ]
+    logarithmic = log or (log is None and max(means) >= LOG_FROM * min(means))
     for one in axes:
-        axis = one.yaxis if along == "y" else one.xaxis
-        if along == "y" and one.get_subplotspec().is_first_col():
-            one.set_ylabel(label)
-        limits = one.set_ylim if along == "y" else one.set_xlim
-        if log or (log is None and max(means) >= LOG_FROM * min(means)):
-            # An interval of few repetitions can reach to 0 and below, which a logarithmic axis cannot show: it is cut
-            # there.
-            floor = max(min(means) / 4, min([end for end in ends if end > 0] + means) / 1.3)
-            (one.set_yscale if along == "y" else one.set_xscale)("log")
-            limits(floor, max(ends + means) * 1.3)
-            several = max(ends + means) / floor < 300
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if several else (1,)))
-            axis.set_minor_locator(LogLocator(subs=range(1, 10)))
-            axis.set_minor_formatter(NullFormatter())
+        if logarithmic:
+            scale_log(one, means, intervals, along)
         else:
-            limits(0, max(ends + means) * 1.05)
-        axis.set_major_formatter(FuncFormatter(spaced))
+            (one.set_ylim if along == "y" else one.set_xlim)(0, max(intervals + means) * 1.05)
+        (one.yaxis if along == "y" else one.xaxis).set_major_formatter(FuncFormatter(spaced))
+        if along == "y" and one.get_subplotspec().is_first_col():
+            one.set_ylabel(text or label(metrics[0]))
     if along == "x":
-        label_x(axes, label)
+        label_x(axes, text or label(metrics[0]))
 
 
-def notes(table: pl.DataFrame) -> list[str]:
-    """What is not what it may seem: substitutes and synthetic data."""
-    named = [part for text in table["substitutes"].unique(maintain_order=True) for part in text.split("; ") if part]
-    synthetic = ["synthetic data"] if "synthetic" in table["dataset"].to_list() else []
-    return list(dict.fromkeys(named + synthetic))
+def scale_log(axes: Axes, means: list[float], intervals: list[float], along: str) -> None:
+    """A logarithmic axis that holds all means and, as far as it can, the ends of their intervals.
+
+    An interval of few repetitions can reach to 0 and below, which no logarithmic axis shows: it is cut.
+    """
+    floor = max(min(means) / 4, min([end for end in intervals if end > 0] + means) / 1.3)
+    top = max(intervals + means)
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    (axes.set_yscale if along == "y" else axes.set_xscale)("log")
+    (axes.set_ylim if along == "y" else axes.set_xlim)(floor, top * 1.3)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if top / floor < 300 else (1,)))
+    axis.set_minor_locator(LogLocator(subs=range(1, 10)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+# --- legend -----------------------------------------------------------------------------------------------------------
 
 
 def system_handles(drawn: list[System]) -> list[Line2D]:
@@ -203,8 +218,8 @@ def system_handles(drawn: list[System]) -> list[Line2D]:
 
 def legend(figure: Figure, handles: list[Line2D | Patch], table: pl.DataFrame) -> None:
     """The entries, the ring's meaning, and the notes: above the panels, or beside a single one if there are many."""
-    told = tuple(f"{scorer} (" for scorer in table["scorer"].unique())  # by the names of the systems
-    title = "; ".join(note for note in notes(table) if not note.startswith(told))
+    in_names = tuple(f"{scorer} (" for scorer in table["scorer"].unique())  # substitutes that the systems' names tell
+    title = "; ".join(note for note in notes(table) if not note.startswith(in_names))
     rings = [Line2D([], [], label="a warning, see caption", **RING)] if any(table["warnings"]) else []
     handles = [*handles, *rings]
     looks = {"frameon": False, "title": title or None, "alignment": "left", "handlelength": 3, "columnspacing": 1.5}
@@ -224,9 +239,11 @@ def legend(figure: Figure, handles: list[Line2D | Patch], table: pl.DataFrame) -
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, **looks)
 
 
+# --- canvases ---------------------------------------------------------------------------------------------------------
+
+
 def canvas(parts: list[tuple[str, pl.DataFrame]], last: str) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each of the parts, on common axes: a row for all values of the column `last` by which
-    they are apart, or four a row."""
+    """A figure with a panel for each part, on common axes: a row for all values of the column `last`, or four a row."""
     count, each = len(parts), pl.concat(rows.select(last) for _, rows in parts)[last].n_unique()
     columns = each if 1 < each <= 4 and count % each == 0 else min(count, 4)
     rows = -(-count // columns)
@@ -242,7 +259,7 @@ def canvas(parts: list[tuple[str, pl.DataFrame]], last: str) -> tuple[Figure, li
 
 
 def lowest(axes: list[Axes]) -> list[Axes]:
-    """The panels below which there is none."""
+    """The last panel of each column."""
     return axes[-axes[0].get_gridspec().ncols :]
 
 
@@ -252,18 +269,18 @@ def label_x(axes: list[Axes], text: str) -> None:
         one.set_xlabel(text)
 
 
-def entitle(axes: Axes, text: str, **how: object) -> None:
+def entitle(axes: Axes, text: str, **options: Any) -> None:
     """A panel's title, in as many lines as its width asks for, broken at commas where that suffices."""
     width, lines = {1: 60, 2: 40, 3: 30}.get(axes.get_gridspec().ncols, 24), [""]
     for part in re.split(r"(?<=,) ", text):
         fits = len(lines[-1]) + len(part) < width
         lines = [*lines[:-1], f"{lines[-1]} {part}".strip()] if fits else [*lines, part]
     folded = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines if line]
-    axes.set_title("\n".join(folded), **how)
+    axes.set_title("\n".join(folded), **options)
 
 
 def row_canvas(counts: list[int], columns: int = 1) -> tuple[Figure, list[list[Axes]]]:
-    """A figure for horizontal charts below each other, of so many rows each, and columns of them beside each other."""
+    """A figure for horizontal charts: one below the other, with `counts` rows, and so many columns of them."""
     high = sum(ROW * count + 0.55 for count in counts)
     figure = Figure(figsize=(DOUBLE, high))
     grid = figure.subplots(len(counts), columns, squeeze=False, sharey="row", height_ratios=[n + 2 for n in counts])
@@ -289,54 +306,58 @@ def beside(axes: Axes, row: float, text: str) -> None:
 # --- figures of several kinds -----------------------------------------------------------------------------------------
 
 
-def by_column(table: pl.DataFrame, column: str, apart: tuple[str, ...], metric: str, labels: tuple[str, str]) -> Figure:
-    """A metric by a column whose values double: a line a system, panels by the columns `apart`, labels of x and y."""
-    parts = panels(table, apart)
-    figure, axes = canvas(parts, apart[-1])
-    everyone = systems(table, (column, *apart))
+def by_column(table: pl.DataFrame, column: str, panel_columns: tuple[str, ...], metric: str) -> Figure:
+    """A metric by a column whose values double: a line a system, a panel for each value of the panel columns."""
+    parts = panels(table, panel_columns)
+    figure, axes = canvas(parts, panel_columns[-1])
+    drawn = systems(table, (column, *panel_columns))
     steps = sorted(table[column].unique())
     places = np.log2(steps)
     # As wide as the systems' markers need beside each other, so that places stay further apart than their systems.
     marker = 0.022 * (np.ptp(places) + 1)
-    width = max(0.12, min(marker * (len(everyone) - 1), 0.45 * min(np.diff(places), default=0)))
+    width = max(0.12, min(marker * (len(drawn) - 1), 0.45 * min(np.diff(places), default=0)))
     edge = max(0.4, 0.75 * width)
     for one, (title, rows) in zip(axes, parts, strict=True):
-        for index, system in enumerate(everyone):
-            own = inside(system, rows).sort(column)
-            shift = 2 ** dodge(index, len(everyone), width)
+        for index, system in enumerate(drawn):
+            own = system.rows_among(rows).sort(column)
+            shift = 2 ** dodge(index, len(drawn), width)
             draw_points(one, system, [value * shift for value in own[column]], own, metric)
         entitle(one, title)
         one.set_xscale("log", base=2)
         one.set_xticks(steps, [str(step) for step in steps])
-        one.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        one.xaxis.set_minor_locator(NullLocator())
         one.set_xlim(2 ** (places[0] - edge), 2 ** (places[-1] + edge))
-    label_x(axes, labels[0])
-    value_axis(axes, table, [metric], labels[1])
-    legend(figure, system_handles(everyone), table)
+    label_x(axes, label(column))
+    value_axis(axes, table, [metric])
+    legend(figure, system_handles(drawn), table)
     return figure
 
 
-def ranked_rows(table: pl.DataFrame, metric: str, label: str, apart: tuple[str, ...]) -> Figure:
-    """One row a system, the highest mean first, with its value beside it; below each other by the columns `apart`."""
-    parts = panels(table.drop_nulls(metric), apart)
-    figure, grid = row_canvas([len(systems(rows, apart)) for _, rows in parts])
+def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...]) -> Figure:
+    """One row a system, the highest mean first, with its value beside it; a panel for each value of the panel columns,
+    one below the other."""
+    parts = panels(table.drop_nulls(metric), panel_columns)
+    figure, grid = row_canvas([len(systems(rows, panel_columns)) for _, rows in parts])
     for (axes,), (title, rows) in zip(grid, parts, strict=True):
-        found = sorted(systems(rows, apart), key=lambda system: -system.rows[metric].max())
-        for place, system in enumerate(found):
+        ranked = sorted(systems(rows, panel_columns), key=lambda system: -system.rows[metric].max())
+        for place, system in enumerate(ranked):
             best = system.rows.sort(metric, descending=True)[:1]
             axes.axhline(place, color="#bbbbbb", linewidth=0.5, linestyle=":", zorder=0)
             draw_points(axes, system, [place], best, metric, joined=False, along="x")
-            beside(axes, place, with_interval(*(float(end[0]) for end in bounds(best, metric))))
-        label_rows(axes, [system.label for system in found])
+            beside(axes, place, with_interval(*(float(values[0]) for values in bounds(best, metric))))
+        label_rows(axes, [system.label for system in ranked])
         entitle(axes, title, loc="left")
-        value_axis([axes], rows, [metric], label, along="x")
+        value_axis([axes], rows, [metric], along="x")
     legend(figure, [], table)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as its name says (.svg, .pdf, .png): equal figures give equal bytes."""
+    """Write a figure in the format of the file's suffix: equal figures give equal bytes.
+
+    Raises CrayfishError for a suffix other than .svg, .pdf and .png.
+    """
     if path.suffix not in NO_DATES:
-        raise CrayfishError(f"--out {path}: no figure format {path.suffix!r}; allowed: {', '.join(NO_DATES)}")
+        raise CrayfishError(f"--out {path}: {path.suffix!r} is no format of a figure; allowed: {', '.join(NO_DATES)}")
     with matplotlib.rc_context(STYLE):
         figure.savefig(path, metadata=NO_DATES[path.suffix])

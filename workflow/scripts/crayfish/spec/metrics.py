@@ -1,8 +1,8 @@
-"""From per-event tables to figures of merit: pure functions on arrays, each one definition of the benchmark.
+"""The metrics: pure functions on arrays, each the benchmark's definition of one.
 
 Times are in the unit that a function's docstring names; ns and ms count from the epoch. What the data cannot support is
-None, never a guess: a percentile without 10 events above it, a rate over no time, an interval of one value.
-Nothing here reads a file, and nothing needs more than numpy, so that the harness and the tables compute alike.
+None, never a guess: a percentile without 10 events above it, a rate over no time, an interval of one value. An event is
+due at its intended send time. Nothing here reads a file, so that the harness and the tables compute alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 PER_MILLE = {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p99_9": 999}
-EVENTS_ABOVE = 10  # that a percentile needs
+EVENTS_ABOVE = 10  # so many events must lie above a percentile
 CONFIDENCE = 0.95
 RECOVERED_WINDOWS = 5  # consecutive windows of 1 s
 BEFORE_S = 30.0
@@ -24,7 +24,7 @@ BLOCKS = 20
 
 
 class Interval(NamedTuple):
-    """A mean of n repetitions and its 95 % interval; low and high are None where n is 1."""
+    """A mean of n repetitions and its 95 % confidence interval; low and high are None where n is 1."""
 
     mean: float
     low: float | None
@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
     """The part of a segment that is measured: everything after its warm-up, which is at least the first quarter.
 
-    times_ns: int64[n], sorted: when the events were due or, of a backlog, when their predictions were appended.
+    times_ns: int64[n], sorted: the events' intended send times or, of a backlog, the append times of their predictions.
     warmup_end_ns: when the warm-up ends at the earliest. The slice never leaves out more than the first half, so that a
     backlog that was drained sooner than planned still has a window (the summary warns of it).
     Source: the original drops the first 25 % of the events.
@@ -70,13 +70,7 @@ def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
     count = len(ordered)
     if count * (1000 - per_mille) < EVENTS_ABOVE * 1000:
         return None
-    return _quantile(ordered, per_mille / 1000)
-
-
-def _quantile(ordered: np.ndarray, probability: float | np.ndarray):
-    positions = np.asarray(probability) * (len(ordered) - 1)
-    values = np.interp(positions, np.arange(len(ordered)), ordered)
-    return float(values) if values.ndim == 0 else values
+    return float(np.quantile(ordered, per_mille / 1000))
 
 
 def latency_summary(latencies_ms: np.ndarray) -> dict | None:
@@ -105,7 +99,7 @@ def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
     body = np.linspace(0, 0.9, int(0.9 * CURVE_LINEAR) + 1)
     tail = 1 - np.geomspace(0.1, last, CURVE_TAIL) if last < 0.1 else np.zeros(0)
     quantiles = np.unique(np.concatenate([body, tail, [1.0]]))
-    return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(_quantile(ordered, quantiles), 6).tolist()}
+    return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(np.quantile(ordered, quantiles), 6).tolist()}
 
 
 def curve_quantiles(count: int) -> np.ndarray:
@@ -125,39 +119,40 @@ def curve_at(curve: dict[str, list[float]], quantiles: np.ndarray) -> np.ndarray
     The curve must not be empty, and the quantiles must not exceed its largest below 1.
     """
     known = np.array(curve["quantile"])
-    inside = known < 1
-    return np.interp(-np.log1p(-quantiles), -np.log1p(-known[inside]), np.array(curve["ms"])[inside])
+    finite = known < 1
+    return np.interp(-np.log1p(-quantiles), -np.log1p(-known[finite]), np.array(curve["ms"])[finite])
 
 
 def per_second(due_s: np.ndarray, latencies_ms: np.ndarray, appended_s: np.ndarray, seconds: int) -> dict[str, list]:
     """A segment second by second: lists of equal length, `second` (0, 1, ...), `due`, `p50_ms`, `p99_ms`, `appended`.
 
-    due_s: float[n], when events were due, s from the segment's start; latencies_ms: float[n], nan where an event was
-    lost; appended_s: float[m], when predictions were appended; all in any order. A latency belongs to the second in
-    which its event was due; a percentile that a second's events cannot support is None.
+    due_s: float[n], intended send times, s from the segment's start; latencies_ms: float[n], nan where an event was
+    lost; appended_s: float[m], append times of predictions; all in any order. A latency belongs to the second in which
+    its event was due; a percentile that a second's events cannot support is None.
     """
     number, appended = np.floor(due_s).astype(np.int64), np.floor(appended_s).astype(np.int64)
     order = np.lexsort((latencies_ms, number))
     edges = np.searchsorted(number[order], np.arange(seconds + 1))
     ordered = [latencies_ms[order[first:last]] for first, last in itertools.pairwise(edges)]
     answered = [values[: np.count_nonzero(~np.isnan(values))] for values in ordered]  # nan is sorted last
-    inside = appended[(appended >= 0) & (appended < seconds)]
+    appended = appended[(appended >= 0) & (appended < seconds)]
     return {
         "second": list(range(seconds)),
         "due": [len(values) for values in ordered],
         "p50_ms": [percentile(values, PER_MILLE["p50"]) for values in answered],
         "p99_ms": [percentile(values, PER_MILLE["p99"]) for values in answered],
-        "appended": np.bincount(inside, minlength=seconds).tolist(),
+        "appended": np.bincount(appended, minlength=seconds).tolist(),
     }
 
 
 def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
-    """int64[n] ns to int64[n] ms, cut off as the broker cuts its append times."""
+    """int64[n] ns to int64[n] ms, truncated as the broker truncates its append times."""
     return times_ns // 1_000_000
 
 
 def late_share(lateness_ms: np.ndarray, bound_ms: float) -> float:
-    """The share of events that were sent more than bound_ms after they were due. lateness_ms: float[n], n > 0."""
+    """The share of events that were sent more than bound_ms after their intended send times. lateness_ms: float[n],
+    n > 0."""
     return float(np.mean(lateness_ms > bound_ms))
 
 
@@ -165,21 +160,21 @@ def late_share(lateness_ms: np.ndarray, bound_ms: float) -> float:
 
 
 def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> dict[str, int]:
-    """What became of the events: sent = distinct received + lost; duplicated = received - distinct; wrong apart.
+    """What became of the events: sent = distinct + lost, received = distinct + duplicated.
 
     sent: int64[n], the distinct sequence numbers that were sent; received: int64[m], one a prediction, repeated where
     it came twice; correct: bool[m]. A prediction of an event that was never sent counts in `unknown` and nowhere else;
     a wrong one is received, and counts in `wrong` too.
     """
     known = np.isin(received, sent)
-    of_ours = received[known]
-    distinct = len(np.unique(of_ours))
+    answers = received[known]
+    distinct = len(np.unique(answers))
     return {
         "sent": len(sent),
-        "received": len(of_ours),
+        "received": len(answers),
         "distinct": distinct,
         "lost": len(sent) - distinct,
-        "duplicated": len(of_ours) - distinct,
+        "duplicated": len(answers) - distinct,
         "wrong": int((~correct[known]).sum()),
         "unknown": int((~known).sum()),
     }
@@ -210,30 +205,17 @@ def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns
 # --- repetitions ------------------------------------------------------------------------------------------------------
 
 
-def _within(t: float, freedom: int) -> float:
-    """The probability that |T| <= t of Student's t. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4 (exact)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    square = math.cos(angle) ** 2
-    term = math.cos(angle) if freedom % 2 else 1.0
-    total = term if freedom > 1 else 0.0
-    for k in range(2 + freedom % 2, freedom - 1, 2):
-        term *= square * (k - 1) / k
-        total += term
-    return (angle + math.sin(angle) * total) * 2 / math.pi if freedom % 2 else math.sin(angle) * total
-
-
 @lru_cache
 def t_quantile(freedom: int) -> float:
-    """The factor of a two-sided 95 % interval with this many degrees of freedom (at least 1), by bisection."""
-    low, high = 1.9, 13.0
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < CONFIDENCE else (low, middle)
-    return high
+    """The factor of a two-sided 95 % confidence interval with this many degrees of freedom (at least 1)."""
+    from scipy import special  # scipy.stats takes a second to import
+
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def t_interval(values: list[float] | np.ndarray) -> Interval:
-    """The mean of a figure over repetitions, float[n], n >= 1, and its Student's t 95 % interval, same unit."""
+    """The mean of a metric over repetitions, float[n], n >= 1, and its 95 % confidence interval (Student's t), same
+    unit."""
     values = np.asarray(values, float)
     count, mean = len(values), float(np.mean(values))
     if count < 2:
@@ -243,7 +225,7 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
 
 
 def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.ndarray) -> Interval:
-    """The ratio second / first of a positive figure's geometric means over repetitions, and its 95 % interval.
+    """The ratio second / first of a positive metric's geometric means over repetitions, and its 95 % interval.
 
     Welch's t on the logarithms, its degrees of freedom (Welch-Satterthwaite) rounded down. No interval where one of
     both has a single repetition; n counts both.
@@ -261,8 +243,8 @@ def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.nda
 
 
 def intervals_part(first: Interval, second: Interval) -> bool:
-    """Whether two systems may be ranked: their 95 % intervals share no point. False where either has no interval."""
-    if first.low is None or second.low is None:
+    """Whether two systems may be ranked: their confidence intervals share no point. False where either has none."""
+    if first.low is None or first.high is None or second.low is None or second.high is None:
         return False
     return first.high < second.low or second.high < first.low
 
@@ -277,7 +259,7 @@ def backlog(input_append_ms: np.ndarray, output_append_ms: np.ndarray, at_ms: np
 
 
 def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
-    """The slope of values over time by least squares, per second, and its 95 % interval; n is the number of blocks.
+    """The slope of values over time by least squares, per second, with its 95 % confidence interval over n blocks.
 
     times_s, values: float[k], k >= 3, evenly spread. Means of up to 20 consecutive blocks are fitted, not the values:
     neighbours in a queue are alike, and intervals from them would be too narrow (the method of batch means, Law,
@@ -291,15 +273,15 @@ def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
     offsets = times - times.mean()
     spread = float((offsets**2).sum())
     steepness = float((offsets * means).sum()) / spread
-    left = means - means.mean() - steepness * offsets
+    residuals = means - means.mean() - steepness * offsets
     freedom = len(blocks) - 2
-    half = t_quantile(freedom) * math.sqrt(float((left**2).sum()) / freedom / spread)
+    half = t_quantile(freedom) * math.sqrt(float((residuals**2).sum()) / freedom / spread)
     return Interval(steepness, steepness - half, steepness + half, len(blocks))
 
 
 def grows(backlog_slope: Interval) -> bool:
-    """Whether a backlog grows: the 95 % interval of its slope lies above 0."""
-    return backlog_slope.low > 0
+    """Whether a backlog grows: the 95 % confidence interval of its slope lies above 0."""
+    return backlog_slope.low is not None and backlog_slope.low > 0
 
 
 def recovery_time(
@@ -308,9 +290,9 @@ def recovery_time(
     """Seconds from the end of a disturbance until the system is as before it.
 
     due_s, latencies_ms: float[n], any order; start_s, end_s: the burst or fault; until_s: how far the data may be used
-    (the next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by due time and
-    counted from end_s, whose p50 is at most the p95 of the 30 s before start_s. None if that never comes, or if
-    nothing was due before; a window without events is not recovered.
+    (the next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by intended send
+    time and counted from end_s, whose median is at most the p95 of the 30 s before start_s. None if that never comes,
+    or if nothing was due before; a window without events is not recovered.
     """
     before = latencies_ms[(due_s >= start_s - BEFORE_S) & (due_s < start_s)]
     windows = int(until_s - end_s)
@@ -320,8 +302,8 @@ def recovery_time(
     number = np.floor(due_s - end_s).astype(np.int64)
     calm = 0
     for window in range(windows):
-        inside = latencies_ms[number == window]
-        calm = calm + 1 if len(inside) and float(np.median(inside)) <= bound else 0
+        own = latencies_ms[number == window]
+        calm = calm + 1 if len(own) and float(np.median(own)) <= bound else 0
         if calm == RECOVERED_WINDOWS:
             return float(window + 1 - RECOVERED_WINDOWS)
     return None

@@ -6,34 +6,33 @@ from matplotlib.figure import Figure
 from crayfish.results import looks, plots
 from crayfish.spec.contracts import FigureKind
 
-APART = ("model", "points_per_event")
-AXES = APART
-METRICS = ("throughput_events_per_s",)
+AXES = ("model", "points_per_event")
+METRIC = "throughput_events_per_s"
 
 
 def select(table: pl.DataFrame) -> pl.DataFrame:
     """Of each system the row whose throughput is highest, over all parallelisms."""
     rows = [
-        looks.inside(system, part).sort(METRICS[0], descending=True, nulls_last=True)[:1]
-        for _, part in looks.panels(table, APART)
-        for system in looks.systems(table, ("parallelism", *APART))
+        system.rows_among(part).sort(METRIC, descending=True, nulls_last=True)[:1]
+        for _, part in looks.panels(table, AXES)
+        for system in looks.systems(table, ("parallelism", *AXES))
     ]
     return pl.concat(rows)
 
 
 def draw(table: pl.DataFrame) -> Figure:
-    return plots.ranked_rows(table, METRICS[0], "throughput (events/s)", APART)
+    return plots.ranked_rows(table, METRIC, AXES)
 
 
 FIGURE_KIND = FigureKind(
     title="Maximum throughput",
     text=(
-        "Predictions appended to the output topic per second, of systems that are saturated, each at the parallelism at"
-        " which its mean is highest; beside it the mean and its interval."
+        "Predictions appended to the output topic per second by saturated systems, each at the parallelism with its"
+        " highest mean; beside each point the mean and its interval."
     ),
     part="means",
     axes=AXES,
-    metrics=METRICS,
+    metrics=(METRIC,),
     draw=draw,
     select=select,
 )

@@ -1,5 +1,7 @@
 """Latency and throughput through bursts, a column a system."""
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,62 +9,64 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from crayfish.results import looks, plots
-from crayfish.spec.contracts import FigureKind
+from crayfish.results.tables import ends
+from crayfish.spec.contracts import FigureKind, LineStyle
 from crayfish.spec.errors import CrayfishError
 
 AXES = ("burst", "rate_events_per_s", "peak_rate_events_per_s")
 METRICS = ("recovery_s",)
 COLUMNS = 4
-SHADE = {"facecolor": "#f0f0f0", "edgecolor": "#c8c8c8", "hatch": "////", "linewidth": 0}
+SHADE: dict[str, Any] = {"facecolor": "#f0f0f0", "edgecolor": "#c8c8c8", "hatch": "////", "linewidth": 0}
+CURVES: dict[str, LineStyle] = {"latency_p50_ms": "-", "latency_p99_ms": (0, (2, 1))}
+FOOT = 0.06  # the height of a recovery's mark in its panel
 
 
 def draw(table: pl.DataFrame) -> Figure:
     if "burst" not in table.columns:
         raise CrayfishError("the table has no bursts: its experiment's load must be bursty")
-    parts = [
-        (system, rows)
-        for system in looks.systems(table, AXES)
-        for _, rows in system.rows.group_by("run", "segment", maintain_order=True)
-    ]
-    columns = min(COLUMNS, len(parts))
-    lines = -(-len(parts) // columns)
-    figure = Figure(figsize=(plots.SINGLE if columns == 1 else plots.DOUBLE, 3.1 * lines))
-    grid = figure.subplots(2 * lines, columns, sharex=True, squeeze=False)
-    for column in range(lines * columns):
-        above, below = (grid[2 * (column // columns) + half][column % columns] for half in (0, 1))
-        if column >= len(parts):
-            above.set_visible(False)
-            below.set_visible(False)
-            continue
-        draw_system(above, below, *parts[column])
-    shown = [grid[2 * (index // columns)][index % columns] for index in range(len(parts))]
-    latency_axes(shown, table)
-    for index in range(max(0, len(parts) - columns), len(parts)):
-        grid[2 * (index // columns) + 1][index % columns].set_xlabel("time (s)")
-    plots.legend(figure, handles(parts), table)
+    parts = [(system, rows) for system in looks.systems(table, AXES) for rows in system.segments(system.rows)]
+    figure, panels = burst_canvas(len(parts))
+    for (above, below), (system, rows) in zip(panels, parts, strict=True):
+        draw_system(above, below, system, rows)
+    metrics = [name for name in CURVES if table[name].null_count() < len(table)] or list(CURVES)[:1]
+    plots.value_axis([above for above, _ in panels], table, metrics, looks.label("latency_ms"), log=True)
+    for _, below in panels[-min(COLUMNS, len(parts)) :]:
+        below.set_xlabel(looks.label("second"))
+    plots.legend(figure, handles([rows for _, rows in parts]), table)
     return figure
 
 
-def latency_axes(axes: list[Axes], table: pl.DataFrame) -> None:
-    """One logarithmic scale of latency for all systems."""
-    metrics = [name for name in ("latency_p50_ms", "latency_p99_ms") if table[name].null_count() < len(table)]
-    plots.value_axis(axes, table, metrics or ["latency_p50_ms"], "latency (ms)", log=True)
+def burst_canvas(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """A figure with two panels for each system, one above the other, at most four systems a row."""
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(plots.SINGLE if columns == 1 else plots.DOUBLE, 3.1 * rows))
+    grid = figure.subplots(2 * rows, columns, sharex=True, squeeze=False)
+    pairs = [(grid[2 * row][column], grid[2 * row + 1][column]) for row in range(rows) for column in range(columns)]
+    for unused in pairs[count:]:
+        for axes in unused:
+            axes.set_visible(False)
+    return figure, pairs[:count]
+
+
+def bursts_of(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """The first row of each burst."""
+    return list(rows.drop_nulls("burst").unique("burst", maintain_order=True).iter_rows(named=True))
 
 
 def draw_system(above: Axes, below: Axes, system: looks.System, rows: pl.DataFrame) -> None:
-    """The two panels of one system."""
+    """The two panels of one system: latency above, events per second below."""
     for axes in (above, below):
-        for burst in rows.drop_nulls("burst").unique("burst", maintain_order=True).iter_rows(named=True):
+        for burst in bursts_of(rows):
             axes.axvspan(burst["burst_start_s"], burst["burst_end_s"], zorder=0, **SHADE)
-    at = rows["second"] + 0.5
-    for metric, style in (("latency_p50_ms", "-"), ("latency_p99_ms", (0, (2, 1)))):
-        curve(above, system, rows, metric, style)
+    for metric, style in CURVES.items():
+        draw_curve(above, system, rows, metric, style)
     below.step(rows["second"], rows["due_events_per_s"], where="post", color="black", linewidth=0.7)
-    curve(below, system, rows, "appended_events_per_s", "-")
+    draw_curve(below, system, rows, "appended_events_per_s", "-")
     mark_recoveries(above, rows)
     plots.entitle(above, system.label, loc="left")
     below.tick_params(labelbottom=True)
-    below.set_xlim(rows["warmup_s"][0], at.max())
+    below.set_xlim(rows["warmup_s"][0], rows["second"].max() + 0.5)
     below.set_ylim(bottom=0)
     below.yaxis.set_major_formatter(plots.spaced)
     if below.get_subplotspec().is_first_col():
@@ -73,43 +77,38 @@ def draw_system(above: Axes, below: Axes, system: looks.System, rows: pl.DataFra
         above.plot([0.97], [0.93], transform=above.transAxes, clip_on=False, **plots.RING)
 
 
-def curve(axes: Axes, system: looks.System, rows: pl.DataFrame, metric: str, style: object) -> None:
-    """A line with its band."""
+def draw_curve(axes: Axes, system: looks.System, rows: pl.DataFrame, metric: str, style: LineStyle) -> None:
+    """A line with the band of its intervals."""
     mean, low, high = plots.bounds(rows, metric)
     axes.plot(rows["second"] + 0.5, mean, color=system.color, linestyle=style, linewidth=1)
     axes.fill_between(rows["second"] + 0.5, low, high, color=system.color, alpha=0.2, linewidth=0)
 
 
 def mark_recoveries(axes: Axes, rows: pl.DataFrame) -> None:
-    """When the system had recovered from each burst, at the panel's foot."""
+    """When the system had recovered from each burst, at the panel's foot; a cross where it did not in every
+    repetition."""
     transform = axes.get_xaxis_transform()
-    for burst in rows.drop_nulls("burst").unique("burst", maintain_order=True).iter_rows(named=True):
+    for burst in bursts_of(rows):
+        end, mean = burst["burst_end_s"], burst["recovery_s"]
         if burst["recovered_repetitions"] < burst["repetitions"]:
-            axes.plot([burst["burst_end_s"]], [0.06], "x", color="black", transform=transform, markersize=5)
+            axes.plot([end], [FOOT], "x", color="black", transform=transform, markersize=5)
             continue
-        mean, end = burst["recovery_s"], burst["burst_end_s"]
-        low, high = (mean if burst[name] is None else burst[name] for name in ("recovery_s_low", "recovery_s_high"))
-        axes.errorbar(
-            [end + mean],
-            [0.06],
-            xerr=[[mean - max(0.0, low)], [high - mean]],
-            marker="^",
-            color="black",
-            transform=transform,
-            **{"linestyle": "none", "elinewidth": 0.8, "capsize": 2, "markersize": 4},
-        )
+        low, high = ends(burst, "recovery_s")
+        marks: dict[str, Any] = {"marker": "^", "markersize": 4, "linestyle": "none", "elinewidth": 0.8, "capsize": 2}
+        width = [[mean - max(0.0, low)], [high - mean]]
+        axes.errorbar([end + mean], [FOOT], xerr=width, color="black", transform=transform, **marks)
 
 
-def handles(parts: list[tuple]) -> list:
-    """What the legend tells: the lines in black, as each column has its system's colour."""
+def handles(parts: list[pl.DataFrame]) -> list[Line2D | Patch]:
+    """The legend's entries: the lines in black, as each system's panels have its own colour."""
     entries = [
         Line2D([], [], color="black", linewidth=1, label="median latency; predictions appended"),
-        Line2D([], [], color="black", linewidth=1, linestyle=(0, (2, 1)), label="99th percentile"),
+        Line2D([], [], color="black", linewidth=1, linestyle=CURVES["latency_p99_ms"], label="99th percentile"),
         Line2D([], [], color="black", linewidth=0.7, drawstyle="steps-post", label="events due"),
         Patch(label="burst", **SHADE),
         Line2D([], [], color="black", marker="^", markersize=4, linestyle="none", label="recovered"),
     ]
-    if any((rows["recovered_repetitions"] < rows["repetitions"]).any() for _, rows in parts):
+    if any((rows["recovered_repetitions"] < rows["repetitions"]).any() for rows in parts):
         entries.append(Line2D([], [], color="black", marker="x", linestyle="none", label="not recovered"))
     return entries
 
@@ -118,10 +117,9 @@ FIGURE_KIND = FigureKind(
     title="Through bursts",
     text=(
         "Above: median and 99th percentile of the latency of the events due in each second. Below: events due, and"
-        " predictions appended to the output topic, in each second. Bursts are shaded. The triangle marks, with its"
-        " interval, when a system has recovered: five consecutive seconds have medians of at most the 95th"
-        " percentile of"
-        " the 30 s before the burst; a cross: it did not in every repetition."
+        " predictions appended to the output topic, in each second. Shaded: bursts. Triangle, with its interval: start"
+        " of the first five consecutive seconds whose median latency is at or below the 95th percentile of the 30 s"
+        " before the burst. Cross: not recovered in every repetition."
     ),
     part="series",
     axes=AXES,

@@ -6,23 +6,23 @@ from matplotlib.figure import Figure
 from crayfish.results import plots
 from crayfish.spec.contracts import FigureKind
 
-APART = ("model", "points_per_event")
-AXES = ("parallelism", *APART)
-METRICS = ("throughput_events_per_s",)
+PANELS = ("model", "points_per_event")
+AXES = ("parallelism", *PANELS)
+METRIC = "throughput_events_per_s"
 
 
 def draw(table: pl.DataFrame) -> Figure:
-    return plots.by_column(table, "parallelism", APART, METRICS[0], ("parallelism", "throughput (events/s)"))
+    return plots.by_column(table, "parallelism", PANELS, METRIC)
 
 
 FIGURE_KIND = FigureKind(
     title="Throughput by parallelism",
     text=(
-        "Predictions appended to the output topic per second, of systems that are saturated. What belongs to one"
-        " parallelism stands a little apart, so that intervals do not cover each other."
+        "Predictions appended to the output topic per second by saturated systems. Points are offset horizontally for"
+        " legibility."
     ),
     part="means",
     axes=AXES,
-    metrics=METRICS,
+    metrics=(METRIC,),
     draw=draw,
 )

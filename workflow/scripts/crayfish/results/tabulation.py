@@ -1,0 +1,248 @@
+"""Summaries of runs to one table. A column's name tells its unit; an empty cell is a metric that is undefined.
+
+The parts: `means`, one row a system, load and segment, with the mean over its repetitions in each metric's column and
+its 95 % confidence interval (Student's t) in METRIC_low and METRIC_high (empty where one repetition lacks the metric;
+counts of events are sums over the repetitions); `runs`, the same columns without intervals, one row a repetition;
+`series`, one row a second of every paced segment, with the burst that began last and how long the system took to
+recover from it; `curves`, one row a quantile of the latency. Series and curves hold means and intervals too. The
+columns are in this order: experiment, what was run (segment last), repetitions (or repetition), the metrics, then
+warnings, substitutes, machine, run (the folder's name).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars import selectors
+
+from crayfish.results.tables import TEXTS
+from crayfish.spec import metrics
+from crayfish.spec.errors import CrayfishError
+
+SYSTEM = ("processor", "scorer", "model", "parallelism")  # the first columns after the experiment
+LOAD_COLUMNS = {
+    "kind": "load",
+    "rate": "rate_events_per_s",
+    "peak_rate": "peak_rate_events_per_s",
+    "of": "rates_of",
+    "batch_size": "points_per_event",
+}
+LATENCY_COLUMNS = {
+    "received_minus_due": "latency",
+    "append_minus_due": "append_minus_due",
+    "append_minus_sent": "append_minus_sent",
+}
+SERIES_COLUMNS = {
+    "due": "due_events_per_s",
+    "appended": "appended_events_per_s",
+    "p50_ms": "latency_p50_ms",
+    "p99_ms": "latency_p99_ms",
+}
+COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
+STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
+DIGITS = 6
+Row = dict[str, Any]
+
+
+# --- one segment of one run -------------------------------------------------------------------------------------------
+
+
+def fields_of(spec: dict, segment: dict, number: int) -> Row:
+    """What was run: the RunSpec's fields, the system's first, then the segment's load and its number, from 1."""
+    names = [*SYSTEM, *sorted(name for name in spec if name not in (*SYSTEM, "segments"))]
+    load = {LOAD_COLUMNS.get(name, name): value for name, value in segment["load"].items()}
+    if segment["load"]["kind"] == "backlog" or "sustainable_events_per_s" in segment:
+        load["rate_events_per_s"] = None  # a pilot's, which only sized the backlog; or found, not given
+    return {**{name: spec[name] for name in names}, **load, "segment": number}
+
+
+def cost_metrics(segment: dict) -> Row:
+    """CPU of each stage, and of all that is under test together."""
+    costs = segment["cpu_us_per_event"]
+    tested = [costs[stage] for stage in STAGES_UNDER_TEST if stage in costs]
+    total = {"cpu_us_per_event": sum(tested) if tested and None not in tested else None}
+    return {**{f"cpu_{stage}_us_per_event": value for stage, value in costs.items()}, **total}
+
+
+def metrics_of(summary: dict, segment: dict) -> Row:
+    """The metrics of one segment of one run, flat, with units in their names."""
+    row: Row = {f"throughput_{unit}": value for unit, value in segment["throughput"].items()}
+    row["sustainable_events_per_s"] = segment.get("sustainable_events_per_s")
+    for kind, name in LATENCY_COLUMNS.items():
+        values = segment["latency_ms"].get(kind) or {}
+        row |= {f"{name}_{part}_ms": values.get(part) for part in (*metrics.PER_MILLE, "max", "mean")}
+    lateness, backlog, recovered = segment["lateness"] or {}, segment["backlog"] or {}, segment["recovery_s"]
+    row |= {
+        "lateness_p99_ms": lateness.get("p99_ms"),
+        "lateness_max_ms": lateness.get("max_ms"),
+        "late_share": lateness.get("late_share"),
+        "backlog_growth_events_per_s": backlog.get("slope_events_per_s"),
+        "recovery_s": max(recovered) if recovered and None not in recovered else None,
+        "window_s": segment["window_s"],
+        **cost_metrics(segment),
+    }
+    peaks = summary["peak_memory_bytes"].items()
+    row |= {f"peak_memory_{stage}_mib": None if size is None else size / 2**20 for stage, size in peaks}
+    return {**row, "fixed_cost_s": summary["fixed_cost_s"]}
+
+
+def machine_name(machine: dict) -> str:
+    """One line about the hardware."""
+    return f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB"
+
+
+def measurements(experiment: str, summary: dict) -> list[dict]:
+    """One measurement for each segment of one run: its fields, repetition, metrics, texts and the segment itself."""
+    found = []
+    for number, segment in enumerate(summary["segments"], start=1):
+        texts = {
+            "warnings": "; ".join([*summary["warnings"], *segment["warnings"]]),
+            "substitutes": "; ".join(summary["substitutes"]),
+            "machine": machine_name(summary["machine"]),
+            "run": summary["run"],
+        }
+        counts = {f"{name}_events": segment["accounting"][name] for name in COUNTS}
+        found.append(
+            {
+                "fields": {"experiment": experiment, **fields_of(summary["spec"], segment, number)},
+                "repetition": summary["repetition"],
+                "metrics": {**metrics_of(summary, segment), **counts},
+                "segment": segment,
+                "texts": texts,
+            }
+        )
+    return found
+
+
+# --- the repetitions of one segment -----------------------------------------------------------------------------------
+
+
+def interval_cells(name: str, values: list[float | None]) -> Row:
+    """A metric's mean and interval over repetitions, three cells; empty where one of them lacks it."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) < len(values):
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+    interval = metrics.t_interval(numbers)
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def common_cells(group: list[dict]) -> tuple[Row, Row]:
+    """What the repetitions of a segment share: its fields, with a rate that each of them found as its mean, and their
+    number; and their texts, each once."""
+    fields = dict(group[0]["fields"])
+    for name in ("rate_events_per_s", "peak_rate_events_per_s"):
+        values = [one["fields"][name] for one in group]
+        fields[name] = None if None in values else float(np.mean(values))
+    every = {name: [part for one in group for part in one["texts"][name].split("; ") if part] for name in TEXTS}
+    texts = {name: "; ".join(dict.fromkeys(parts)) for name, parts in every.items()}
+    return {**fields, "repetitions": len(group)}, texts
+
+
+def mean_rows(group: list[dict]) -> list[Row]:
+    """The repetitions as one row."""
+    fields, texts = common_cells(group)
+    cells: Row = {}
+    for name in group[0]["metrics"]:
+        values = [one["metrics"][name] for one in group]
+        cells |= {name: sum(values)} if name.endswith("_events") else interval_cells(name, values)
+    return [{**fields, **cells, **texts}]
+
+
+def run_rows(group: list[dict]) -> list[Row]:
+    """Each repetition as a row."""
+    return [{**one["fields"], "repetition": one["repetition"], **one["metrics"], **one["texts"]} for one in group]
+
+
+def burst_cells(segments: list[dict]) -> dict[int, Row]:
+    """Of every burst, from 1: its start and end, and the mean recovery time of the repetitions that recovered."""
+    cells = {}
+    for index, (start_s, end_s) in enumerate(segments[0]["bursts_s"]):
+        recovered = [one["recovery_s"][index] for one in segments if one["recovery_s"][index] is not None]
+        cells[index + 1] = {
+            "burst": index + 1,
+            "burst_start_s": start_s,
+            "burst_end_s": end_s,
+            "recovered_repetitions": len(recovered),
+            **interval_cells("recovery_s", recovered),
+        }
+    return cells
+
+
+def series_rows(group: list[dict]) -> list[Row]:
+    """A row a second: events due, median and p99 of their latency, predictions appended; none of a backlog."""
+    segments = [one["segment"] for one in group]
+    series = [segment["series"] for segment in segments]
+    if None in series:
+        return []
+    fields, texts = common_cells(group)
+    bursts, rows = burst_cells(segments), []
+    for second in range(min(len(one["second"]) for one in series)):
+        begun = [number for number, burst in bursts.items() if burst["burst_start_s"] <= second]
+        cells: Row = {"second": second}
+        for name, column in SERIES_COLUMNS.items():
+            cells |= interval_cells(column, [one[name][second] for one in series])
+        rows.append({**fields, **cells, **(bursts[begun[-1]] if begun else {}), **texts})
+    return rows
+
+
+def curve_rows(group: list[dict]) -> list[Row]:
+    """A row a quantile, as far as the repetition with the fewest events supports it; none of a backlog."""
+    curves = [one["segment"]["latency_curve"] for one in group]
+    if not all(curve["ms"] for curve in curves):
+        return []
+    fields, texts = common_cells(group)
+    counts = [one["segment"]["latency_ms"]["received_minus_due"]["n"] for one in group]
+    quantiles = metrics.curve_quantiles(min(counts))
+    values = np.array([metrics.curve_at(curve, quantiles) for curve in curves])
+    return [
+        {**fields, "quantile": float(quantile), **interval_cells("latency_ms", at_quantile.tolist()), **texts}
+        for quantile, at_quantile in zip(quantiles, values.T, strict=True)
+    ]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[list[dict]], list[Row]]] = {
+    "means": mean_rows,
+    "runs": run_rows,
+    "series": series_rows,
+    "curves": curve_rows,
+}
+
+
+def grouped(measured: list[dict]) -> list[list[dict]]:
+    """The repetitions of each segment of each run, sorted by what was run and by repetition."""
+    groups: dict[tuple, list[dict]] = {}
+    for one in measured:
+        groups.setdefault((one["texts"]["run"], one["fields"]["segment"]), []).append(one)
+    names = list(dict.fromkeys(name for one in measured for name in one["fields"]))
+    for (run, number), group in groups.items():
+        group.sort(key=lambda one: one["repetition"])
+        if len({one["repetition"] for one in group}) < len(group):
+            raise CrayfishError(f"{run}: a repetition of segment {number} was given twice; give each summary once")
+
+    def sort_key(group: list[dict]) -> tuple:
+        fields = common_cells(group)[0]
+        return (*((fields.get(name) is not None, fields.get(name)) for name in names), group[0]["texts"]["run"])
+
+    return sorted(groups.values(), key=sort_key)
+
+
+def tabulate(experiment: str, summaries: list[dict], part: str) -> pl.DataFrame:
+    """A part of an experiment's table, sorted by what was run. Equal summaries in any order give equal tables.
+
+    Raises CrayfishError where a repetition is given twice.
+    """
+    groups = grouped([one for summary in summaries for one in measurements(experiment, summary)])
+    rows = [row for group in groups for row in PARTS[part](group)]
+    # The union of the rows' columns; one that only some rows have goes before the texts.
+    names = [*dict.fromkeys(name for row in rows for name in row if name not in TEXTS), *TEXTS]
+    if not rows:  # a backlog has neither series nor curve
+        names = [*groups[0][0]["fields"], "repetitions", *TEXTS]
+    table = pl.DataFrame([{name: row.get(name) for name in names} for row in rows], names, infer_schema_length=None)
+    return table.with_columns(
+        (selectors.float() - selectors.by_name("quantile", require_all=False)).round_sig_figs(DIGITS)
+    )
