@@ -39,10 +39,10 @@ rule tables:
 
 rule environments:
     input:
-        expand("resources/environments/{env}/python", env=ENVIRONMENTS),
+        [paths.interpreter(name) for name in ENVIRONMENTS],
 
 
 rule models:
     input:
-        verified_models(),
-        f"{RESULTS}/tables/all_models.csv",
+        dependencies.proofs(config["dataset"]),
+        paths.table(RESULTS, "all_models"),

@@ -5,17 +5,18 @@ localrules:
 
 rule environment:
     input:
-        yaml="envs/{env}.yaml",
-        script="workflow/scripts/environment.py",
+        yaml=paths.environment_pins("{env}"),
+        script=paths.script("environment"),
+        library=dependencies.of_script("environment"),
     output:
-        packages="resources/environments/{env}/packages.json",
-        python="resources/environments/{env}/python",
+        packages=paths.packages("{env}"),
+        python=paths.interpreter("{env}"),
     log:
-        "logs/environment/{env}.log",
+        paths.log("environment", "{env}"),
     conda:
         "../envs/{env}.yaml"
     params:
         deployment="conda" if "conda" in str(workflow.deployment_settings.deployment_method).lower() else "uv",
-        out=lambda wildcards, output: str(Path(output.python).parent),
+        out=folder_of_first_output,
     shell:
         "python3 {input.script} --yaml {input.yaml} --deployment {params.deployment} --out {params.out} 2> {log}"

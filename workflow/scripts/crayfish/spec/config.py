@@ -109,7 +109,7 @@ def _load() -> Schema:
     fraction = _closed(
         {"fraction": {"type": "number", "exclusiveMinimum": 0}, "of": {"type": "string", "enum": list(RELATIVE_TO)}},
         required=("fraction", "of"),
-        description="a fraction of the rate that a search of the same system has found: {fraction: 0.7, of: sustainable}",
+        description="a fraction of the rate that a search of the system has found: {fraction: 0.7, of: sustainable}",
     )
     fields = load_fields()
     rates = {name: {"anyOf": [fields[name], fraction]} for name in RATES}

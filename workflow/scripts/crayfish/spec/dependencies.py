@@ -1,53 +1,132 @@
-"""What a run is made of: the files of the library, jars and Java sources that it uses. Only these can make it run
-again."""
+"""What a job is made from: the files of the library, the environments, jars and models that it uses. Only these can
+make it run again. All paths are relative to the project's root.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable
+import json
+import shlex
+from collections.abc import Iterable, Mapping
 
-from crayfish.spec import discovery
+from crayfish.spec import discovery, paths
 from crayfish.spec.discovery import LIBRARY
+from crayfish.spec.paths import ROOT
 from crayfish.spec.run_spec import RunSpec
 
-# The programs of every run, beside what it chooses.
-PROCESSES = ("harness/run", "harness/producer", "harness/consumer", "harness/janitor", "engine/worker")
+# What the programs of every run load, beside what it chooses: execute_run itself imports the rest.
+PROCESSES = ("harness/producer", "harness/consumer", "harness/janitor", "engine/worker")
+# Model format -> the environment that writes it.
+WRITERS = {"torchscript": "train", "onnx": "train", "savedmodel": "convert", "h5": "convert", "mar": "torchserve"}
+FORMATS = {suffix: name for name, suffix in paths.SUFFIXES.items()}
+VERIFIER = "kafka_streams"  # every processor's environment has the embedded scorers; this is the smallest
 
 
 @functools.cache
-def imported(module: str) -> frozenset[str]:
-    """What of the library a module of it imports, itself included, all the way down: "scoring", "scorers/onnx", ..."""
-    found, ahead = set(), [module]
-    while ahead:
-        name = ahead.pop()
-        name = f"{name}/__init__" if (LIBRARY / name).is_dir() else name
-        if name in found or not (LIBRARY / f"{name}.py").exists():
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((LIBRARY / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crayfish"):
-                inside = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
-                ahead += [inside] if inside and (LIBRARY / f"{inside}.py").exists() else []
-                ahead += ["/".join(filter(None, (inside, alias.name))) for alias in node.names]
+def _imports(file: str) -> frozenset[str]:
+    """The modules of the library, as "spec/events", that a Python file names in its imports, or might."""
+    found = set()
+    text = (ROOT / file).read_text()
+    if file.endswith(".ipynb"):
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "crayfish":
+            package = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
+            found.add(package)
+            found |= {"/".join(filter(None, (package, alias.name))) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = (alias.name for alias in node.names if alias.name.startswith("crayfish."))
+            found |= {name.removeprefix("crayfish.").replace(".", "/") for name in names}
     return frozenset(found)
 
 
-def files_of(modules: Iterable[str]) -> list[str]:
-    """The files of some modules and of what they import, as paths from the project's root."""
-    return sorted(f"workflow/scripts/crayfish/{name}.py" for name in set().union(*map(imported, modules)))
+@functools.cache
+def _files(module: str) -> tuple[str, ...]:
+    """The files that importing a module executes first: itself, and the packages that it is in; without those that say
+    nothing but what they are. Empty where the name is none of a module."""
+    if (LIBRARY / module).is_dir():
+        found = [f"{module}/__init__.py"]
+    elif (LIBRARY / f"{module}.py").exists():
+        found = [f"{module}.py"]
+    else:
+        return ()
+    packages = module.split("/")[:-1]
+    found += [f"{'/'.join(packages[: depth + 1])}/__init__.py" for depth in range(len(packages))]
+    existing = (f"{paths.LIBRARY}/{each}" for each in found if (LIBRARY / each).exists())
+    return tuple(each for each in existing if _does_something(each))
+
+
+def _does_something(file: str) -> bool:
+    """Whether a Python file holds more than a docstring."""
+    return any(not isinstance(node, ast.Expr) for node in ast.parse((ROOT / file).read_text()).body)
+
+
+@functools.cache
+def _closure(file: str) -> frozenset[str]:
+    """The files of the library that a Python file imports, itself apart, all the way down."""
+    found: set[str] = set()
+    ahead = [file]
+    while ahead:
+        for module in _imports(ahead.pop()):
+            new = set(_files(module)) - found
+            found |= new
+            ahead += new
+    return frozenset(found - {file})
+
+
+@functools.cache
+def of_modules(*modules: str) -> list[str]:
+    """The files of some modules ("processors/flink") and of all that they import."""
+    own = {file for module in modules for file in _files(module)}
+    return sorted(own.union(*map(_closure, own)))
+
+
+@functools.cache
+def of_script(name: str, *modules: str) -> list[str]:
+    """The files of the library that a rule's program imports, and those of modules that it loads by name."""
+    return sorted(_closure(paths.script(name)).union(of_modules(*modules)))
+
+
+@functools.cache
+def of_notebook(path: str) -> list[str]:
+    """The files of the library that a notebook's cells import."""
+    return sorted(_closure(path))
+
+
+@functools.cache
+def declarations(*rooms: str) -> list[str]:
+    """The files that declare the parts of some rooms: for what reads the declarations of all."""
+    return [
+        f"{paths.LIBRARY}/{discovery.file_of(room, name).relative_to(LIBRARY)}"
+        for room in rooms
+        for name in discovery.names(room)
+    ]
+
+
+@functools.cache
+def loads() -> list[str]:
+    """The modules of all kinds of load."""
+    return [f"harness/loads/{name}" for name in discovery.names("harness/loads")]
 
 
 def library_files(spec: RunSpec) -> list[str]:
-    """What of the library a run uses: only these can make it run again. Paths from the project's root."""
-    chosen = [
-        *(f"harness/loads/{segment.kind}" for segment in spec.segments),
-        *(["harness/in_engine"] if spec.transport == "in_engine" else []),
-        f"processors/{spec.processor}",
-        *scorer_modules(spec.scorer),
-        f"models/{spec.model}",
-    ]
-    return files_of([*PROCESSES, *chosen])
+    """What of the library a run uses: only these can make it run again."""
+    kinds = sorted({segment.kind for segment in spec.segments})
+    return _library_files(spec.processor, spec.scorer, spec.model, spec.transport, *kinds)
+
+
+@functools.cache
+def _library_files(processor: str, scorer: str, model: str, transport: str, *kinds: str) -> list[str]:
+    return of_script(
+        "execute_run",
+        *PROCESSES,
+        *(f"harness/loads/{kind}" for kind in kinds),
+        *(["harness/in_engine"] if transport == "in_engine" else []),
+        f"processors/{processor}",
+        *scorer_modules(scorer),
+        f"models/{model}",
+    )
 
 
 def scorer_modules(scorer: str) -> list[str]:
@@ -65,3 +144,112 @@ def jar_sets(spec: RunSpec) -> tuple[list[str], list[str]]:
 def java_source(spec: RunSpec) -> str | None:
     """The Java source that is compiled for a run's processor, or None."""
     return discovery.processor(spec.processor).java.get(spec.transport)
+
+
+def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dict[str, list[str]]:
+    """Input of the rule execute_run -> its files, for all that depends on the run; `cluster` names what is there
+    already, and needs nothing here."""
+    declared = discovery.scorer(spec.scorer)
+    server = [spec.scorer] if declared.external and spec.scorer not in cluster else []
+    environments = ["harness", spec.processor, *server, *(["jdk"] if jdk else [])]
+    reads = declared.format if spec.scorer not in cluster else None
+    processor_jars, scorer_jars = jar_sets(spec)
+    source = java_source(spec)
+    return {
+        "library": library_files(spec),
+        "processor_python": [paths.interpreter(spec.processor)],
+        "server_python": [paths.interpreter(name) for name in server],
+        "packages": [paths.packages(name) for name in environments],
+        "jdk": jdk,
+        "broker_jars": [paths.jar_set("kafka")] if spec.transport == "kafka" and "kafka" not in cluster else [],
+        "jars": [*map(paths.jar_set, processor_jars), *([paths.compiled_jar(source)] if source else [])],
+        "scorer_jars": [paths.jar_set(name) for name in scorer_jars],
+        "reference": [paths.reference(spec.dataset, spec.model)],
+        "model": [paths.model_file(spec.dataset, spec.model, reads)] if reads else [],
+        "proof": [paths.proof(spec.dataset, spec.model, spec.scorer)] if reads else [],
+    }
+
+
+def cluster_addresses(spec: RunSpec, cluster: Mapping[str, str]) -> dict[str, str]:
+    """Option of execute_run -> the address of what the run uses and does not start."""
+    names = {"broker": "kafka" if spec.transport == "kafka" else "", "processor": spec.processor, "server": spec.scorer}
+    return {f"{stage}_address": cluster[name] for stage, name in names.items() if name in cluster}
+
+
+def verification_inputs(dataset: str, model: str, scorer: str) -> dict[str, list[str]]:
+    """Input of the rule verify_format -> its files, for all that depends on the scorer and the model."""
+    declared = discovery.scorer(scorer)
+    assert declared.format is not None
+    return {
+        "library": of_script("verify_format", *scorer_modules(scorer), f"models/{model}"),
+        "file": [paths.model_file(dataset, model, declared.format)],
+        "reference": [paths.reference(dataset, model)],
+        "jars": [paths.jar_set(name) for name in declared.jars],
+        "server_python": [paths.interpreter(scorer)] if declared.external else [],
+        "harness_python": [paths.interpreter("harness")] if declared.external else [],
+    }
+
+
+def conversion_inputs(dataset: str, model: str, suffix: str) -> dict[str, list[str]]:
+    """Input of the rule convert -> its files."""
+    environment = WRITERS[FORMATS[suffix]]
+    archive = FORMATS[suffix] == "mar"
+    return {
+        "python": [paths.interpreter(environment)],
+        "packages": [paths.packages(environment)],
+        "library": of_script("convert", f"models/{model}", *(["servers/_torchserve_handler"] if archive else [])),
+        "source": [paths.model_file(dataset, model, "torchscript" if archive else "npz")],
+    }
+
+
+def compilation_inputs(name: str) -> dict[str, list[str]]:
+    """Input of the rule compile_java -> its files, of the Java source with this name."""
+    for declared in map(discovery.processor, discovery.names("processors")):
+        for source in declared.java.values():
+            if paths.compiled_jar(source) == paths.compiled_jar(name):
+                sets = declared.jars if declared.java_jars is None else declared.java_jars
+                return {"source": [paths.java_source(source)], "jars": [paths.jar_set(each) for each in sets]}
+    return {}
+
+
+def compiled_sources() -> list[str]:
+    """The names of all Java sources, as their jars have them."""
+    declared = map(discovery.processor, discovery.names("processors"))
+    return sorted({paths.stem(source) for each in declared for source in each.java.values()})
+
+
+def proofs(dataset: str) -> list[str]:
+    """The proofs that every scorer answers right with every model that it can read."""
+    return [
+        paths.proof(dataset, model, scorer)
+        for model in discovery.names("models")
+        for scorer in discovery.names("scorers")
+        if discovery.scorer(scorer).format in discovery.model(model).formats
+    ]
+
+
+def formats(specs: Iterable[RunSpec] | None = None) -> dict[str, list[str]]:
+    """Model -> its formats: those that some runs read, or all that there are."""
+    if specs is None:
+        return {name: list(discovery.model(name).formats) for name in discovery.names("models")}
+    used: dict[str, set[str | None]] = {}
+    for spec in specs:
+        used.setdefault(spec.model, set()).add(discovery.scorer(spec.scorer).format)
+    return {name: sorted(each for each in found if each) for name, found in sorted(used.items())}
+
+
+def model_files(dataset: str, formats_of: Mapping[str, Iterable[str]]) -> list[tuple[str, str, str]]:
+    """(model, format, file) of every format of some models."""
+    return [
+        (model, each, paths.model_file(dataset, model, each)) for model, found in formats_of.items() for each in found
+    ]
+
+
+def weights_options(chosen: Mapping[str, str] | None) -> str:
+    """Of the rule train: the user's own file of weights, if the config names one."""
+    return options(weights=chosen["file"], sha256=chosen["sha256"]) if chosen else ""
+
+
+def options(**values: object) -> str:
+    """The options of a program that have a value, quoted: options(sized_by="a b", jdk=[]) is "--sized-by 'a b'"."""
+    return " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items() if value)

@@ -18,6 +18,11 @@ SUMMARY = "summary.json"
 SUFFIXES = {"torchscript": "pt", "mar": "mar", "onnx": "onnx", "savedmodel": "savedmodel", "h5": "h5"}
 
 
+def script(name: str) -> str:
+    """The program of a rule."""
+    return f"{SCRIPTS}/{name}.py"
+
+
 def environment_pins(environment: str) -> str:
     """The pinned packages of an environment."""
     return f"envs/{environment}.yaml"
@@ -60,7 +65,7 @@ def java_source(source: str) -> str:
 
 def compiled_jar(source: str) -> str:
     """The jar that is compiled from a Java source."""
-    return f"{RESOURCES}/java/{PurePosixPath(source).stem}.jar"
+    return f"{RESOURCES}/java/{stem(source)}.jar"
 
 
 def dataset(name: str) -> str:
@@ -156,3 +161,8 @@ def log(rule: str, *names: str) -> str:
 def folder(path: str) -> str:
     """The folder of a file."""
     return str(PurePosixPath(path).parent)
+
+
+def stem(path: str) -> str:
+    """The name of a file without its folder and suffix."""
+    return PurePosixPath(path).stem

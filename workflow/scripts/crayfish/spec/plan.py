@@ -7,10 +7,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from crayfish.spec import config as checks
-from crayfish.spec import discovery
+from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
 
@@ -71,9 +72,87 @@ class Plan:
         ]
         return list(dict.fromkeys([*((run, 1) for run in sizing), *repeated]))
 
+    @property
+    def drawn_experiments(self) -> list[str]:
+        """The experiments of the figures that are drawn."""
+        return self.experiments_of(self.drawn)
+
+    def sizing(self, run: str) -> list[str]:
+        """The pilot or the search that finds the rate of a run's load; empty where the rate is given."""
+        return [self.sized_by[run]] if run in self.sized_by else []
+
+    def kept(self, figure: str) -> dict[str, list]:
+        """Field of a run -> the values that a figure draws."""
+        where = self.figures[figure].get("where", {})
+        return {name: list(checks.expanded(name, values)) for name, values in where.items()}
+
+    def wanted(self, targets: Iterable[str]) -> list[str]:
+        """The experiments whose figures and tables are among Snakemake's targets; those that are drawn if none is."""
+        named: dict[str, set[str]] = {"figures": set(), "tables": set()}
+        for target in map(PurePosixPath, targets):
+            if target.parent.name in named:
+                named[target.parent.name].add(target.stem)
+        tables = {name.removesuffix("_series").removesuffix("_curves") for name in named["tables"]}
+        figures = self.experiments_of(name for name in self.figures if name in named["figures"])
+        return [name for name in self.experiments if name in {*figures, *tables}] or self.drawn_experiments
+
+    def numbered_jobs(self, targets: Iterable[str]) -> dict[tuple[str, int], int]:
+        """(run, repetition) of all that Snakemake's targets want -> its number, from 1."""
+        return {job: number for number, job in enumerate(self.jobs(self.wanted(targets)), start=1)}
+
+    def estimate(self, targets: Iterable[str]) -> list[str]:
+        """What is printed before the first run: each run with its repetitions and seconds, and the sum."""
+        names = self.wanted(targets)
+        jobs = self.jobs(names)
+        repeated = Counter(run for run, _ in jobs)
+        lines = [f"  {count} x {self.seconds([(run, 1)]):4.0f} s  {run}" for run, count in repeated.items()]
+        return [
+            *lines,
+            f"Crayfish: {len(jobs)} runs for {', '.join(names)}: if none is there yet about"
+            f" {self.seconds(jobs) / 60:.0f} minutes, environments and models apart.",
+        ]
+
+    def left_out_lines(self) -> list[str]:
+        """What is printed about combinations that a word such as `all` would have made."""
+        return [
+            f"Crayfish: left out of {name}: {count} runs: {reason}"
+            for name, reasons in self.left_out.items()
+            for reason, count in reasons.items()
+        ]
+
+    def runs_of(self, table: str) -> list[str]:
+        """The runs of an experiment's table, or of the table "runs": all that are drawn. What only sizes other runs is
+        in no table."""
+        names = self.drawn_experiments if table == "runs" else [table]
+        return list(dict.fromkeys(run for name in names for run in self.experiments[name].runs))
+
+    def files(self, results: str, table: str, name: str) -> list[str]:
+        """This file of every repetition of the table's runs."""
+        return [
+            paths.run_file(results, run, repetition, name)
+            for run in self.runs_of(table)
+            for repetition in range(1, self.repetitions(run) + 1)
+        ]
+
+    def words(self, results: str, table: str, name: str) -> list[str]:
+        """The same as bash's braces: a command line is no longer than 128 KB, and there may be thousands of runs."""
+        runs: dict[int, list[str]] = {}
+        for run in self.runs_of(table):
+            runs.setdefault(self.repetitions(run), []).append(run)
+        return [
+            paths.run_file(results, braces(names), braces(range(1, count + 1)), name)
+            for count, names in sorted(runs.items())
+        ]
+
     def seconds(self, jobs: Iterable[tuple[str, int]]) -> float:
         """A rough estimate of how long they take on an idle machine."""
         return sum(seconds_of(self.runs[run]) for run, _ in jobs)
+
+
+def braces(alternatives: Iterable[object]) -> str:
+    """What bash expands to each of them."""
+    words = [str(each) for each in alternatives]
+    return f"{{{','.join(words)}}}" if len(words) > 1 else words[0]
 
 
 def seconds_of(spec: RunSpec) -> float:
