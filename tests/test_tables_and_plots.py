@@ -313,6 +313,13 @@ def test_figures_are_drawn_and_equal_tables_give_equal_bytes(kind, tables, tmp_p
 
 
 @pytest.mark.parametrize("kind", EXPERIMENT_OF)
+def test_a_caption_has_words_for_columns_and_fields(kind, tables):
+    table = table_of(kind, tables)
+    text = caption(kind, table)
+    assert [name for name in table.columns if "_" in name and name in text] == []
+
+
+@pytest.mark.parametrize("kind", EXPERIMENT_OF)
 def test_nothing_in_a_figure_is_cut_off_or_covers_another(kind, tables):
     figure, _ = draw(kind, table_of(kind, tables))
     canvas = FigureCanvasAgg(figure)

@@ -77,7 +77,8 @@ def repetitions_in_words(table: pl.DataFrame, kind: FigureKind) -> str:
     if counts[-1] == 1:
         return f"{mean} are single runs: without repetitions there are no confidence intervals, and nothing is ranked."
     number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    return f"{mean} are means of {number} repetitions; {interval} are 95 % confidence intervals (Student's t)."
+    overlap = "" if kind.metrics else f" Where {interval} overlap, nothing is ranked."
+    return f"{mean} are means of {number} repetitions; {interval} are 95 % confidence intervals (Student's t).{overlap}"
 
 
 def fixed_in_words(table: pl.DataFrame) -> str:

@@ -63,7 +63,7 @@ COLUMNS = {
     "at_most_s": Column("drained for at most", "s"),
     "async_calls": Column("requests in flight per instance"),
     "linger_ms": Column("producer linger", "ms"),
-    "on_server_failure": Column("on a server's failure"),
+    "on_server_failure": Column("on server failure"),
     "scorer_threads": Column("threads per scorer"),
     "lateness_bound_ms": Column("lateness bound", "ms"),
     "burst": Column("burst"),

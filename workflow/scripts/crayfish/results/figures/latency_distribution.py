@@ -49,8 +49,7 @@ FIGURE_KIND = FigureKind(
     text=(
         "Complementary cumulative distribution (1 - F) of the latency from an event's intended send time until its"
         " prediction was received, on a logarithmic axis: the share of events whose latency exceeds the value on the"
-        " horizontal axis, as far as at least 10 events of every repetition exceed it. Where bands overlap, nothing is"
-        " ranked."
+        " horizontal axis, as far as at least 10 events of every repetition exceed it."
     ),
     part="curves",
     axes=AXES,

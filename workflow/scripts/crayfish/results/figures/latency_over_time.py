@@ -33,7 +33,6 @@ FIGURE_KIND = FigureKind(
     text=(
         "Median latency, from an event's intended send time until its prediction was received, of the events due in"
         " each second in which every repetition has at least 20 of them. Shaded: the warm-up, which no metric counts."
-        " Where bands overlap, nothing is ranked."
     ),
     part="series",
     axes=AXES,
