@@ -85,6 +85,12 @@ def test_every_file_that_is_named_is_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_is_named_is_there(page):
+    for name, function in (pair for span in code(page) for pair in re.findall(r"\b(test_\w+\.py)::(test_\w+)", span)):
+        assert f"def {function}(" in (ROOT / "tests" / name).read_text(), f"{page.name} names {name}::{function}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_target_of_make_that_is_named_is_there(page):
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {name for span in code(page) for name in re.findall(r"(?:^|\s)make ([a-z][a-z-]*)", span)}
