@@ -11,7 +11,7 @@ TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
-  matrix compare benchmark format lock clean
+  matrix schema compare benchmark format lock clean
 
 figures: .venv/workflow.txt
 	@$(TOOL)/unlock.py
@@ -32,6 +32,9 @@ compare: .venv/workflow.txt
 
 matrix: .venv/test.txt
 	$(TOOL)/matrix.py --file docs/experiments.md
+
+schema: .venv/test.txt
+	$(TOOL)/schema.py
 
 benchmark: .venv/workflow.txt
 	@$(TOOL)/unlock.py
