@@ -102,7 +102,8 @@ def lock(envs: Path, name: str) -> None:
         for line in (envs / f"{name}.in").read_text().splitlines()
     ]
     direct = set("\n".join(lines).split())
-    pinned = {each: set(re.findall(r"- ([\w.-]+)==", each.read_text())) for each in sorted(envs.glob("*.yaml"))}
+    usual = [each for each in sorted(envs.glob("*.yaml")) if "==" not in each.with_suffix(".in").read_text()]
+    pinned = {each: set(re.findall(r"- ([\w.-]+)==", each.read_text())) for each in usual if each.stem != name}
     source = min((each for each, packages in pinned.items() if direct <= packages), key=lambda each: len(pinned[each]))
     (envs / f"{name}.yaml").write_text(source.read_text())
 

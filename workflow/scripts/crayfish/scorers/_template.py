@@ -1,4 +1,4 @@
-"""TEMPLATE: fully connected layers with ReLU between them, by numpy. Say here what the tool is and how it is used.
+"""TEMPLATE: fully connected layers with ReLU between them, by numpy.
 
 The model is its weights: for each layer, in order, a matrix float32[outputs, inputs] and a bias float32[outputs].
 """
@@ -26,11 +26,12 @@ class TemplateScorer:
     def __enter__(self) -> TemplateScorer:
         import numpy as np
 
+        path = str(self._job.model_path)
         try:
-            with np.load(str(self._job.model_path)) as arrays:
+            with np.load(path) as arrays:
                 values = list(arrays.values())
         except Exception as error:  # numpy raises many kinds for a file that is none of its own
-            raise CrayfishError(f"TEMPLATE: the model {self._job.model_path} cannot be loaded: {error}") from error
+            raise CrayfishError(f"TEMPLATE: the model {path} cannot be loaded: {error}") from error
         self._layers = [(matrix.T, bias) for matrix, bias in zip(values[::2], values[1::2], strict=True)]
         return self
 
