@@ -32,7 +32,7 @@ COMMON_OPTIONS = (
     "-XX:-UsePerfData",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
-_starting = threading.Lock()  # the scorers of one process may be opened by several threads at once
+_starting = threading.Lock()  # several threads of one process may open their scorers together
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _init(folder: Path, workers: int, deadline_s: float, options: dict) -> None:
         try:
             ray.init(
                 "local",
-                num_cpus=max(1, min(workers, len(os.sched_getaffinity(0)))),  # how many workers start at once
+                num_cpus=max(1, min(workers, len(os.sched_getaffinity(0)))),  # how many workers start together
                 num_gpus=0,
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,

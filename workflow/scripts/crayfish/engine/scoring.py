@@ -20,9 +20,9 @@ def event_bytes(job: Job) -> int:
 
 
 def events_at_once(job: Job, most_events: int, most_bytes: int) -> int:
-    """How many events an engine may hand over at once: at most so many, fewer of large ones, at least one.
+    """How many events an engine may hand over together: at most most_events, fewer if they are large, at least one.
 
-    But all that may wait for a server at once, if that is more.
+    It is never less than run.async_calls, so that as many requests can be in flight.
     """
     return max(1, job.spec.async_calls, min(most_events, most_bytes // event_bytes(job)))
 

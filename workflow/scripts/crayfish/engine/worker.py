@@ -1,5 +1,7 @@
-"""A processor or a scorer's server as a process: `python -m crayfish.engine.worker ROOM --job FILE`. SIGTERM ends
-it."""
+"""A processor or a server as a process: `python -m crayfish.engine.worker {processors,servers} --job FILE`.
+
+SIGTERM ends it.
+"""
 
 import argparse
 import signal
@@ -13,7 +15,7 @@ from crayfish.spec.run_spec import Job
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("room", choices=("processors", "servers"))
+    parser.add_argument("kind", choices=("processors", "servers"))
     parser.add_argument("--job", type=Path, required=True)
     arguments = parser.parse_args()
     job = Job.read(arguments.job)
@@ -21,9 +23,8 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    part = (
-        discovery.processor(job.spec.processor) if arguments.room == "processors" else discovery.server(job.spec.scorer)
-    )
+    spec = job.spec
+    part = discovery.processor(spec.processor) if arguments.kind == "processors" else discovery.server(spec.scorer)
     part.run(job, stop, lambda **about: report(event="ready", **about))
 
 

@@ -1,14 +1,14 @@
 """Ray: actors that consume, score and produce in batches, on a Ray of this process's own.
 
 Delivery     at_least_once: offsets are committed every second, only after the broker acknowledged the predictions for
-             all that they cover. Started again with the same group, it goes on from the committed offsets; kill -9
+             all that they cover. Started again with the same group, Ray goes on from the committed offsets; kill -9
              loses nothing, and repeats what came after the last commit.
-Parallelism  each of N instances owns every Nth partition (assigned: no rebalances). fused (auto): an instance is one
-             actor; pipeline: three, source -> scoring -> sink, as the original is built, but with one call a batch.
-             Ready: all actors have loaded and know their offsets.
-Buffers      what the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB, or
-             async_calls events if that is more; nothing waits for it to fill. pipeline: an instance has at most 4
-             batches under way. Predictions are sent after linger_ms.
+Parallelism  Each of N instances owns every Nth partition (assigned: no rebalances). fused (auto): an instance is one
+             actor. pipeline: three actors, source -> scoring -> sink, as the original is built, but with one call per
+             batch. Ready: all actors have loaded and know their offsets.
+Buffers      What the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB (or
+             async_calls events if that is more); nothing waits for it to fill. pipeline: an instance has at most 4
+             batches in flight. Predictions are sent after linger_ms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job
 
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
-CALLS = 4  # batches of an instance of the pipeline that are scored or produced at once
+CALLS = 4  # batches in flight of an instance of the pipeline
 COMMIT_S = 1.0
 POLL_S = 0.1  # how soon an idle source sees that it is to stop
 STOP_DEADLINE_S = 8.0
@@ -83,10 +83,10 @@ def _drive(job: Job, stop: threading.Event, ready: Callable[[], None], check: Ca
                 ready()
     for source in sources:
         source.stop.remote()
-    done, late = ray.wait(runs, num_returns=len(runs), timeout=STOP_DEADLINE_S)
-    ray.get(done)
-    if late:
-        raise CrayfishError(f"ray: {len(late)} of {len(runs)} sources did not stop within {STOP_DEADLINE_S:g} s")
+    ended, running = ray.wait(runs, num_returns=len(runs), timeout=STOP_DEADLINE_S)
+    ray.get(ended)
+    if running:
+        raise CrayfishError(f"ray: {len(running)} of {len(runs)} sources did not stop within {STOP_DEADLINE_S:g} s")
 
 
 # --- what the actors do ----------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class Pipeline:
         pass  # the actors end with the processor
 
     def forward(self, events: list[bytes]) -> None:
-        """Send a batch on its way; waits only while CALLS of them are under way."""
+        """Send a batch to the actors; waits only while CALLS batches are in flight."""
         if len(self._calls) == CALLS:
             self._get(self._calls.popleft())
         self._calls.append(self._sink.produce.remote(self._scoring.score.remote(events)))

@@ -1,15 +1,15 @@
 """Spark Structured Streaming by PySpark: Kafka source -> mapInArrow -> Kafka sink in one local Spark.
 
-Delivery     at_least_once: progress is written every second beside the stream (asynchronous progress tracking), into a
-             checkpoint in the stage's folder. Started again there, the job goes on from what was written last.
-Parallelism  N: local[N], or N executors of one core of a Spark that is there already. A micro-batch is N tasks at most,
-             each with a Python worker of its own, which loads the model once and keeps it over the micro-batches.
-Buffers      a micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. They cross into Python in
-             Arrow batches of at most 1000 events or 4 MiB, or of async_calls events if that is more; the sink sends
-             them after linger_ms as they come back.
-Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) with its shortest batch of 5 s, a task a
-             partition, so that N is the number of partitions. Its tasks take events as they come, but hand a Python
-             worker's predictions on only as the batch ends: at 512 events/s in 2 partitions p50 was 1.8 s (2.8 s with
+Delivery     at_least_once: every second progress is written to a checkpoint in the stage's folder, beside the stream
+             (asynchronous progress tracking). Started again there, the job goes on from what was written last.
+Parallelism  N: local[N], or N executors of one core of a Spark that runs already. A micro-batch has N tasks at most,
+             each with its own Python worker, which loads the model once and keeps it over the micro-batches.
+Buffers      A micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. It crosses into Python in
+             Arrow batches of at most 1000 events or 4 MiB (of async_calls events if that is more). The sink sends
+             predictions as they come back, after linger_ms.
+Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) with its shortest batch of 5 s and one task
+             per partition, so N is the number of partitions. Its tasks take events as they come, but hand on a Python
+             worker's predictions only when the batch ends: at 512 events/s in 2 partitions p50 was 1.8 s (2.8 s with
              Arrow batches of 1000 events instead of one), against 0.12 s by micro-batches.
 """
 
@@ -142,12 +142,12 @@ def unpack(values: pyarrow.BinaryArray) -> list[bytes]:
 
 
 def arrow_events(job: Job) -> int:
-    """How many events an Arrow batch may hold; in real time none waits for others."""
+    """How many events an Arrow batch may hold: one in real time, where no event waits for another."""
     return events_at_once(job, 1 if job.spec.execution == "real_time" else ARROW_EVENTS, ARROW_BYTES)
 
 
 def settings(job: Job) -> dict[str, object]:
-    """The settings of the session; what is not here is Spark's default."""
+    """The settings of the session; for all others Spark's defaults hold."""
     folder = Path(job.workdir)
     log4j = folder / "log4j2.properties"
     log4j.write_text(LOGGING)

@@ -1,27 +1,28 @@
 """Apache Flink by PyFlink: KafkaSource -> scoring -> KafkaSink on a standalone cluster of the run's own.
 
-Delivery     at_least_once: the sink is flushed and the offsets are committed at a checkpoint, every second;
-             exactly_once: one Kafka transaction a checkpoint, every 100 ms, so predictions are visible that much later.
-             Started again with the same group, it goes on from the last checkpoint in the stage's folder, or else from
-             the group's committed offsets.
-Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with a Python of its own; source, scoring and sink are
-             one chain in it (several slots of one TaskManager would share one interpreter's lock).
-             task (P-N-P): source and sink at the topics' number of partitions P, scoring at N; one TaskManager of P
-             slots. A Flink that is there already has the slots that it has: for thread execution one a TaskManager.
-Buffers      what the consumer has fetched; the sink sends after linger_ms, and what comes while a request is on its
-             way goes with the next one. Only process execution gathers: 1000 events (fewer large ones) or 2 ms, with
-             async_calls 5 ms; the task model also has Flink's network buffers between its tasks.
-Execution    thread: Python inside the TaskManager's JVM, one call an event; process: a Python worker beside it, which
-             loads its model at the first event. auto: thread, if it can. `async_calls` events at once may wait for an
-             external server (Flink's asynchronous operator, unordered). That operator's queue, emitter and event loop
-             alone take 31 us of Python's CPU for an event that does nothing, and some 180 us with a call of gRPC that
-             takes 130 us without it. With a deadline of its own it would take 230 and 470 us.
-Transport    kafka; in_engine: in the same job a source that makes the events and a sink that keeps the predictions take
-             the places of KafkaSource and KafkaSink. Both are Java (FlinkInEngine.java) and hand over byte[] as Kafka's
-             do, so what crosses into Python is the same. They cost the TaskManagers: in each instance a thread that
-             releases events when they are due (it spins for the last 0.1 ms), one copy of each event from a mapped
-             file, 16 bytes and the prediction into a buffered one. Delivery is at_least_once: nothing is restored, so
-             each event is answered once, or the run fails.
+Delivery     at_least_once: a checkpoint every second flushes the sink and commits the offsets. exactly_once: one Kafka
+             transaction per checkpoint, every 100 ms, so predictions become visible that much later. Started again with
+             the same group, the job goes on from the last checkpoint in the stage's folder; without one, from the
+             group's committed offsets.
+Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with its own Python; source, scoring and sink form one
+             chain in it (several slots of one TaskManager would share one interpreter's lock). task (P-N-P): source and
+             sink run at P, the topics' number of partitions, scoring at N, on one TaskManager of P slots. A Flink that
+             runs already keeps its slots; thread execution needs TaskManagers of one slot each.
+Buffers      What the consumer has fetched. The sink sends after linger_ms; predictions that are made while a request is
+             in flight go with the next one. Only process execution gathers events: 1000 (fewer if large) or 2 ms (5 ms
+             with async_calls). The task model adds Flink's network buffers between its tasks.
+Execution    thread: Python runs inside the TaskManager's JVM, one call per event. process: a Python worker beside it,
+             which loads its model at the first event. auto: thread, if the run can. With async_calls, Flink's
+             asynchronous operator (unordered) keeps that many requests to an external server in flight. Its queue,
+             emitter and event loop alone take 31 us of Python's CPU for an event that does nothing, and some 180 us
+             with a gRPC call that takes 130 us without it. With a deadline of its own the operator would take 230 and
+             470 us.
+Transport    kafka; in_engine: a source that makes the events and a sink that keeps the predictions replace KafkaSource
+             and KafkaSink. Both are Java (FlinkInEngine.java) and hand over byte[] as Kafka's do, so the same bytes
+             cross into Python. Each instance pays for a thread that releases events at their intended send times (it
+             spins for the last 0.1 ms), one copy of each event from a mapped file, and 16 bytes and the prediction into
+             a buffered file. Delivery is at_least_once: nothing is restored, so each event is answered once, or the run
+             fails.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ STARTING_S, WATCH_S = 0.05, 0.25
 
 
 def _needs_process(spec: RunSpec) -> str | None:
-    """Why this spec cannot run in thread execution, or None."""
+    """Why this RunSpec cannot run in thread execution, or None."""
     if spec.scoring == "vectorised":
         return "in thread execution Flink hands one event at a time to Python, so there is nothing to score together"
     if spec.async_calls:
@@ -70,14 +71,14 @@ def refuse(spec: RunSpec) -> str | None:
 
 
 def execution(spec: RunSpec) -> str:
-    """thread or process: what `auto` stands for."""
+    """ "thread" or "process": what `auto` stands for."""
     if spec.execution == "auto":
         return "process" if _needs_process(spec) else "thread"
     return spec.execution
 
 
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Move events until `stop` is set; a CrayfishError carries Flink's root cause."""
+    """Move events until `stop` is set; a CrayfishError tells Flink's root cause."""
     from crayfish.processors.flink.cluster import Cluster
 
     with Cluster(job) as cluster:

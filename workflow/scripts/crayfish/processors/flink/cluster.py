@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job, RunSpec
 
 CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
-BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no call is under way
+BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no request is in flight
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
 REST_DEADLINE_S = 20.0
 FAILURE_DEADLINE_S = 5.0
@@ -177,7 +177,7 @@ class Cluster:
         return self.conf / "log4j.properties"
 
     def _prepare_gateway(self, java_home: str, options: list[str]) -> None:
-        """What PyFlink asks the environment when it starts the JVM of its client, here also the JobManager's."""
+        """Set the variables that PyFlink reads when it starts its client's JVM, which is also the JobManager's."""
         os.environ.update(
             JAVA_HOME=java_home,
             FLINK_CONF_DIR=str(self.conf),
@@ -189,7 +189,7 @@ class Cluster:
         )
 
     def _start_workers(self, java: list[str]) -> None:
-        """The TaskManagers, by a command line that starts a JVM."""
+        """Start the TaskManagers; `java` is the beginning of their command line."""
         main = ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", str(self.conf)]
         command = [*java, f"-Dlog4j.configurationFile={self._logging}", "-cp", f"{self.lib}/*", *main]
         for _ in range(slots(self.job.spec)[0]):

@@ -24,7 +24,7 @@ def gathered_events(job: Job) -> int:
 
 
 def build(environment: StreamExecutionEnvironment, job: Job) -> None:
-    """Tell the environment what the job is."""
+    """Build the job's topology in the environment."""
     from pyflink.common import Types, WatermarkStrategy
 
     source, sink = _source_and_sink(job)
@@ -75,7 +75,7 @@ def sink_settings(job: Job) -> dict[str, object]:
     return {
         **kafka.JAVA_CLIENT,
         **kafka.java_producer(job),
-        "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is on its way
+        "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is in flight
         "batch.size": SEND_BATCH_BYTES,
         "request.timeout.ms": BROKER_DEADLINE_MS // 2,
         "delivery.timeout.ms": BROKER_DEADLINE_MS,
@@ -114,7 +114,10 @@ def _sink(job: Job) -> object:
 
 
 class Scoring:
-    """The life of a ScoringOperator in an instance of a Flink function, which is made once and opened elsewhere."""
+    """The life cycle that Flink's functions share: a ScoringOperator from open() to close().
+
+    Flink pickles a function where the job is built, and opens it in every instance.
+    """
 
     _loaded = False
 
@@ -131,7 +134,7 @@ class Scoring:
 
 
 def _score_each(events: DataStream, job: Job) -> DataStream:
-    """One call of Python an event."""
+    """One call of Python per event."""
     from pyflink.common import Types
     from pyflink.datastream import ProcessFunction
 
@@ -147,7 +150,7 @@ def _score_each(events: DataStream, job: Job) -> DataStream:
 
 
 def _score_asynchronously(events: DataStream, job: Job) -> DataStream:
-    """`async_calls` events at once wait for the server's answers."""
+    """At most `async_calls` requests to the server are in flight."""
     from pyflink.common import Time, Types
     from pyflink.datastream import AsyncDataStream, AsyncFunction
 
@@ -161,7 +164,7 @@ def _score_asynchronously(events: DataStream, job: Job) -> DataStream:
 
 
 def _score_together(events: DataStream, job: Job, environment: StreamExecutionEnvironment) -> DataStream:
-    """One call of Python for an Arrow batch of events, by the Table API: Flink's own way to hand over several."""
+    """One call of Python per Arrow batch of events, by the Table API: Flink's own way to hand over several."""
     import pandas
     from pyflink.datastream import DataStream
     from pyflink.java_gateway import get_gateway

@@ -1,12 +1,12 @@
 """Kafka Streams: its own Java library in this process through JPype; input topic -> batches -> output topic.
 
-Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction a commit). Offsets are committed as often
-             as Kafka Streams does by default, every 30 s (exactly once: 100 ms), and never before the predictions for
-             all that they cover are acknowledged.
+Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction per commit). Kafka Streams commits
+             offsets as often as it does by default, every 30 s (exactly once: 100 ms), and never before the broker has
+             acknowledged the predictions for all that they cover.
 Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
              watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
-Buffers      what a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
-             Python, or of async_calls records if that is more; one leaves when its partition's part of the poll is
+Buffers      What a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
+             Python (of async_calls records if that is more). A batch leaves when its partition's part of the poll is
              done: no timer. The producer sends after linger_ms.
 """
 

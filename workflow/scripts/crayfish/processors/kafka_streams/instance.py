@@ -36,7 +36,7 @@ ASK_BROKER_S = 5.0
 
 
 def partition_bytes(job: Job) -> int:
-    """Room for the events of one partition that may wait for a server at once; as JSON one is up to 4 times as long."""
+    """Room for the events of one partition whose requests are in flight; as JSON an event is up to 4 times as long."""
     return 4 * job.spec.async_calls * event_bytes(job)
 
 
@@ -44,7 +44,7 @@ def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
     consumer = {
         **kafka.JAVA_CONSUMER,
-        # A static member that starts again takes its place back at once, however it ended.
+        # A static member that starts again takes its place back immediately, however it ended.
         "group.instance.id": instance,
         "interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
         "auto.offset.reset": "earliest",
