@@ -20,6 +20,10 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
+# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
+PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 OWN = {"workflow", "test"}  # which `make` installs into .venv
 ENVIRONMENTS = sorted({path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml")} - OWN)
 
@@ -76,6 +80,27 @@ def spec_of(wildcards):
 def figure_of(wildcards):
     """A figure's block in the config: its experiment, kind and where."""
     return PLAN.figures[wildcards.figure]
+
+
+def table_of(wildcards, part):
+    """A part of the table that a figure draws."""
+    return paths.table(RESULTS, figure_of(wildcards)["experiment"] + part)
+
+
+def tables_of_figures():
+    """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
+    return [paths.table(RESULTS, name) for name in [*PLAN.drawn_experiments, *DIGESTS, "runs", "models"]]
+
+
+def drawn(*kinds):
+    """The files of the figures that are drawn."""
+    return [paths.figure(RESULTS, name, kind) for name in PLAN.drawn for kind in kinds]
+
+
+def formats_of(wildcards):
+    """Model -> its formats that a table tells: of all models, or of those that the drawn runs read."""
+    specs = None if wildcards.models == "all_models" else [PLAN.runs[run] for run in PLAN.runs_of("runs")]
+    return dependencies.formats(specs)
 
 
 def making_memory_mb(wildcards):

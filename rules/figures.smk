@@ -1,11 +1,6 @@
 # Tables to figures: drawing never measures.
 
 
-def table_of_figure(part):
-    """The input function of a part of the table that a figure draws."""
-    return lambda wildcards: paths.table(RESULTS, figure_of(wildcards)["experiment"] + part)
-
-
 rule plot:
     input:
         python=paths.interpreter("analysis"),
@@ -13,9 +8,9 @@ rule plot:
         script=paths.script("plot"),
         library=lambda wildcards: dependencies.of_script("plot", f"results/figures/{figure_of(wildcards)['kind']}"),
         declarations=dependencies.declarations("processors", "scorers", "models"),
-        means=table_of_figure(""),
-        series=table_of_figure("_series"),
-        curves=table_of_figure("_curves"),
+        means=lambda wildcards: table_of(wildcards, ""),
+        series=lambda wildcards: table_of(wildcards, "_series"),
+        curves=lambda wildcards: table_of(wildcards, "_curves"),
     output:
         svg=report(
             paths.figure(RESULTS, "{figure}", "svg"),
@@ -37,8 +32,3 @@ rule plot:
         "{input.python} {input.script} --kind {params.kind} --where {params.where:q} --means {input.means}"
         " --series {input.series} --curves {input.curves} --out {output.svg} {output.pdf} {output.png}"
         " --caption {output.caption} 2> {log}"
-
-
-def drawn(*kinds):
-    """The files of the figures that are drawn."""
-    return [paths.figure(RESULTS, name, kind) for name in PLAN.drawn for kind in kinds]

@@ -119,12 +119,6 @@ rule verify_format:
         " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
 
 
-def formats_of(wildcards):
-    """Model -> its formats that a table tells: of all models, or of those that the drawn runs read."""
-    specs = None if wildcards.models == "all_models" else [PLAN.runs[run] for run in PLAN.runs_of("runs")]
-    return dependencies.formats(specs)
-
-
 rule describe_models:
     input:
         python=paths.interpreter("analysis"),

@@ -78,7 +78,7 @@ rule execute_notebook:
     conda:
         "../envs/notebook.yaml"
     params:
-        results=RESULTS,
+        results=lambda wildcards, input: paths.folder(input.configuration),
     shell:
         "{input.python} {input.script} --notebook {input.notebook} --results {params.results}"
         " --out {output.notebook} --html {output.html} 2> {log}"

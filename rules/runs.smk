@@ -41,7 +41,7 @@ rule summarise_run:
         python=paths.interpreter("harness"),
         packages=paths.packages("harness"),
         script=paths.script("summarise_run"),
-        library=dependencies.of_script("summarise_run", *dependencies.loads()),
+        library=[*dependencies.of_script("summarise_run"), *dependencies.declarations("harness/loads")],
         run=rules.execute_run.output,
     output:
         paths.summary(RESULTS, "{run}", "{repetition}"),

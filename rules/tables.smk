@@ -1,10 +1,4 @@
 # Summaries of runs to tables, and these to digests over all experiments.
-# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
-PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
-# Digest -> which part of the experiments' tables it is made of.
-DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
-
-
 rule tabulate:
     input:
         python=paths.interpreter("analysis"),
@@ -57,8 +51,3 @@ rule digest:
         "../envs/analysis.yaml"
     shell:
         "{input.python} {input.script} --digest {wildcards.digest} --tables {input.tables} --out {output} 2> {log}"
-
-
-def tables_of_figures():
-    """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
-    return [paths.table(RESULTS, name) for name in [*PLAN.drawn_experiments, *DIGESTS, "runs", "models"]]

@@ -8,7 +8,7 @@ import ast
 import functools
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from crayfish.spec import discovery, paths
 from crayfish.spec.discovery import LIBRARY
@@ -30,7 +30,7 @@ def _imports(file: str) -> frozenset[str]:
     text = (ROOT / file).read_text()
     if file.endswith(".ipynb"):
         text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
-    for node in ast.walk(ast.parse(text)):
+    for node in _executed(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "crayfish":
             package = node.module.removeprefix("crayfish").lstrip(".").replace(".", "/")
             found.add(package)
@@ -39,6 +39,14 @@ def _imports(file: str) -> frozenset[str]:
             names = (alias.name for alias in node.names if alias.name.startswith("crayfish."))
             found |= {name.removeprefix("crayfish.").replace(".", "/") for name in names}
     return frozenset(found)
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree, without the bodies of `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _executed(child)
 
 
 @functools.cache
@@ -102,12 +110,6 @@ def declarations(*rooms: str) -> list[str]:
         for room in rooms
         for name in discovery.names(room)
     ]
-
-
-@functools.cache
-def loads() -> list[str]:
-    """The modules of all kinds of load."""
-    return [f"harness/loads/{name}" for name in discovery.names("harness/loads")]
 
 
 def library_files(spec: RunSpec) -> list[str]:
