@@ -10,7 +10,7 @@ from generated_events import header_of, prediction_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.engine.scoring import ScoringOperator
+from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.scorers import noop
 from crayfish.spec.events import CODECS, MalformedEvent
 from crayfish.spec.run_spec import Job, RunSpec, Segment
@@ -122,3 +122,19 @@ def test_what_is_loaded_is_walked_by_no_collection():
         walked = {id(each) for each in gc.get_objects()}
         gc.unfreeze()
         assert not any(id(each) in walked for each in loaded)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1000), min_size=1, max_size=3),
+    calls=st.integers(0, 100),
+    most=st.integers(1, 2000),
+    most_bytes=st.integers(1, 10**7),
+)
+def test_an_engine_hands_over_no_more_than_fits_but_all_that_may_be_in_flight(sizes, calls, most, most_bytes):
+    loads = tuple(Segment("constant", rate=1, batch_size=size) for size in sizes)
+    spec = RunSpec("kafka_streams", "triton", loads, async_calls=calls)
+    job = Job(spec, "", "", "", "", SHAPE, OUTPUTS, None, None, (), (), None, "")
+    count = events_at_once(job, most, most_bytes)
+    assert count >= max(1, calls)
+    assert count == max(1, calls) or (count <= most and count * event_bytes(job) <= most_bytes)
+    assert count >= most or (count + 1) * event_bytes(job) > most_bytes
