@@ -10,12 +10,16 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from generated_runs import spec_of, write_run
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from snakemake.utils import update_config
 from test_plan import laid_over
 
+from crayfish.results import tabulation
+from crayfish.results.summaries import summarise
 from crayfish.spec import plan
+from crayfish.spec.run_spec import Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -147,3 +151,17 @@ def test_the_documented_walls_are_those_that_lint_checks():
         for room in rooms
     }
     assert documented == allowed
+
+
+def test_the_documented_columns_are_those_of_a_table(tmp_path):
+    folder = tmp_path / "run" / "1"
+    write_run(folder, spec_of("flink", "onnx", Segment("constant", 50, warmup_s=1, measure_s=3)))
+    columns = tabulation.tabulate("input_rate", [summarise(folder)], "runs").columns
+    page = (ROOT / "docs" / "results.md").read_text()
+    table = page[page.index("| columns |") :].partition("\n\n")[0].splitlines()[2:]
+    named = [name for row in table for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    patterns = [re.sub(r"STAGE|\bP\b|(?<=_)P(?=_)", r"\\w+", name) for name in named]
+    assert [name for name in patterns if not any(re.fullmatch(name, column) for column in columns)] == []
+    metrics = columns[columns.index("repetition") + 1 :]
+    explained = [*patterns, "warnings", "machine", "run"]
+    assert [column for column in metrics if not any(re.fullmatch(name, column) for name in explained)] == []
