@@ -152,7 +152,7 @@ def answers(bed: Bed, job: Job, kills: int, commit_ms: int, seed: int) -> Counte
 
 
 def compiled_by_the_pipeline(bed: Bed) -> Path:
-    return paths.ROOT / paths.compiled_jar("kafka_streams/KafkaStreamsBatching")
+    return paths.ROOT / paths.compiled_jar("kafka_streams/KafkaStreamsBatching.java")
 
 
 def test_every_event_is_answered_after_ten_kills(bed: Bed) -> None:
@@ -171,7 +171,7 @@ def test_every_event_is_answered_exactly_once_after_kills(bed: Bed) -> None:
 
 def test_without_the_flush_before_commits_events_are_lost(bed: Bed, tmp_path: Path) -> None:
     """The first test's own check: the same kills, of a processor whose flush before a commit is taken out."""
-    source = (paths.ROOT / paths.java_source("kafka_streams/KafkaStreamsBatching")).read_text()
+    source = (paths.ROOT / paths.java_source("kafka_streams/KafkaStreamsBatching.java")).read_text()
     assert source.count(FLUSH) == 1
     broken = tmp_path / "KafkaStreamsBatching.java"
     broken.write_text(source.replace(FLUSH, ""))
