@@ -159,9 +159,8 @@ def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
     first.wait()
     assert_nothing_left(before, 60)
     assert not list(results.rglob("manifest.json"))
-    environment["PYTHONPATH"] = "workflow/scripts"
-    unlocked = subprocess.run([sys.executable, "workflow/scripts/tools/unlock.py"], cwd=ROOT, env=environment)
-    assert unlocked.returncode == 0
+    unlock = [sys.executable, "workflow/scripts/tools/unlock.py"]
+    subprocess.run(unlock, cwd=ROOT, env={**environment, "PYTHONPATH": "workflow/scripts"}, check=True)
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert second.returncode == 0, second.stderr
     assert (results / "tables/input_rate.csv").read_text().count("kafka_streams-onnx-ffnn") == 2

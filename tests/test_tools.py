@@ -52,11 +52,13 @@ def locked(tmp_path):
 def test_snakemake_removes_the_lock_of_a_dead_one(locked, status, told):
     program = locked / "bin" / "snakemake"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" > called\necho why >&2\nexit {status}\n')
+    program.write_text(f'#!/bin/sh\necho "$@$PYTHONPATH" > called\necho why >&2\nexit {status}\n')
     program.chmod(0o755)
     done = tool("unlock", folder=locked, programs=program.parent)
     assert (done.returncode, "Traceback" in done.stderr) == (status, False) and told in done.stderr, done.stderr
-    assert (locked / "called").read_text() == "--cores 1 --unlock\n"
+    assert (
+        locked / "called"
+    ).read_text() == "--cores 1 --unlock\n"  # and no PYTHONPATH, where our tabulate.py hides Snakemake's
 
 
 def test_the_lock_of_a_live_snakemake_stays(locked):

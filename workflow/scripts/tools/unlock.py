@@ -1,5 +1,6 @@
 """Remove Snakemake's lock on this folder if the process that held it has ended; a live Snakemake keeps its lock."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,10 @@ def main() -> None:
         return
     if found := live_snakemakes(folder):
         raise CrayfishError(f"Snakemake is running in this folder: wait until it ends, or stop it.\n  {found[0]}")
-    done = subprocess.run(["snakemake", "--cores", "1", "--unlock"], capture_output=True, text=True)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # our tabulate hides its own
+    done = subprocess.run(["snakemake", "--cores", "1", "--unlock"], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise CrayfishError(f"the lock that an ended Snakemake left in {folder} cannot be removed:\n{done.stderr}")
     print("An earlier Snakemake ended without removing its lock: removed; finished results are kept.", file=sys.stderr)
