@@ -80,6 +80,7 @@ def test_a_stack_trace_s_root_cause_is_the_innermost(trace, cause):
             WORKER.replace("crayfish.spec.errors.CrayfishError", "ValueError"),
             "ValueError: onnx: the model cannot be loaded:\nit is empty",
         ),
+        (WORKER.replace("it is empty", "  it is empty"), "onnx: the model cannot be loaded:\n  it is empty"),
         ("Connection refused", "a.B: Connection refused"),
     ],
 )

@@ -6,6 +6,7 @@ and the jvm_options of its processor and its scorer (where both set one, the sco
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -136,7 +137,7 @@ OWN_ERROR = re.compile(
     r"\A(?:crayfish\.spec\.errors\.CrayfishError"
     r"|pemja\.core\.PythonException: <class 'crayfish\.spec\.errors\.CrayfishError'>): "
 )
-TRACEBACK = "Traceback (most recent call last)"
+FRAME = '\n  File "'  # of a Python traceback
 
 
 def reason(error: Any) -> str:
@@ -162,8 +163,8 @@ def root_cause(stack_trace: str) -> str:
 
 def python_error(message: str) -> str:
     """What Python raised, where a Java exception's message holds that; else the message itself."""
-    if TRACEBACK in message:
-        lines = message.partition("\n SQLSTATE")[0].splitlines()
-        indented = max(number for number, line in enumerate(lines) if line.startswith(" "))
-        message = "\n".join(lines[indented + 1 :]).strip()
+    _, *frames = message.partition("\n SQLSTATE")[0].split(FRAME)
+    if frames:
+        lines = itertools.dropwhile(lambda line: line.startswith(" "), frames[-1].splitlines()[1:])
+        message = "\n".join(lines).strip() or message
     return OWN_ERROR.sub("", message)
