@@ -10,8 +10,23 @@ TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 # Snakemake would make its report of a dry run too, and end with an error.
 REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
+.PHONY: help figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
   matrix schema compare benchmark format lock clean
+
+help:
+	@printf '%-26s %s\n' \
+	  "make figures" "measure what is missing; draw the figures, the tables and the report" \
+	  "make figures CONFIG=laptop" "the same with config/laptop.yaml; ARGS=... goes to Snakemake, ARGS=-n shows the plan" \
+	  "make check" "lint, types and every test that needs no engine" \
+	  "make test" "make check, then the tests on real engines; ARGS=\"-k ray\" goes to pytest" \
+	  "make test-all" "the same with every pair and model, not a sample" \
+	  "make compare" "two results folders: FIRST=results SECOND=other" \
+	  "make benchmark" "how fast Crayfish's own parts are, to docs/performance.md" \
+	  "make format" "format the code" \
+	  "make schema" "config/schema.yaml and the tables of docs/configuration.md, after a change of a declaration" \
+	  "make matrix" "the table of systems in docs/experiments.md, likewise" \
+	  "make lock" "pin the environments and jars anew" \
+	  "make clean" "remove all but results"
 
 figures: .venv/workflow.txt
 	@$(TOOL)/unlock.py

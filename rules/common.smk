@@ -20,10 +20,6 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
-# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
-PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
-# Digest -> which part of the experiments' tables it is made of.
-DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 OWN = {"workflow", "test"}  # which `make` installs into .venv
 ENVIRONMENTS = sorted({path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml")} - OWN)
 
@@ -77,6 +73,12 @@ def spec_of(wildcards):
         raise WorkflowError(f"{wildcards.run}: the config plans no such run")
 
 
+def inputs_of_run(wildcards):
+    """All that depends on the run; sized_by is the summary of what finds the rate of its load."""
+    sized_by = [paths.summary(RESULTS, run) for run in PLAN.sizing(wildcards.run)]
+    return dependencies.run_inputs(spec_of(wildcards), CLUSTER, jdk()) | {"sized_by": sized_by}
+
+
 def figure_of(wildcards):
     """A figure's block in the config: its experiment, kind and where."""
     return PLAN.figures[wildcards.figure]
@@ -95,12 +97,6 @@ def tables_of_figures():
 def drawn(*kinds):
     """The files of the figures that are drawn."""
     return [paths.figure(RESULTS, name, kind) for name in PLAN.drawn for kind in kinds]
-
-
-def formats_of(wildcards):
-    """Model -> its formats that a table tells: of all models, or of those that the drawn runs read."""
-    specs = None if wildcards.models == "all_models" else [PLAN.runs[run] for run in PLAN.runs_of("runs")]
-    return dependencies.formats(specs)
 
 
 def making_memory_mb(wildcards):

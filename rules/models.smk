@@ -125,9 +125,9 @@ rule describe_models:
         packages=paths.packages("analysis"),
         script=paths.script("describe_models"),
         library=[*dependencies.of_script("describe_models"), *dependencies.declarations("models")],
-        training=lambda wildcards: [paths.training(config["dataset"], name) for name in formats_of(wildcards)],
+        training=lambda wildcards: [paths.training(config["dataset"], name) for name in PLAN.formats(wildcards.models)],
         files=lambda wildcards: [
-            file for *_, file in dependencies.model_files(config["dataset"], formats_of(wildcards))
+            file for *_, file in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
         ],
     output:
         report(
@@ -143,7 +143,7 @@ rule describe_models:
     params:
         files=lambda wildcards: [
             f"--file {' '.join(described)}"
-            for described in dependencies.model_files(config["dataset"], formats_of(wildcards))
+            for described in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
         ],
     shell:
         "{input.python} {input.script} --training {input.training} {params.files} --out {output} 2> {log}"

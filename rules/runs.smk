@@ -3,11 +3,9 @@
 
 rule execute_run:
     input:
-        unpack(lambda wildcards: dependencies.run_inputs(spec_of(wildcards), CLUSTER, jdk())),
+        unpack(inputs_of_run),
         python=paths.interpreter("harness"),
         script=paths.script("execute_run"),
-        # The summary of the pilot or the search that finds the rate of this run's load; nothing where it is given.
-        sized_by=lambda wildcards: [paths.summary(RESULTS, run) for run in PLAN.sizing(wildcards.run)],
     output:
         [paths.run_file(RESULTS, "{run}", "{repetition}", name) for name in paths.MEASUREMENTS],
     log:
@@ -17,11 +15,10 @@ rule execute_run:
         "../envs/harness.yaml"
     threads: workflow.cores
     resources:
-        run_number=job_number,
-        run_total=lambda wildcards: len(jobs()),
+        run_number=lambda wildcards: f"{job_number(wildcards)}/{len(jobs())}",
     params:
         spec=lambda wildcards: spec_of(wildcards).to_json(),
-        folder=folder_of_first_output,
+        library=lambda wildcards: dependencies.checksum(dependencies.library_files(spec_of(wildcards))),
         options=lambda wildcards, input: dependencies.options(
             model=input.model,
             server_python=input.server_python,
@@ -30,10 +27,10 @@ rule execute_run:
             **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
         ),
     shell:
-        "{input.python} {input.script} --spec {params.spec:q} --out {params.folder} --python {input.processor_python}"
+        "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output[0]}) --python {input.processor_python}"
         " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
         " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
-        " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
+        " --title '[{resources.run_number}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 
 rule summarise_run:
@@ -41,7 +38,6 @@ rule summarise_run:
         python=paths.interpreter("harness"),
         packages=paths.packages("harness"),
         script=paths.script("summarise_run"),
-        library=[*dependencies.of_script("summarise_run"), *dependencies.declarations("harness/loads")],
         run=rules.execute_run.output,
     output:
         paths.summary(RESULTS, "{run}", "{repetition}"),
@@ -51,6 +47,8 @@ rule summarise_run:
     conda:
         "../envs/harness.yaml"
     params:
-        folder=folder_of_first_output,
+        library=dependencies.checksum(
+            [*dependencies.of_script("summarise_run"), *dependencies.declarations("harness/loads")]
+        ),
     shell:
-        "{input.python} {input.script} --run {params.folder} --out {output} 2> {log}"
+        "{input.python} {input.script} --run $(dirname {output}) --out {output} 2> {log}"

@@ -1,4 +1,10 @@
 # Summaries of runs to tables, and these to digests over all experiments.
+# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
+PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
+
+
 rule tabulate:
     input:
         python=paths.interpreter("analysis"),

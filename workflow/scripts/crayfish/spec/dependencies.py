@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,6 +113,26 @@ def declarations(*rooms: str) -> list[str]:
     ]
 
 
+@functools.cache
+def _content(file: str) -> bytes:
+    return (ROOT / file).read_bytes()
+
+
+@functools.cache
+def _checksum(files: tuple[str, ...]) -> str:
+    found = hashlib.sha256()
+    for file in files:
+        found.update(f"{file} {len(_content(file))}\n".encode() + _content(file))
+    return found.hexdigest()[:16]
+
+
+def checksum(files: Iterable[str]) -> str:
+    """A text that changes with these files' names and contents: as a param it makes a job run again as they would as
+    inputs. Planning thousands of jobs takes most of its time for their inputs, and their library files would be most
+    of these."""
+    return _checksum(tuple(files))
+
+
 def library_files(spec: RunSpec) -> list[str]:
     """What of the library a run uses: only these can make it run again."""
     kinds = sorted({segment.kind for segment in spec.segments})
@@ -158,7 +179,6 @@ def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dic
     processor_jars, scorer_jars = jar_sets(spec)
     source = java_source(spec)
     return {
-        "library": library_files(spec),
         "processor_python": [paths.interpreter(spec.processor)],
         "server_python": [paths.interpreter(name) for name in server],
         "packages": [paths.packages(name) for name in environments],
@@ -228,16 +248,6 @@ def proofs(dataset: str) -> list[str]:
         for scorer in discovery.names("scorers")
         if discovery.scorer(scorer).format in discovery.model(model).formats
     ]
-
-
-def formats(specs: Iterable[RunSpec] | None = None) -> dict[str, list[str]]:
-    """Model -> its formats: those that some runs read, or all that there are."""
-    if specs is None:
-        return {name: list(discovery.model(name).formats) for name in discovery.names("models")}
-    used: dict[str, set[str | None]] = {}
-    for spec in specs:
-        used.setdefault(spec.model, set()).add(discovery.scorer(spec.scorer).format)
-    return {name: sorted(each for each in found if each) for name, found in sorted(used.items())}
 
 
 def model_files(dataset: str, formats_of: Mapping[str, Iterable[str]]) -> list[tuple[str, str, str]]:

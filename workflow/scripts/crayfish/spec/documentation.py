@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Iterable
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def _default(value: Any) -> str:
     return "" if value is MISSING else f"`{value if isinstance(value, str) else json.dumps(value)}`".replace('"', "")
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
@@ -63,11 +63,10 @@ def with_tables(page: str) -> str:
     """The page with what stands between its markers made anew. CrayfishError if it lacks a pair of markers."""
     for name, table in tables().items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        page, found = re.subn(
-            f"{begin}\n.*?{end}", lambda _, new=f"{begin}\n{table}\n{end}": new, page, flags=re.DOTALL
-        )
-        if found != 1:
-            raise CrayfishError(f"{PAGE}: {found} pairs of the lines {begin} and {end}; it needs one")
+        if (page.count(f"{begin}\n"), page.count(end)) != (1, 1):
+            raise CrayfishError(f"{PAGE}: needs the lines {begin} and {end} once each")
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
     return page
 
 

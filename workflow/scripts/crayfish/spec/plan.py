@@ -144,6 +144,16 @@ class Plan:
             for count, names in sorted(runs.items())
         ]
 
+    def formats(self, table: str) -> dict[str, list[str]]:
+        """Model -> its formats that a table of models tells: "all_models", or "models": those that drawn runs read."""
+        if table == "all_models":
+            return {name: list(discovery.model(name).formats) for name in discovery.names("models")}
+        used: dict[str, set[str]] = {}
+        for spec in (self.runs[run] for run in self.runs_of("runs")):
+            read = discovery.scorer(spec.scorer).format
+            used.setdefault(spec.model, set()).update([read] if read else [])
+        return {name: sorted(found) for name, found in sorted(used.items())}
+
     def seconds(self, jobs: Iterable[tuple[str, int]]) -> float:
         """A rough estimate of how long they take on an idle machine."""
         return sum(seconds_of(self.runs[run]) for run, _ in jobs)

@@ -22,7 +22,11 @@ MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clie
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
 RELATIVE_TO = ("sustainable",)
-TYPES = {"int": (int, "a whole number"), "float": ((int, float), "a number"), "str": (str, "a text")}
+TYPES: dict[str, tuple[Any, str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a text"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def _build(cls: type, where: str, values: dict) -> dict:
     for key, value in values.items():
         if key not in known:
             raise CrayfishError(f"{where}.{key}: unknown key; allowed: {', '.join(known)}")
-        if known[key].type in TYPES:
-            allowed, name = TYPES[known[key].type]
+        if (type_name := str(known[key].type)) in TYPES:
+            allowed, name = TYPES[type_name]
             if isinstance(value, bool) or not isinstance(value, allowed):
                 raise CrayfishError(f"{where}.{key}: {value!r} is not {name}")
     for name, each in known.items():
@@ -75,7 +79,7 @@ def _build(cls: type, where: str, values: dict) -> dict:
     return values
 
 
-def _check(where: str, made: object) -> None:
+def _check(where: str, made: RunSpec | Segment) -> None:
     """Refuse a value outside a field's choices or bounds."""
     for name, (_, _, known) in known_fields(type(made)).items():
         value = getattr(made, name)
@@ -179,7 +183,7 @@ class RunSpec:
     scorer: str = _field(
         "the serving tool: an embedded library or an external server", choices=discovery.names("scorers")
     )
-    segments: tuple[Segment, ...]
+    segments: tuple[Segment, ...]  # type: ignore[misc] # mypy takes _field for a default
     model: str = _field("the model that is scored", "ffnn", choices=discovery.names("models"))
     dataset: str = _field(
         "what the model is trained on and events are made of", "fashion_mnist", choices=("fashion_mnist", "synthetic")
@@ -390,12 +394,16 @@ class Job:
     processor_address: str | None = None  # of an engine that is there already (Processor.address); None: none is
 
     @classmethod
-    def without_kafka(cls, spec: RunSpec, workdir: str, **places: object) -> Job:
+    def without_kafka(cls, spec: RunSpec, workdir: str, **places: Any) -> Job:
         """A job for a scorer or its server alone; `places` are the fields that it needs beside the model's shape."""
         model = discovery.model(spec.model)
         nowhere = dict.fromkeys(("bootstrap_servers", "input_topic", "output_topic", "group"), "")
-        absent = {**dict.fromkeys(("model_path", "server_address", "java_home")), "jars": (), "scorer_jars": ()}
-        shape = {"input_shape": model.input_shape, "outputs": model.outputs}
+        absent: dict[str, Any] = {
+            **dict.fromkeys(("model_path", "server_address", "java_home")),
+            "jars": (),
+            "scorer_jars": (),
+        }
+        shape: dict[str, Any] = {"input_shape": model.input_shape, "outputs": model.outputs}
         return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
 
     @property
