@@ -1,4 +1,4 @@
-"""TEMPLATE: the server of the scorer of this name: ONNX Runtime, in as many threads as the run's parallelism.
+"""TEMPLATE: the server of the scorer of this name, ONNX Runtime in as many threads as the run's parallelism.
 
 A server that is a program of its own is started and watched by crayfish.servers._child.serve.
 """
