@@ -8,7 +8,7 @@ import re
 import polars as pl
 
 from crayfish.results import looks
-from crayfish.results.tables import TIMEOUTS, chosen_metric, first_rows, notes, run_columns
+from crayfish.results.tables import TIMEOUTS, chosen_metric, first_rows, interval_of, notes, run_columns
 from crayfish.spec import metrics
 from crayfish.spec.contracts import FigureKind
 
@@ -35,11 +35,6 @@ def overlaps(table: pl.DataFrame, kind: FigureKind, metric: str) -> list[str]:
             if not metrics.intervals_part(interval_of(row, metric), interval_of(other, metric)):
                 pairs.setdefault(f"{first} and {second}", []).append(tuple(row[name] for name in columns))
     return [pair + (f" ({values_in_words(columns, values)})" if columns else "") for pair, values in pairs.items()]
-
-
-def interval_of(row: dict, metric: str) -> metrics.Interval:
-    """A metric's mean and interval in a row of a table."""
-    return metrics.Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"])
 
 
 def values_in_words(columns: list[str], values: list[tuple]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from crayfish.spec import metrics
 from crayfish.spec.errors import CrayfishError
 
 TIMEOUTS = ("ready_timeout_s", "drain_timeout_s")  # fields of a run that change no metric
@@ -57,17 +58,22 @@ def first_rows(table: pl.DataFrame, *columns: str) -> pl.DataFrame:
     return table.unique(["run", "segment", *columns], keep="first", maintain_order=True)
 
 
-def chosen_metric(metrics: tuple[str, ...], table: pl.DataFrame) -> str:
+def chosen_metric(names: tuple[str, ...], table: pl.DataFrame) -> str:
     """The first of some metrics that every row has; else the first that any row has.
 
     Raises CrayfishError where no row has any of them.
     """
-    present = [name for name in metrics if name in table.columns and table[name].null_count() < len(table)]
+    present = [name for name in names if name in table.columns and table[name].null_count() < len(table)]
     if not present:
         raise CrayfishError(
-            f"the table has no value of {', '.join(metrics)}: this kind of figure needs runs of another kind of load"
+            f"the table has no value of {', '.join(names)}: this kind of figure needs runs of another kind of load"
         )
     return next((name for name in present if not table[name].null_count()), present[0])
+
+
+def interval_of(row: dict[str, Any], metric: str) -> metrics.Interval:
+    """A metric's mean and interval in a row."""
+    return metrics.Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"])
 
 
 def ends(row: dict[str, Any], metric: str) -> tuple[float, float]:

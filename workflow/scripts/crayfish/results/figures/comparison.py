@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from crayfish.results import looks, plots
-from crayfish.results.tables import TIMEOUTS, chosen_metric, varying_columns
+from crayfish.results.tables import TIMEOUTS, chosen_metric, interval_of, varying_columns
 from crayfish.spec import metrics
 from crayfish.spec.contracts import FigureKind
 from crayfish.spec.errors import CrayfishError
@@ -109,9 +109,7 @@ def draw_pair(axes: Axes, place: int, pair: pl.DataFrame, fields: list[str], ord
 
 def ratios(rows: list[dict], metric: str) -> list[str]:
     """Each further mean as a multiple of the first, where the two intervals share no point."""
-    intervals = [
-        metrics.Interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"], row["repetitions"]) for row in rows
-    ]
+    intervals = [interval_of(row, metric) for row in rows]
     return [
         f"{second.mean / first.mean:.2f}\u00d7"
         for first, second in itertools.product(intervals[:1], intervals[1:])
