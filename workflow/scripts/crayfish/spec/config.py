@@ -7,6 +7,7 @@ come the defaults, the closed JSON schema (config/schema.yaml), the tables of do
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 from collections.abc import Callable, Iterable
@@ -348,13 +349,19 @@ def validate(config: dict) -> None:
             for key in keys
             if key not in block
         ]
+        faults += [
+            f"experiments.{name}.load.kind: missing"
+            for name, block in config["experiments"].items()
+            for load in listed(block.get("load", []))
+            if "kind" not in load
+        ]
     if faults:
         raise CrayfishError("the config is refused:\n" + "\n".join(f"  {fault}" for fault in sorted(faults)))
 
 
 def complete(config: dict) -> dict:
     """The config with the defaults of the keys that it lacks; of `pilot` and `search` also of the keys in them."""
-    values = {name: config.get(name, key.default) for name, key in KEYS.items()}
+    values = {name: copy.deepcopy(config.get(name, key.default)) for name, key in KEYS.items()}
     blocks = [name for name in ("pilot", "search") if isinstance(values[name], dict)]
     merged = {name: {**KEYS[name].default, **values[name]} for name in blocks}
     return {**config, **values, **merged}

@@ -10,6 +10,7 @@ loads, may import them).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,13 +27,27 @@ if TYPE_CHECKING:
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 GIB = 2**30
-# What a plain annotation accepts at run time; a field with another one (a callable, a union) is not checked.
-CHECKED = {
-    "str": (str, "a text"),
-    "int": (int, "a whole number"),
-    "bool": (bool, "true or false"),
-    "tuple": (tuple, "a tuple: write ('name',) with its comma"),
-    "Callable": (object, "a function"),
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _tuple_of(kind: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, tuple) and all(isinstance(each, kind) for each in value)
+
+
+# What an annotation, or one side of its "|", accepts at run time, and how an error tells it. Others are not checked.
+CHECKED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "float": (_number, "a number"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "None": (lambda value: value is None, "None"),
+    "tuple[str, ...]": (_tuple_of(str), "a tuple of texts: write ('name',) with its comma"),
+    "tuple[int, ...]": (_tuple_of(int), "a tuple of whole numbers"),
+    "Mapping": (lambda value: isinstance(value, Mapping), "a mapping"),
+    "Callable": (callable, "a function"),
 }
 
 
@@ -41,12 +56,10 @@ class Part:
 
     def __post_init__(self) -> None:
         for each in fields(self):  # type: ignore[arg-type]
-            value, annotation = getattr(self, each.name), str(each.type)
-            kind = annotation.partition("[")[0]
-            if "|" in annotation.rpartition("]")[2] or kind not in CHECKED:
-                continue
-            wanted, told = CHECKED[kind]
-            if not (callable(value) if kind == "Callable" else isinstance(value, wanted)):
+            value, sides = getattr(self, each.name), re.split(r" \| (?![^\[]*\])", str(each.type))
+            kinds = [side if side in CHECKED else side.partition("[")[0] for side in sides]
+            if all(kind in CHECKED for kind in kinds) and not any(CHECKED[kind][0](value) for kind in kinds):
+                told = " or ".join(CHECKED[kind][1] for kind in kinds)
                 raise CrayfishError(f"{type(self).__name__}.{each.name}: {value!r} is not {told}")
 
 
@@ -209,7 +222,7 @@ class FigureKind(Part):
 
 def declared(module: ModuleType, kind: type[Part]) -> Part:
     """The one declaration of a module; CrayfishError, naming the file, if there is none, or several."""
-    found = [value for value in vars(module).values() if type(value) is kind]
+    found = list({id(value): value for value in vars(module).values() if type(value) is kind}.values())
     if len(found) != 1:
         name = kind.__name__
         raise CrayfishError(

@@ -61,14 +61,17 @@ def _files(module: str) -> tuple[str, ...]:
     else:
         return ()
     packages = module.split("/")[:-1]
-    found += [f"{'/'.join(packages[: depth + 1])}/__init__.py" for depth in range(len(packages))]
+    found += ["/".join([*packages[:depth], "__init__.py"]) for depth in range(len(packages) + 1)]
     existing = (f"{paths.LIBRARY}/{each}" for each in found if (LIBRARY / each).exists())
     return tuple(each for each in existing if _does_something(each))
 
 
 def _does_something(file: str) -> bool:
-    """Whether a Python file holds more than a docstring."""
-    return any(not isinstance(node, ast.Expr) for node in ast.parse((ROOT / file).read_text()).body)
+    """Whether a Python file holds more than a docstring and what describes it, such as __version__."""
+    return not all(
+        isinstance(node, ast.Expr) or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("__"))
+        for node in ast.parse((ROOT / file).read_text()).body
+    )
 
 
 @functools.cache

@@ -49,6 +49,11 @@ def _load(room: str, name: str) -> contracts.Part:
         near = difflib.get_close_matches(unknown[1], allowed, n=1) if unknown else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise CrayfishError(f"{file}: {kind.__name__}: {told[1]}{hint} (fields: {', '.join(allowed)})") from error
+    except (ImportError, SyntaxError) as error:
+        raise CrayfishError(
+            f"{file}: cannot be imported: {error}. At its top a part imports nothing but the standard library and"
+            " crayfish.spec and crayfish.engine; it imports all else inside the functions that need it"
+        ) from error
     except CrayfishError as error:
         if str(file) in str(error):
             raise

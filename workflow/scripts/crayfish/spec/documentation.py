@@ -51,7 +51,10 @@ def _values(type_name: str, known: Known) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value is MISSING else f"`{value if isinstance(value, str) else json.dumps(value)}`".replace('"', "")
+    if value is MISSING:
+        return ""
+    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return f"`{text}`".replace('"', "")
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

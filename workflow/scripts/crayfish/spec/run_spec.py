@@ -81,7 +81,7 @@ def _build(cls: type, where: str, values: dict) -> dict:
 
 def _check(where: str, made: RunSpec | Segment) -> None:
     """Refuse a value outside a field's choices or bounds."""
-    for name, (_, _, known) in known_fields(type(made)).items():
+    for name, (_, _, known) in known_fields(type(made)).items():  # type: ignore[arg-type]
         value = getattr(made, name)
         if known.choices and value not in (allowed := known.allowed):
             raise CrayfishError(f"{where}.{name}: {value!r} is not known; allowed: {', '.join(allowed)}")
