@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 import yaml
 from snakemake.utils import update_config
 
-from crayfish.spec import dependencies, discovery, plan
+from crayfish.spec import config, dependencies, discovery, plan
 from crayfish.spec.config import parsed
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, choices
@@ -20,10 +21,10 @@ CONTROLS = ("config", "laptop", "debug", "small", "large")
 
 def laid_over(*names: str) -> dict:
     """The config that Snakemake makes of some files of config/, each laid over those before it."""
-    config: dict = {}
+    laid: dict = {}
     for name in ("experiments", "config", *names):
-        update_config(config, yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
-    return config
+        update_config(laid, yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+    return laid
 
 
 CONFIG = laid_over()
@@ -44,8 +45,8 @@ def changed(**changes: object) -> dict:
 def test_the_default_plan_holds_every_combination_once():
     made = plan.make_plan(CONFIG)
     block = CONFIG["experiments"]["scalability"]["vary"]
-    expected = len(block["processor"]) * len(block["scorer"]) * len(block["parallelism"])
-    assert len(made.experiments["scalability"].runs) == expected
+    expected = [len(config.expanded(name, values)) for name, values in block.items()]
+    assert len(made.experiments["scalability"].runs) == math.prod(expected)
     assert len(made.jobs()) == len(set(made.jobs()))
     assert set(made.figures) == set(CONFIG["figures"]) > set(made.drawn) == set(CONFIG["draw"])
 
@@ -125,6 +126,7 @@ def test_the_controls_draw_what_they_promise(name):
     systems = {spec.processor for spec in made.runs.values()}, {spec.scorer for spec in made.runs.values()}
     if name != "config":
         assert set(made.drawn) == set(config["figures"]) and config["results"] == f"results/{name}"
+    if name not in ("config", "debug"):  # which name the systems that they run
         assert systems[0] == set(choices()["processor"]) and systems[1] >= set(choices()["scorer"]) - {"noop"}
     if name in (most := {"config": 0.75, "laptop": 4.0, "debug": 20 / 60}):
         assert hours <= most[name]
@@ -137,6 +139,85 @@ def test_the_identifier_tells_every_field_that_is_not_the_default():
     assert "parallelism-2" in other.identifier and "exactly_once" in other.identifier
     assert base.identifier == "flink-onnx-ffnn_constant10"
     assert RunSpec.from_dict(json.loads(other.to_json())) == other
+
+
+def planned(*changes_of_vary: dict, **changes: object) -> plan.Plan:
+    """The plan of one experiment, with some products of values and other changes of the config."""
+    block = {"vary": list(changes_of_vary), "load": {"kind": "constant", "rate": 5}}
+    return plan.make_plan(changed(experiments={"words": block}, figures={}, draw=[], **changes))
+
+
+def systems_of(made: plan.Plan) -> list[tuple[str, str]]:
+    return [(made.runs[run].processor, made.runs[run].scorer) for run in made.experiments["words"].runs]
+
+
+def test_a_word_stands_for_all_that_is_there_and_what_is_named_comes_first():
+    made = planned({"processor": "all", "scorer": ["triton", "external", "noop"]})
+    external = [name for name in discovery.names("scorers") if discovery.scorer(name).external]
+    scorers = ["triton", *(name for name in external if name != "triton"), "noop"]
+    assert systems_of(made) == [(name, scorer) for name in discovery.names("processors") for scorer in scorers]
+    assert not made.left_out
+
+
+def test_what_a_part_refuses_is_left_out_and_named_where_a_word_stands_for_it():
+    made = planned({"processor": "all", "scorer": "onnx", "transport": ["kafka", "in_engine"]})
+    able = [name for name in discovery.names("processors") if "in_engine" in discovery.processor(name).transports]
+    inside = [made.runs[run].processor for run in made.experiments["words"].runs if made.runs[run].transport != "kafka"]
+    assert inside == able
+    for name in set(discovery.names("processors")) - set(able):
+        assert any("left out of words: 1 runs" in line and name in line for line in made.left_out_lines())
+
+
+def test_what_the_config_names_itself_is_refused_beside_a_word_too():
+    with pytest.raises(CrayfishError, match="kafka_streams does not offer 'in_engine'"):
+        planned({"processor": ["kafka_streams", "all"], "scorer": "onnx", "transport": ["kafka", "in_engine"]})
+
+
+def test_what_no_part_of_a_word_can_do_is_refused():
+    with pytest.raises(CrayfishError, match="async_calls"):
+        planned({"processor": "all", "scorer": "embedded", "async_calls": 4})
+    with pytest.raises(CrayfishError, match="64 instances cannot share"):
+        planned({"processor": "all", "scorer": "all", "parallelism": 64})
+
+
+def test_a_narrowed_config_still_leaves_out_what_a_word_stands_for():
+    vary = {"processor": "all", "scorer": "onnx", "transport": ["kafka", "in_engine"]}
+    made = planned(vary, processors=["ray"])
+    assert [made.runs[run].transport for run in made.experiments["words"].runs] == ["kafka"]
+
+
+def test_words_narrow_and_filter_too():
+    made = plan.make_plan(changed(scorers=["embedded"], figures__cost__where={"scorer": ["external"]}))
+    assert not [spec for spec in made.runs.values() if discovery.scorer(spec.scorer).external]
+    assert "cost" not in made.figures
+    made = plan.make_plan(changed(figures__cost__where={"processor": ["all"]}))
+    assert made.kept("cost") == {"processor": list(discovery.names("processors"))}
+
+
+def test_every_part_is_in_the_product_and_in_the_benchmark():
+    for names in (("laptop", "product"), ("benchmark",), ("laptop",)):
+        made = plan.make_plan(laid_over(*names))
+        runs = made.runs.values()
+        assert {spec.processor for spec in runs} == set(discovery.names("processors"))
+        serving = {name for name in discovery.names("scorers") if discovery.scorer(name).format}
+        assert {spec.scorer for spec in runs} >= serving
+        if "product" in names:
+            assert {spec.model for spec in runs} == set(discovery.names("models"))
+
+
+def test_a_new_part_is_in_every_comparison_of_its_kind(monkeypatch):
+    """As if the folder had one scorer and one processor more."""
+    names = discovery.names
+    parts = {"zz_scorer": ("scorers", "onnx"), "zz_processor": ("processors", "ray")}
+
+    def more_names(room: str) -> tuple[str, ...]:
+        return (*names(room), *(part for part, (where, _) in parts.items() if where == room))
+
+    monkeypatch.setattr(discovery, "names", more_names)
+    for kind, load in {"scorer": discovery.scorer, "processor": discovery.processor}.items():
+        monkeypatch.setattr(discovery, kind, lambda name, load=load: load(parts.get(name, ("", name))[1]))
+    assert "zz_scorer" in config.expanded("scorer", ["embedded"])
+    assert "zz_processor" in config.expanded("processor", ["flink", "all"])
 
 
 def test_equal_runs_of_two_experiments_are_one():
