@@ -125,7 +125,8 @@ def _experiment() -> Schema:
             "vary": _one_or_several(vary)
             | {
                 "description": "field of a run -> its values: the runs are their product; a list of such blocks gives"
-                " the products of each, one after the other"
+                " the products of each, one after the other. A word (embedded, external, all) adds the parts that it"
+                " stands for; a combination that a part refuses because of a word is left out, and the plan says so"
             },
             "fix": _fields_to_set() | {"description": "fields that are the same in all runs of the experiment"},
             "load": _one_or_several(_load())

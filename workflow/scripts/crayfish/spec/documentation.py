@@ -34,7 +34,7 @@ def tables() -> dict[str, str]:
 
 def _fields(cls: type, hidden: tuple[str, ...] = ()) -> str:
     rows = [
-        (f"`{name}`", known.doc, _values(type_name, known), _default(default))
+        (f"`{name}`", known.doc, _values(type_name, known) + _words(name), _default(default))
         for name, (type_name, default, known) in known_fields(cls).items()
         if name not in hidden
     ]
@@ -48,6 +48,12 @@ def _values(type_name: str, known: Known) -> str:
     bounds = [f"> {known.above:g}"] if known.above is not None else []
     bounds += [f"≥ {known.least:g}"] if known.least is not None else []
     return ", ".join(filter(None, (" ".join([TYPES[type_name], *bounds]), known.unit)))
+
+
+def _words(field: str) -> str:
+    """The words that stand for several values, where a run's field varies."""
+    words = ", ".join(f"`{each}`" for each in config.WORDS.get(field, ()))
+    return f"; where it varies also {words}" if words else ""
 
 
 def _default(value: Any) -> str:
