@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from crayfish.engine import child
 from crayfish.harness import stages
@@ -48,6 +49,11 @@ experiments:
     repetitions: 1
     load: {batch_size: [32, 4], warmup_s: 1, measure_s: 3}
 """
+
+
+# A loaded machine makes a test slow, not wrong.
+settings.register_profile("crayfish", deadline=None)
+settings.load_profile("crayfish")
 
 
 def pytest_addoption(parser):
