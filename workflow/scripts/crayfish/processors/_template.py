@@ -82,4 +82,5 @@ PROCESSOR = Processor(
     line=(0, (6, 1, 1, 1)),
     run=run,
     deliveries=("at_least_once",),
+    asynchronous=True,  # the operator has several events at hand
 )
