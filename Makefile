@@ -22,6 +22,7 @@ help:
 	  "make test-all" "the same with every pair and model, not a sample" \
 	  "make compare" "two results folders: FIRST=results SECOND=other" \
 	  "make benchmark" "how fast Crayfish's own parts are, to docs/performance.md" \
+	  "make lint" "style, rules, walls and types alone" \
 	  "make format" "format the code" \
 	  "make schema" "config/schema.yaml and the tables of docs/configuration.md, after a change of a declaration" \
 	  "make matrix" "the table of systems in docs/experiments.md, likewise" \
