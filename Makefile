@@ -89,7 +89,7 @@ lock: .venv/workflow.txt
 	for set in envs/java/*.yaml; do resources/environments/jars/python workflow/scripts/jars.py --set $$set --lock || exit 1; done
 
 clean:
-	rm -rf .venv .snakemake resources logs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .snakemake resources logs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 # Exactly the pins of envs/NAME.yaml, by the pinned uv; a change of the pins installs again.
 .venv/%.txt: envs/%.yaml
