@@ -70,7 +70,7 @@ def spec_of(wildcards):
     try:
         return PLAN.runs[wildcards.run]
     except KeyError:
-        raise WorkflowError(f"{wildcards.run}: the config plans no such run")
+        raise WorkflowError(f"{wildcards.run}: the config plans no run of this name")
 
 
 def inputs_of_run(wildcards):

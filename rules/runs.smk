@@ -15,7 +15,8 @@ rule execute_run:
         "../envs/harness.yaml"
     threads: workflow.cores
     resources:
-        run_number=lambda wildcards: f"{job_number(wildcards)}/{len(jobs())}",
+        run_number=job_number,
+        run_total=lambda wildcards: len(jobs()),
     params:
         spec=lambda wildcards: spec_of(wildcards).to_json(),
         library=lambda wildcards: dependencies.checksum(dependencies.library_files(spec_of(wildcards))),
@@ -30,7 +31,7 @@ rule execute_run:
         "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output[0]}) --python {input.processor_python}"
         " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
         " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
-        " --title '[{resources.run_number}] {wildcards.run} {wildcards.repetition}' --log {log}"
+        " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 
 rule summarise_run:
