@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, copy_checkout
+from conftest import DATASET, ROOT, copy_checkout
 
 from crayfish.spec import discovery, paths
 
@@ -183,7 +184,8 @@ def test_every_part_keeps_the_style_and_the_walls(grown):
 
 
 def test_tests_of_declarations_plans_and_pages_pass_with_more_parts(grown):
-    names = ("plan", "sampling", "docs", "environments", "parity", "tools", "pacing", "models")
+    """Those that look at what is discovered; the whole check with more parts takes as long as the check."""
+    names = ("config", "discovery", "docs", "environments", "models", "pacing", "parity", "plan", "sampling", "tools")
     run(grown, "pytest", "-q", "-m", "not engine", *(f"tests/test_{name}.py" for name in names))
 
 
@@ -204,13 +206,15 @@ def test_the_whole_check_passes_with_more_parts(grown):
 
 @pytest.fixture(scope="module")
 def equipped(grown, resources) -> Path:
-    """The same with what has been made already; what the new parts need is made in the copy."""
-    for folder in (folder for depth in ("*", "models/*") for folder in resources.glob(depth) if folder.is_dir()):
-        inside = grown / folder.relative_to(ROOT)
-        inside.mkdir(parents=True, exist_ok=True)
-        for each in folder.iterdir():
-            if not (each.is_dir() and each.parent.name == "models"):
-                (inside / each.name).symlink_to(each)
+    """The same with what has been made already, as old as it is; what the new parts need is made in the copy."""
+    for name in ("data", "java", f"models/{DATASET}/ffnn"):
+        shutil.copytree(resources / name, grown / paths.RESOURCES / name)
+    for kind in ("environments", "jars"):
+        (grown / paths.RESOURCES / kind).mkdir()
+        for made in (resources / kind).iterdir():
+            link, stat = grown / paths.RESOURCES / kind / made.name, made.stat()
+            link.symlink_to(made)
+            os.utime(link, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)
     return grown
 
 
