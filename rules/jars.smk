@@ -5,10 +5,7 @@ localrules:
 
 rule jars:
     input:
-        python=paths.interpreter("jars"),
-        packages=paths.packages("jars"),
-        script=paths.script("jars"),
-        library=dependencies.of_script("jars"),
+        **dependencies.program("jars", "jars"),
         set=paths.jar_pins("{set}"),
     output:
         directory(paths.jar_set("{set}")),

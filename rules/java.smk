@@ -2,10 +2,7 @@
 rule compile_java:
     input:
         unpack(lambda wildcards: dependencies.compilation_inputs(wildcards.source)),
-        python=paths.interpreter("harness"),
-        packages=paths.packages("harness"),
-        script=paths.script("compile_java"),
-        library=dependencies.of_script("compile_java"),
+        **dependencies.program("compile_java", "harness"),
         compiler=paths.jar_set("ecj"),
         jdk=jdk,
     output:

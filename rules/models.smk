@@ -11,10 +11,7 @@ localrules:
 
 rule dataset:
     input:
-        python=paths.interpreter("train"),
-        packages=paths.packages("train"),
-        script=paths.script("dataset"),
-        library=dependencies.of_script("dataset"),
+        **dependencies.program("dataset", "train"),
         pins=lambda wildcards: [] if wildcards.dataset == "synthetic" else paths.dataset_pins(wildcards.dataset),
     output:
         about=paths.dataset_description("{dataset}"),

@@ -6,10 +6,7 @@ localrules:
 
 rule configuration:
     input:
-        python=paths.interpreter("notebook"),
-        packages=paths.packages("notebook"),
-        script=paths.script("configuration"),
-        library=dependencies.of_script("configuration"),
+        **dependencies.program("configuration", "notebook"),
     output:
         yaml=paths.configuration(RESULTS),
         html=report(
@@ -30,10 +27,7 @@ rule configuration:
 
 rule describe_runs:
     input:
-        python=paths.interpreter("notebook"),
-        packages=paths.packages("notebook"),
-        script=paths.script("describe_runs"),
-        library=dependencies.of_script("describe_runs"),
+        **dependencies.program("describe_runs", "notebook"),
         manifests=lambda wildcards: PLAN.files(RESULTS, "runs", "manifest.json"),
     output:
         report(
@@ -54,10 +48,7 @@ rule describe_runs:
 
 rule execute_notebook:
     input:
-        python=paths.interpreter("notebook"),
-        packages=paths.packages("notebook"),
-        script=paths.script("execute_notebook"),
-        library=dependencies.of_script("execute_notebook"),
+        **dependencies.program("execute_notebook", "notebook"),
         declarations=dependencies.declarations("processors", "scorers", "models"),
         imported=dependencies.of_notebook("notebooks/analysis.ipynb"),
         notebook="notebooks/analysis.ipynb",

@@ -7,7 +7,7 @@ rule execute_run:
         python=paths.interpreter("harness"),
         script=paths.script("execute_run"),
     output:
-        [paths.run_file(RESULTS, "{run}", "{repetition}", name) for name in paths.MEASUREMENTS],
+        **paths.measurements(RESULTS, "{run}", "{repetition}"),
     log:
         paths.log("execute_run", "{run}", "{repetition}"),
     priority: lambda wildcards: len(jobs()) - job_number(wildcards)
@@ -28,7 +28,7 @@ rule execute_run:
             **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
         ),
     shell:
-        "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output[0]}) --python {input.processor_python}"
+        "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
         " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
         " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"

@@ -7,10 +7,7 @@ DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_time
 
 rule tabulate:
     input:
-        python=paths.interpreter("analysis"),
-        packages=paths.packages("analysis"),
-        script=paths.script("tabulate"),
-        library=dependencies.of_script("tabulate"),
+        **dependencies.program("tabulate", "analysis"),
         summaries=lambda wildcards: PLAN.files(RESULTS, wildcards.table, paths.SUMMARY),
     output:
         report(
@@ -35,10 +32,7 @@ rule tabulate:
 
 rule digest:
     input:
-        python=paths.interpreter("analysis"),
-        packages=paths.packages("analysis"),
-        script=paths.script("digest"),
-        library=dependencies.of_script("digest"),
+        **dependencies.program("digest", "analysis"),
         tables=lambda wildcards: [
             paths.table(RESULTS, name + DIGESTS[wildcards.digest]) for name in PLAN.drawn_experiments
         ],

@@ -10,7 +10,9 @@ from crayfish.spec import paths
 FUNCTIONS = {
     name: function
     for name, function in vars(paths).items()
-    if inspect.isfunction(function) and function.__module__ == paths.__name__ and name not in ("stem", "folder", "log")
+    if inspect.isfunction(function)
+    and function.__module__ == paths.__name__
+    and name not in ("stem", "folder", "log", "measurements")
 }
 
 
@@ -43,6 +45,7 @@ def test_some_paths_as_a_user_types_them():
     assert paths.model_file("fashion_mnist", "ffnn", "torchscript") == "resources/models/fashion_mnist/ffnn/ffnn.pt"
     assert paths.compiled_jar("flink/FlinkInEngine.java") == "resources/java/FlinkInEngine.jar"
     assert paths.summary("results", "a-run") == "results/runs/a-run/1/summary.json"
+    assert paths.measurements("results", "a-run", 2)["consumer"] == "results/runs/a-run/2/consumer.parquet"
     assert paths.table("results", "scalability_series") == "results/tables/scalability_series.csv"
     assert paths.log("train", "fashion_mnist", "ffnn") == "logs/train/fashion_mnist/ffnn.log"
     assert paths.log("configuration") == "logs/configuration.log"

@@ -100,6 +100,17 @@ def of_script(name: str, *modules: str) -> list[str]:
     return sorted(_closure(paths.script(name)).union(of_modules(*modules)))
 
 
+def program(name: str, environment: str) -> dict[str, str | list[str]]:
+    """The inputs that every rule with a program of its own has: the program, what of the library it imports, and the
+    environment that it runs in."""
+    return {
+        "python": paths.interpreter(environment),
+        "packages": paths.packages(environment),
+        "script": paths.script(name),
+        "library": of_script(name),
+    }
+
+
 @functools.cache
 def of_notebook(path: str) -> list[str]:
     """The files of the library that a notebook's cells import."""

@@ -123,6 +123,11 @@ def run_file(results: str, run_name: str, repetition: int | str, file: str) -> s
     return f"{run(results, run_name, repetition)}/{file}"
 
 
+def measurements(results: str, run_name: str, repetition: int | str) -> dict[str, str]:
+    """The files of MEASUREMENTS of one repetition, by their names without suffix."""
+    return {stem(name): run_file(results, run_name, repetition, name) for name in MEASUREMENTS}
+
+
 def summary(results: str, run_name: str, repetition: int | str = 1) -> str:
     """The summary of one repetition: the first of a pilot or a search, which has no other."""
     return run_file(results, run_name, repetition, SUMMARY)
