@@ -25,8 +25,8 @@ report: "workflow/report/workflow.rst"
 rule figures:
     default_target: True
     input:
-        drawn("svg", "pdf", "png"),
-        tables_of_figures(),
+        PLAN.figure_files(RESULTS, "svg", "pdf", "png"),
+        PLAN.all_tables(RESULTS),
         rules.execute_notebook.output,
         rules.describe_runs.output,
         rules.configuration.output,
@@ -34,7 +34,7 @@ rule figures:
 
 rule tables:
     input:
-        tables_of_figures(),
+        PLAN.all_tables(RESULTS),
 
 
 rule environments:

@@ -39,6 +39,10 @@ wildcard_constraints:
     models="models|all_models",
     table="|".join([*PLAN.experiments, "runs"]),
     figure="|".join(PLAN.figures) or "none",
+    digest="|".join(plan.DIGESTS),
+    part="|".join(plan.TABLE_PARTS),
+    source="|".join(dependencies.compiled_sources()),
+    scorer="|".join(name for name in discovery.names("scorers") if discovery.scorer(name).format),
 
 
 @functools.cache
@@ -89,22 +93,13 @@ def table_of(wildcards, part):
     return paths.table(RESULTS, figure_of(wildcards)["experiment"] + part)
 
 
-def tables_of_figures():
-    """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
-    return [paths.table(RESULTS, name) for name in [*PLAN.drawn_experiments, *DIGESTS, "runs", "models"]]
-
-
-def drawn(*kinds):
-    """The files of the figures that are drawn."""
-    return [paths.figure(RESULTS, name, kind) for name in PLAN.drawn for kind in kinds]
-
-
 def making_memory_mb(wildcards):
     return discovery.model(wildcards.model).making_memory // 2**20
 
 
-def folder_of_first_output(wildcards, output):
-    return paths.folder(output[0])
+def shown(file, caption, category, **labels):
+    """An output that the report shows under a category, with a caption of workflow/report."""
+    return report(file, caption=f"../workflow/report/{caption}.rst", category=category, labels=labels)
 
 
 onstart:

@@ -5,9 +5,8 @@ localrules:
 
 rule environment:
     input:
+        **dependencies.program("environment"),
         yaml=paths.environment_pins("{env}"),
-        script=paths.script("environment"),
-        library=dependencies.of_script("environment"),
     output:
         packages=paths.packages("{env}"),
         python=paths.interpreter("{env}"),
@@ -17,6 +16,5 @@ rule environment:
         "../envs/{env}.yaml"
     params:
         deployment="conda" if "conda" in str(workflow.deployment_settings.deployment_method).lower() else "uv",
-        out=folder_of_first_output,
     shell:
-        "python3 {input.script} --yaml {input.yaml} --deployment {params.deployment} --out {params.out} 2> {log}"
+        "python3 {input.script} --yaml {input.yaml} --deployment {params.deployment} --out $(dirname {output.python}) 2> {log}"

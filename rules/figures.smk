@@ -12,11 +12,12 @@ rule plot:
         series=lambda wildcards: table_of(wildcards, "_series"),
         curves=lambda wildcards: table_of(wildcards, "_curves"),
     output:
-        svg=report(
+        svg=shown(
             paths.figure(RESULTS, "{figure}", "svg"),
-            caption="../workflow/report/caption.rst",
-            category=lambda wildcards: figure_of(wildcards)["experiment"],
-            labels={"shows": "figure", "name": "{figure}"},
+            "caption",
+            lambda wildcards: figure_of(wildcards)["experiment"],
+            shows="figure",
+            name="{figure}",
         ),
         pdf=paths.figure(RESULTS, "{figure}", "pdf"),
         png=paths.figure(RESULTS, "{figure}", "png"),

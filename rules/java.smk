@@ -9,8 +9,6 @@ rule compile_java:
         paths.compiled_jar("{source}"),
     log:
         paths.log("compile_java", "{source}"),
-    wildcard_constraints:
-        source="|".join(dependencies.compiled_sources()),
     conda:
         "../envs/harness.yaml"
     params:

@@ -21,11 +21,7 @@ rule dataset:
     conda:
         "../envs/train.yaml"
     params:
-        options=lambda wildcards, input: (
-            dependencies.options(pins=input.pins, folder=config["dataset_folder"])
-            if input.pins
-            else f"--synthetic --seed {config['seed']}"
-        ),
+        options=lambda wildcards, input: dependencies.dataset_options(input.pins, config),
     shell:
         "{input.python} {input.script} {params.options} --out {output.data} 2> {log}"
 
@@ -41,11 +37,8 @@ rule train:
     output:
         weights=paths.weights("{dataset}", "{model}"),
         reference=paths.reference("{dataset}", "{model}"),
-        training=report(
-            paths.training("{dataset}", "{model}"),
-            caption="../workflow/report/training.rst",
-            category="Models",
-            labels={"model": "{model}", "dataset": "{dataset}"},
+        training=shown(
+            paths.training("{dataset}", "{model}"), "training", "Models", model="{model}", dataset="{dataset}"
         ),
     log:
         paths.log("train", "{dataset}", "{model}"),
@@ -56,10 +49,9 @@ rule train:
     params:
         seed=config["seed"],
         weights=lambda wildcards: dependencies.weights_options((config["weights"] or {}).get(wildcards.model)),
-        out=folder_of_first_output,
     shell:
         "{input.python} {input.script} --model {wildcards.model} --data {input.data} --seed {params.seed}"
-        " {params.weights} --out {params.out} 2> {log}"
+        " {params.weights} --out $(dirname {output.weights}) 2> {log}"
 
 
 rule convert:
@@ -74,11 +66,8 @@ rule convert:
         lambda wildcards: f"../envs/{dependencies.WRITERS[dependencies.FORMATS[wildcards.suffix]]}.yaml"
     resources:
         mem_mb=making_memory_mb,
-    params:
-        format=lambda wildcards: dependencies.FORMATS[wildcards.suffix],
     shell:
-        "{input.python} {input.script} --format {params.format} --model {wildcards.model} --source {input.source}"
-        " --out {output} 2> {log}"
+        "{input.python} {input.script} --model {wildcards.model} --source {input.source} --out {output} 2> {log}"
 
 
 # The same for the one format that is a folder: Snakemake asks a rule to say so of an output, whatever its wildcards are.
@@ -99,8 +88,6 @@ rule verify_format:
     log:
         main=paths.log("verify_format", "{dataset}", "{model}", "{scorer}"),
         server=paths.log("verify_format", "{dataset}", "{model}", "{scorer}.server"),
-    wildcard_constraints:
-        scorer="|".join(name for name in discovery.names("scorers") if discovery.scorer(name).format),
     conda:
         f"../envs/{dependencies.VERIFIER}.yaml"
     resources:
@@ -127,12 +114,7 @@ rule describe_models:
             file for *_, file in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
         ],
     output:
-        report(
-            paths.table(RESULTS, "{models}"),
-            caption="../workflow/report/models.rst",
-            category="Models",
-            labels={"table": "{models}"},
-        ),
+        shown(paths.table(RESULTS, "{models}"), "models", "Models", table="{models}"),
     log:
         paths.log("describe_models", "{models}"),
     conda:

@@ -9,12 +9,7 @@ rule configuration:
         **dependencies.program("configuration", "notebook"),
     output:
         yaml=paths.configuration(RESULTS),
-        html=report(
-            paths.configuration(RESULTS, "html"),
-            caption="../workflow/report/configuration.rst",
-            category="Configuration",
-            labels={"page": "configuration"},
-        ),
+        html=shown(paths.configuration(RESULTS, "html"), "configuration", "Configuration", page="configuration"),
     log:
         paths.log("configuration"),
     conda:
@@ -30,12 +25,7 @@ rule describe_runs:
         **dependencies.program("describe_runs", "notebook"),
         manifests=lambda wildcards: PLAN.files(RESULTS, "runs", "manifest.json"),
     output:
-        report(
-            paths.runs_page(RESULTS),
-            caption="../workflow/report/manifests.rst",
-            category="Runs",
-            labels={"page": "manifests: warnings, accounting, packages"},
-        ),
+        shown(paths.runs_page(RESULTS), "manifests", "Runs", page="manifests: warnings, accounting, packages"),
     log:
         paths.log("describe_runs"),
     conda:
@@ -54,22 +44,15 @@ rule execute_notebook:
         notebook="notebooks/analysis.ipynb",
         published="notebooks/published.csv",
         configuration=rules.configuration.output.yaml,
-        figures=drawn("png"),
-        tables=tables_of_figures(),
+        figures=PLAN.figure_files(RESULTS, "png"),
+        tables=PLAN.all_tables(RESULTS),
     output:
         notebook=paths.notebook(RESULTS),
-        html=report(
-            paths.notebook(RESULTS, "html"),
-            caption="../workflow/report/notebook.rst",
-            category="Analysis",
-            labels={"page": "notebook"},
-        ),
+        html=shown(paths.notebook(RESULTS, "html"), "notebook", "Analysis", page="notebook"),
     log:
         paths.log("execute_notebook"),
     conda:
         "../envs/notebook.yaml"
-    params:
-        results=lambda wildcards, input: paths.folder(input.configuration),
     shell:
-        "{input.python} {input.script} --notebook {input.notebook} --results {params.results}"
+        "{input.python} {input.script} --notebook {input.notebook} --results $(dirname {input.configuration})"
         " --out {output.notebook} --html {output.html} 2> {log}"

@@ -36,9 +36,7 @@ rule execute_run:
 
 rule summarise_run:
     input:
-        python=paths.interpreter("harness"),
-        packages=paths.packages("harness"),
-        script=paths.script("summarise_run"),
+        **dependencies.program("summarise_run", "harness", library=False),
         run=rules.execute_run.output,
     output:
         paths.summary(RESULTS, "{run}", "{repetition}"),
@@ -48,8 +46,6 @@ rule summarise_run:
     conda:
         "../envs/harness.yaml"
     params:
-        library=dependencies.checksum(
-            [*dependencies.of_script("summarise_run"), *dependencies.declarations("harness/loads")]
-        ),
+        library=dependencies.checksum(dependencies.summary_files()),
     shell:
         "{input.python} {input.script} --run $(dirname {output}) --out {output} 2> {log}"

@@ -1,8 +1,4 @@
 # Summaries of runs to tables, and these to digests over all experiments.
-# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
-PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
-# Digest -> which part of the experiments' tables it is made of.
-DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 
 
 rule tabulate:
@@ -14,12 +10,10 @@ rule tabulate:
             paths.table(RESULTS, "{table}{part}"),
             caption="../workflow/report/table.rst",
             category=lambda wildcards: "Tables" if wildcards.table == "runs" else wildcards.table,
-            labels=lambda wildcards: {"shows": PARTS[wildcards.part], "name": f"{wildcards.table}{wildcards.part}"},
+            labels=lambda wildcards: {"shows": plan.TABLE_PARTS[wildcards.part], "name": "{table}{part}"},
         ),
     log:
         paths.log("tabulate", "{table}{part}"),
-    wildcard_constraints:
-        part="|".join(PARTS),
     conda:
         "../envs/analysis.yaml"
     params:
@@ -33,20 +27,11 @@ rule tabulate:
 rule digest:
     input:
         **dependencies.program("digest", "analysis"),
-        tables=lambda wildcards: [
-            paths.table(RESULTS, name + DIGESTS[wildcards.digest]) for name in PLAN.drawn_experiments
-        ],
+        tables=lambda wildcards: PLAN.tables(RESULTS, plan.DIGESTS[wildcards.digest]),
     output:
-        report(
-            paths.table(RESULTS, "{digest}"),
-            caption="../workflow/report/digest.rst",
-            category="Tables",
-            labels={"shows": "table", "name": "{digest}"},
-        ),
+        shown(paths.table(RESULTS, "{digest}"), "digest", "Tables", shows="table", name="{digest}"),
     log:
         paths.log("digest", "{digest}"),
-    wildcard_constraints:
-        digest="|".join(DIGESTS),
     conda:
         "../envs/analysis.yaml"
     shell:

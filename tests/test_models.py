@@ -18,7 +18,7 @@ from test_plan import laid_over
 
 import describe_models
 from crayfish.harness import verification
-from crayfish.setup import dataset, training
+from crayfish.setup import dataset, formats, training
 from crayfish.spec import discovery, memory, paths, plan
 from crayfish.spec.errors import CrayfishError
 
@@ -167,7 +167,7 @@ def test_training_repeats_and_a_conversion_that_answers_otherwise_is_refused(res
     assert (inputs.shape, inputs.dtype, outputs.shape, outputs.dtype) == ((256, 28, 28), "f4", (256, 10), "f4")
     assert inputs.min() >= 0 and inputs.max() <= 1
 
-    done = program("train", "convert", format="onnx", model="ffnn", source=one / "weights.npz", out=one / "ffnn.onnx")
+    done = program("train", "convert", model="ffnn", source=one / "weights.npz", out=one / "ffnn.onnx")
     assert done.returncode == 0, done.stderr
     options = {"scorer": "onnx", "model": "ffnn", "dataset": "synthetic", "environment": "kafka_streams"}
     options |= {"file": one / "ffnn.onnx", "out": one / "verified.json"}
@@ -190,7 +190,7 @@ def test_too_low_an_accuracy_is_an_error_and_leaves_nothing(resources, tmp_path)
 def test_savedmodel_and_h5_answer_as_torch_does(resources, tmp_path):
     options = {"model": "ffnn", "source": MODEL / "weights.npz"}
     for name in ("savedmodel", "h5"):
-        done = program("convert", "convert", format=name, out=tmp_path / f"ffnn.{name}", **options)
+        done = program("convert", "convert", out=tmp_path / f"ffnn.{name}", **options)
         assert done.returncode == 0, done.stderr
     with np.load(MODEL / "reference.npz") as reference:
         inputs, outputs = reference["inputs"], reference["outputs"]
@@ -232,3 +232,8 @@ def test_the_users_weights_are_checked_and_resnet50_is_the_same_in_keras(resourc
     with np.load(out / "reference.npz") as reference:
         outputs = reference["outputs"]
     np.testing.assert_allclose(np.load(out / "keras.npy"), outputs[:1], atol=1e-4 * np.ptp(outputs))
+
+
+def test_a_format_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(CrayfishError, match=r"ffnn\.tflite has no suffix of a format; allowed: \.pt, "):
+        formats.convert("ffnn", tmp_path / "weights.npz", tmp_path / "ffnn.tflite")

@@ -9,10 +9,9 @@ from crayfish.spec import discovery, errors
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--format", choices=formats.WRITERS, required=True)
     parser.add_argument("--model", choices=discovery.names("models"), required=True)
     parser.add_argument("--source", type=Path, required=True, help="weights.npz; for mar the TorchScript file")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="its suffix tells the format")
     formats.convert(**vars(parser.parse_args()))
 
 

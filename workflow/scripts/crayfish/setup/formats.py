@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from crayfish.spec import discovery, memory
 from crayfish.spec.discovery import LIBRARY
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.paths import SUFFIXES
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +127,12 @@ WRITERS: dict[str, Callable[[str, Path, Path], None]] = {
 }
 
 
-def convert(format: str, model: str, source: Path, out: Path) -> None:
-    """Write a model in one of WRITERS' formats; the source is its weights.npz, or for mar its TorchScript file."""
-    WRITERS[format](model, source, out)
+def convert(model: str, source: Path, out: Path) -> None:
+    """Write a model in the format of the suffix; the source is its weights.npz, or for mar its TorchScript file.
+
+    Raises CrayfishError for a suffix that is none of a format.
+    """
+    formats = {f".{suffix}": name for name, suffix in SUFFIXES.items()}
+    if out.suffix not in formats:
+        raise CrayfishError(f"convert: {out} has no suffix of a format; allowed: {', '.join(formats)}")
+    WRITERS[formats[out.suffix]](model, source, out)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from crayfish.spec import discovery, paths
 from crayfish.spec.discovery import LIBRARY
@@ -100,15 +101,11 @@ def of_script(name: str, *modules: str) -> list[str]:
     return sorted(_closure(paths.script(name)).union(of_modules(*modules)))
 
 
-def program(name: str, environment: str) -> dict[str, str | list[str]]:
-    """The inputs that every rule with a program of its own has: the program, what of the library it imports, and the
-    environment that it runs in."""
-    return {
-        "python": paths.interpreter(environment),
-        "packages": paths.packages(environment),
-        "script": paths.script(name),
-        "library": of_script(name),
-    }
+def program(name: str, environment: str | None = None, library: bool = True) -> dict[str, str | list[str]]:
+    """The inputs that every rule with a program of its own has: the program, what of the library it imports (unless
+    the rule has a checksum of that), and the environment that it runs in, if it needs one."""
+    made = {"python": paths.interpreter(environment), "packages": paths.packages(environment)} if environment else {}
+    return {**made, "script": paths.script(name), **({"library": of_script(name)} if library else {})}
 
 
 @functools.cache
@@ -164,6 +161,11 @@ def _library_files(processor: str, scorer: str, model: str, transport: str, *kin
         *scorer_modules(scorer),
         f"models/{model}",
     )
+
+
+def summary_files() -> list[str]:
+    """What of the library a summary is made by."""
+    return [*of_script("summarise_run"), *declarations("harness/loads")]
 
 
 def scorer_modules(scorer: str) -> list[str]:
@@ -269,6 +271,14 @@ def model_files(dataset: str, formats_of: Mapping[str, Iterable[str]]) -> list[t
     return [
         (model, each, paths.model_file(dataset, model, each)) for model, found in formats_of.items() for each in found
     ]
+
+
+def dataset_options(pins: str, config: Mapping[str, Any]) -> str:
+    """Of the rule dataset: the pins of the real data set and the folder that the config names, or the synthetic one's
+    seed."""
+    if pins:
+        return options(pins=pins, folder=config["dataset_folder"])
+    return f"--synthetic --seed {config['seed']}"
 
 
 def weights_options(chosen: Mapping[str, str] | None) -> str:

@@ -19,6 +19,10 @@ FIXED_COST_S = 15  # of a run, for the estimate
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
 PROBES, CONFIRMATIONS = 15, 3  # of a search, about: short probes, and the longer ones that confirm
+# The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
+TABLE_PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
+# Digest -> which part of the experiments' tables it is made of.
+DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
 
 
@@ -119,6 +123,18 @@ class Plan:
             for name, reasons in self.left_out.items()
             for reason, count in reasons.items()
         ]
+
+    def tables(self, results: str, part: str = "") -> list[str]:
+        """A part of the table of every experiment that is drawn."""
+        return [paths.table(results, name + part) for name in self.drawn_experiments]
+
+    def all_tables(self, results: str) -> list[str]:
+        """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
+        return [*self.tables(results), *(paths.table(results, name) for name in (*DIGESTS, "runs", "models"))]
+
+    def figure_files(self, results: str, *suffixes: str) -> list[str]:
+        """The files of the figures that are drawn."""
+        return [paths.figure(results, name, suffix) for name in self.drawn for suffix in suffixes]
 
     def runs_of(self, table: str) -> list[str]:
         """The runs of an experiment's table, or of the table "runs": all that are drawn. What only sizes other runs is
