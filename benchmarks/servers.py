@@ -36,6 +36,11 @@ def spec_of(processor: str, server: str, in_flight: int, seconds: float) -> RunS
     return RunSpec(processor, server, (load,), async_calls=in_flight, linger_ms=1)
 
 
+def asynchronous_processors() -> list[str]:
+    """The processors that can keep several requests in flight."""
+    return [name for name in discovery.names("processors") if discovery.processor(name).asynchronous]
+
+
 def is_made(spec: RunSpec) -> bool:
     """Whether all is there for a run: its environments and jars, and the proof that the server answers rightly."""
     jars, _ = dependencies.jar_sets(spec)
@@ -111,7 +116,7 @@ def measured_pair(spec: RunSpec, out: Path, seconds: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     servers = [name for name in discovery.names("scorers") if discovery.scorer(name).external]
-    parser.add_argument("--processors", nargs="*", default=discovery.names("processors"))
+    parser.add_argument("--processors", nargs="*", default=asynchronous_processors())
     parser.add_argument("--servers", nargs="*", default=servers)
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crayfish.harness import pacing
+from crayfish.spec import discovery
 from crayfish.spec.run_spec import RunSpec, Segment
 
 SUMMARISE = Path(__file__).resolve().parents[1] / "workflow/scripts/summarise_run.py"
@@ -23,7 +24,7 @@ START_NS = 1_790_000_000_000_000_000
 MACHINE = {"cpu": "Example CPU @ 2.20GHz", "cores": 2, "memory_bytes": 24 * 2**30}
 STAGES = {"broker": 20.0, "processor": 40.0, "producer": 30.0, "consumer": 10.0}  # CPU us an event
 SERVER = {"server": 60.0}  # of an external scorer
-EXTERNAL = ("torchserve", "tf_serving", "ray_serve", "triton")
+EXTERNAL = [name for name in discovery.names("scorers") if discovery.scorer(name).external]
 
 
 def spec_of(processor: str, scorer: str, *loads: Segment, **fields: object) -> dict:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crayfish.harness import pacing
+from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
@@ -16,7 +17,7 @@ warmups = st.floats(0, 5)
 spans = st.floats(1, 20)
 loads = st.builds(
     Segment,
-    kind=st.sampled_from(["constant", "poisson", "bursty", "backlog"]),
+    kind=st.sampled_from([name for name in discovery.names("harness/loads") if not discovery.load(name).searches]),
     rate=rates,
     warmup_s=warmups,
     measure_s=spans,
