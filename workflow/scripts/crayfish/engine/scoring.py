@@ -49,7 +49,8 @@ class ScoringOperator:
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
-        # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's.
+        # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's,
+        # PySpark after each task.
         gc.collect()  # else what loading left behind would stay too
         gc.freeze()
         return self

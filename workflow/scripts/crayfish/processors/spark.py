@@ -16,7 +16,6 @@ Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) wit
 from __future__ import annotations
 
 import functools
-import gc
 import itertools
 import os
 import subprocess
@@ -107,9 +106,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 @functools.cache
 def operator_of(job: Job) -> ScoringOperator:
     """This worker's operator: made for its first task and kept until the worker ends."""
-    operator = ScoringOperator(job).__enter__()
-    gc.freeze()  # PySpark runs the collector after each task: leave it only what is new
-    return operator
+    return ScoringOperator(job).__enter__()
 
 
 def load(job: Job, batches: Iterable[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
