@@ -114,10 +114,15 @@ def jar_files(folders: list[Path]) -> list[Path]:
 def start(job: Job) -> None:
     """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
     import jpype
+    import jpype.config
 
     with _starting:
         if jpype.isJVMStarted():
             return
+        if threading.current_thread() is not threading.main_thread():
+            jpype.config.destroy_jvm = (
+                False  # which would wait for this thread, for ever: it ends without a word to Java
+            )
         home = home_of(job)
         parts = (discovery.processor(job.spec.processor), discovery.scorer(job.spec.scorer))
         options = [option for part in parts for option in part.jvm_options]
