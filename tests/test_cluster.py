@@ -196,7 +196,7 @@ def test_an_engine_that_is_not_there(harness, tmp_path, elsewhere, engine):
     spec = made_spec({"processor": engine, "scorer": "onnx", "segments": [LOAD]})
     run = harness(spec, tmp_path / "run", **{"broker-address": elsewhere.kafka, "processor-address": address})
     output = run.finish()
-    assert f"processor that is given at {address} does not answer" in output
+    assert f"the processor at {address} does not answer" in output
     assert run.process.returncode != 0 and "Traceback" not in output
     elsewhere.live()
 
