@@ -220,7 +220,7 @@ def equipped(grown, resources) -> Path:
 
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_a_new_part_answers_every_event_once_and_rightly(equipped, kind, request):
-    """By the first and the last of the contract suite's tests of it, such as a pair and a backlog; with --all by all."""
+    """By the first and the last of the contract suite's tests of it, a pair and a backlog; with --all by all."""
     contract = ("pytest", "-q", "-p", "no:randomly")
     of_the_part = ("tests/test_contract.py", "-k", WALKS[kind].name)
     collected = run(equipped, *contract, "--collect-only", *of_the_part)
