@@ -19,6 +19,7 @@ import polars as pl
 from crayfish.results.tables import TIMEOUTS, varying_columns
 from crayfish.spec import discovery
 from crayfish.spec.contracts import LineStyle
+from crayfish.spec.run_spec import choices
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
@@ -89,9 +90,7 @@ VALUES: dict[str, dict[object, str]] = {
     "scoring": {"per_event": "per event", "vectorised": "vectorised"},
     "parallelism_model": {"data": "N-N-N", "task": "P-N-P"},
     "transport": {"kafka": "with Kafka", "in_engine": "without Kafka"},
-    "execution": {
-        name: name for name in ("auto", "thread", "process", "micro_batch", "real_time", "fused", "pipeline")
-    },
+    "execution": {name: name for name in choices()["execution"]},
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
     "rates_of": {"sustainable": "the sustainable rate"},
