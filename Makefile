@@ -68,7 +68,7 @@ lint: .venv/test.txt
 	@$(MAKE) --no-print-directory -k -j2 -Otarget $(LINTS)
 
 test-fast:
-	pytest -m "not engine" $(ARGS)
+	pytest -n logical --maxprocesses 4 --dist loadfile -m "not engine" $(ARGS)
 lint-python:
 	ruff check . && ruff format --check .
 lint-rules:
