@@ -104,7 +104,21 @@ def snakemake(
     *arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S
 ) -> subprocess.CompletedProcess:
     """Snakemake's own command line, with what it printed."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--show-failed-logs", *arguments]
+    return called(
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "all",
+        "--show-failed-logs",
+        *arguments,
+        cwd=cwd,
+        deadline_s=deadline_s,
+    )
+
+
+def called(*command: str, cwd: Path, deadline_s: float) -> subprocess.CompletedProcess:
+    """A command, with what it printed; the programs of this Python's environment come first."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
         command,

@@ -12,14 +12,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DATASET, ROOT, copy_checkout
+from conftest import DATASET, ROOT, called, copy_checkout
 
 from crayfish.spec import discovery, paths
 
@@ -112,16 +111,7 @@ def lock(envs: Path, name: str) -> None:
 
 def run(copy: Path, *command: str, deadline_s: float = 600) -> str:
     """What a command prints in the copy; it must end with 0."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        command,
-        cwd=copy,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=deadline_s,
-    )
+    done = called(*command, cwd=copy, deadline_s=deadline_s)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

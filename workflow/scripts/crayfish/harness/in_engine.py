@@ -197,8 +197,8 @@ def check_predictions(run: Run, exchange: Exchange, path: Path) -> dict[str, int
     malformed = 0
     for done, values in exchange.predictions():
         run.watch()
-        sequences, probes, correct = run.checker.check(values)
-        real = ~probes & (sequences >= 0)
+        sequences, are_probes, correct = run.checker.check(values)
+        real = ~are_probes & (sequences >= 0)
         malformed += int((sequences < 0).sum())
         found = {
             "sequence": sequences,

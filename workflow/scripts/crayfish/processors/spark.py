@@ -20,7 +20,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
+from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     import threading
@@ -48,7 +48,7 @@ REAL_TIME = "5 seconds"  # the least that Spark allows
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
 ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
 PARTITION_BYTES = 4 * 1024 * 1024  # of a fetch
-STARTING_S, WATCH_S = 0.02, 0.2
+WATCH_S = 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
 SOCKET_FOLDER = 60  # characters: a Unix socket's whole path may have 107
 JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
@@ -204,12 +204,10 @@ def start_jvm(job: Job) -> subprocess.Popen:
     environment = _environment(job, java_home, answer)
     command = _command(job, jvm.executable(java_home), environment)
     process = child.start(command, env=environment, stdin=subprocess.PIPE)
-    end = time.monotonic() + START_DEADLINE_S
-    while not answer.exists():
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            raise CrayfishError(f"spark: the JVM of {jvm.executable(java_home)} did not start; see the log")
-        time.sleep(STARTING_S)
+    wait_until(lambda: answer.exists() or process.poll() is not None, START_DEADLINE_S)
+    if not answer.exists():
+        process.kill()
+        raise CrayfishError(f"spark: the JVM of {jvm.executable(java_home)} did not start; see the log")
     _tell_pyspark(answer)
     return process
 

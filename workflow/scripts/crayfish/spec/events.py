@@ -28,7 +28,6 @@ CARRIED = 32  # bytes of the binary header that a prediction repeats
 HEADER = 48
 _CARRIED = struct.Struct("<4sBBHIIQq")
 _SHAPE = struct.Struct("<4I")
-_STAMP = struct.Struct("<Qq")
 _POINTS = struct.Struct("<I")
 
 PREDICTION_HEADER = np.dtype(

@@ -27,12 +27,12 @@ Transport    kafka; in_engine: a source that makes the events and a sink that ke
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from crayfish.spec import discovery
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     import threading
@@ -83,15 +83,16 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 
     with Cluster(job) as cluster:
         cluster.submit()
-        end = time.monotonic() + job.spec.ready_timeout_s
-        while not stop.is_set() and not cluster.all_running():
-            cluster.check()
-            if time.monotonic() > end:
-                raise CrayfishError(
-                    f"flink: not all {job.spec.parallelism} instances ran within {job.spec.ready_timeout_s:g} s:"
-                    f" {cluster.tasks()}; see the log, or raise run.ready_timeout_s"
-                )
-            time.sleep(STARTING_S)
+        wait_until(
+            lambda: stop.is_set() or cluster.all_running(),
+            job.spec.ready_timeout_s,
+            lambda: CrayfishError(
+                f"flink: not all {job.spec.parallelism} instances ran within {job.spec.ready_timeout_s:g} s:"
+                f" {cluster.tasks()}; see the log, or raise run.ready_timeout_s"
+            ),
+            cluster.check,
+            STARTING_S,
+        )
         if not stop.is_set():
             ready()
         while not stop.wait(WATCH_S):

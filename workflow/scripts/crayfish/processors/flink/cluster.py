@@ -10,7 +10,6 @@ import site
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.processors.flink import execution
 from crayfish.processors.flink.job import build, gathered_events
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job, RunSpec
@@ -250,19 +250,13 @@ class Cluster:
 
     def _failure(self) -> str | None:
         """The job's newest failure as a stack trace; the JobManager tells it a moment after the job's state."""
-        end = time.monotonic() + FAILURE_DEADLINE_S
-        while not (entries := self.rest("/exceptions")["exceptionHistory"]["entries"]):
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.05)
-        return entries[0]["stacktrace"]
+        entries = wait_until(lambda: self.rest("/exceptions")["exceptionHistory"]["entries"], FAILURE_DEADLINE_S)
+        return entries[0]["stacktrace"] if entries else None
 
     def cancel(self) -> None:
         """Cancel the job and wait until its tasks have closed."""
         self.rest("?mode=cancel", "PATCH")
-        end = time.monotonic() + STOP_DEADLINE_S
-        while self.rest("/status")["status"] not in ("CANCELED", "FAILED") and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_until(lambda: self.rest("/status")["status"] in ("CANCELED", "FAILED"), STOP_DEADLINE_S)
 
     def __exit__(self, *error: object) -> None:
         for worker in self.workers:
