@@ -5,7 +5,10 @@ The JAVA settings are for Kafka's own clients (Flink, Kafka Streams, Spark), the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
@@ -50,3 +53,24 @@ def librdkafka_producer(job: Job) -> dict[str, object]:
 def prefixed(prefix: str, settings: Mapping[str, object]) -> dict[str, object]:
     """The same settings as an engine takes them that hands them on: "producer.linger.ms" for "linger.ms"."""
     return {f"{prefix}{name}": value for name, value in settings.items()}
+
+
+# --- what the manifest says of clients and JVMs ----------------------------------------------------------------------
+
+
+def record(job: Job, name: str, settings: Mapping[str, object] | Iterable[str]) -> None:
+    """Note what a client was set to, or the options of a JVM: the manifest has it under `clients`, by this name.
+
+    Functions among the values are left out. Instances that are alike may all note the same name: the last one stays.
+    """
+    told = {k: v for k, v in settings.items() if not callable(v)} if isinstance(settings, Mapping) else [*settings]
+    job.records.mkdir(exist_ok=True)
+    part = job.records / f"{name}.{os.getpid()}.part"
+    part.write_text(json.dumps(told, default=str))
+    part.rename(job.records / f"{name}.json")
+
+
+def recorded(folders: Iterable[Path]) -> dict[str, object]:
+    """Name -> what record() has noted, of all files in some Job.records."""
+    files = sorted(file for folder in folders for file in folder.glob("*.json"))
+    return {file.stem: json.loads(file.read_text()) for file in files}

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
+from crayfish.engine import kafka
 from crayfish.engine.child import SCRIPTS
 from crayfish.engine.jvm import Java
 from crayfish.harness import broker, health, in_engine, janitor, machine, probes, stages
@@ -332,6 +333,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))
         or places.existing.get("broker"),
         "environments": [json.loads(path.read_text()) for path in places.packages],
+        "clients": kafka.recorded(run.folder.glob("*/records")),
         "model": str(places.model) if places.model else None,
         "given": places.existing,
     }

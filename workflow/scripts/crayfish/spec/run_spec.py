@@ -411,6 +411,11 @@ class Job:
         """The folder by which harness and engine of a run without Kafka hand over events and predictions."""
         return Path(self.workdir) / "exchange"
 
+    @property
+    def records(self) -> Path:
+        """The folder where this stage's processes note what their clients and JVMs were given, for the manifest."""
+        return Path(self.workdir) / "records"
+
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
         return path
