@@ -1,4 +1,8 @@
-"""Execute one run: broker, processor, load, accounting. Writes the run's folder, or fails and writes none of it."""
+"""Execute one run: broker, processor, load, accounting. Writes the run's folder, or fails and writes none of it.
+
+With --hole, a run that fails writes what says so, and the program succeeds: tables, figures and report then name it.
+One that was stopped or could not begin fails, as without.
+"""
 
 import argparse
 import json
@@ -7,15 +11,16 @@ import sys
 from pathlib import Path
 
 from crayfish.engine import jvm
-from crayfish.harness.run import Places, execute
+from crayfish.harness import tries
+from crayfish.harness.run import Places
 from crayfish.harness.sizing import sized
 from crayfish.spec import errors
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.run_spec import RunSpec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--spec", required=True, help="the RunSpec as JSON")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--python", type=Path, required=True, help="interpreter of the processor's environment")
@@ -34,6 +39,8 @@ def main() -> None:
     )
     for part in ("broker", "processor", "server"):
         parser.add_argument(f"--{part}-address", help=f"of a {part} that runs already; default: one of the run's own")
+    parser.add_argument("--tries", type=int, default=tries.TRIES, help="of a run that others disturb (%(default)s)")
+    parser.add_argument("--hole", action="store_true", help="of a run that fails write what says so, and succeed")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
     parser.add_argument("--title", default="", help="how progress lines begin")
     parser.add_argument("--log", type=Path, help="also write progress and errors here")
@@ -44,6 +51,7 @@ def main() -> None:
     if arguments.log:
         handlers.append(logging.FileHandler(arguments.log, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    log = logging.getLogger("crayfish")
 
     spec = RunSpec.from_dict(json.loads(arguments.spec))
     places = Places(
@@ -70,10 +78,17 @@ def main() -> None:
         title=arguments.title or spec.identifier,
     )
     try:
-        execute(sized(spec, arguments.sized_by) if arguments.sized_by else spec, places)
-    except CrayfishError as error:
-        logging.getLogger("crayfish").error("%s failed: %s", places.title, error)
-        sys.exit(1)
+        if arguments.sized_by:
+            spec = sized(spec, arguments.sized_by)
+        tries.execute(spec, places, arguments.tries)
+    except Exception as error:
+        known = isinstance(error, CrayfishError)
+        if not known and (not arguments.hole or errors.full_disk(places.out)):
+            raise
+        log.error("%s failed: %s", places.title, error if known else repr(error), exc_info=not known)
+        if not arguments.hole or isinstance(error, NotMade):
+            sys.exit(1)
+        tries.leave_hole(spec, places, str(error) if known else repr(error))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.harness import stages
 from crayfish.harness.stages import Stage
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec.errors import NotMade
 from crayfish.spec.limits import thread_variables
 from crayfish.spec.locks import lock
 
@@ -35,7 +35,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 log = logging.getLogger("crayfish")
 
 
-class Interrupted(CrayfishError):
+class Interrupted(NotMade):
     """The run was told to stop, or its parent process has exited."""
 
 

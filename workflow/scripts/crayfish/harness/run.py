@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,8 @@ from crayfish.harness import broker, health, in_engine, janitor, machine, probes
 from crayfish.harness.broker import Broker
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.harness.parts import Consumer, Parent, Processor, Producer, Server, Signals, machine_lock
-from crayfish.spec import discovery, memory
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec import discovery, memory, metrics
+from crayfish.spec.errors import NotMade
 from crayfish.spec.paths import MEASUREMENTS
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
@@ -91,6 +92,7 @@ class Run:
         self.started = time.monotonic()
         self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
         self.warnings: list[str] = []
+        self.disturbances: list[str] = []  # those of the warnings for which the run is worth making again
         self.segments: list[dict] = []
         self.search: dict | None = None  # what a search has found
         self.marks: dict[str, float] = {}
@@ -220,17 +222,24 @@ class Run:
         """The end offset of every partition of the output topic."""
         return self.broker.ends(self.job.output_topic, self.spec.partitions)
 
-    def note_segment(self, load: Segment, start_ns: int, events: int, end_ns: int | None = None) -> None:
-        """Note a segment: its load, its times by the wall clock, its events. Without end_ns its load tells the end."""
+    def note_segment(
+        self, load: Segment, start_ns: int, events: int, end_ns: int | None = None, extended_s: float = 0.0
+    ) -> None:
+        """Note a segment: its load, its times by the wall clock, its events, by how much its warm-up was extended.
+
+        Without end_ns its load tells the end.
+        """
         self.sampler.measure_memory()
+        warmup_s = load.warmup_s + extended_s
         self.segments.append(
             {
                 "load": vars(load),
                 "start_ns": start_ns,
-                "load_start_ns": start_ns + int(load.warmup_s * 1e9),
-                "end_ns": end_ns or start_ns + int((load.warmup_s + load.measure_s) * 1e9),
+                "load_start_ns": start_ns + int(warmup_s * 1e9),
+                "end_ns": end_ns or start_ns + int((warmup_s + load.measure_s) * 1e9),
                 "events": events,
                 "points_per_event": load.batch_size,
+                "warmup_extended_s": extended_s,
             }
         )
 
@@ -245,10 +254,11 @@ class Run:
         self.mark("consumer")
 
 
-def execute(spec: RunSpec, places: Places) -> None:
-    """Execute one run and write MEASUREMENTS into places.out: all of them, or none.
+def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) -> list[str]:
+    """Execute one run and write MEASUREMENTS into places.out: all of them, or none; return what disturbed it.
 
-    Of them processor.json is what each stage used over time. Raises CrayfishError for whatever makes the run fail.
+    Of them processor.json is what each stage used over time. earlier: what disturbed each try before this one, for the
+    manifest. Raises CrayfishError for whatever makes the run fail.
     """
     places.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine.describe(), "git": machine.git_state(SCRIPTS)}
@@ -264,7 +274,9 @@ def execute(spec: RunSpec, places: Places) -> None:
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(outlived)}")
         run.mark("stopped")
         counts["late"] = check_health(run, samples)
-        _write(run, about | {"accounting": counts}, samples)
+        tries = {"tries": len(earlier) + 1, "earlier_tries": list(earlier)}
+        _write(run, about | {"accounting": counts} | tries, samples)
+    return run.disturbances
 
 
 def check_memory(spec: RunSpec) -> None:
@@ -277,29 +289,32 @@ def check_memory(spec: RunSpec) -> None:
 
 
 def check_existing(addresses: dict[str, str]) -> None:
-    """CrayfishError unless somebody listens at each address; the broker is asked more than that (open_broker)."""
+    """NotMade unless somebody listens at each address; the broker is asked more than that (open_broker)."""
     for part, address in addresses.items():
         if part != "broker":
             host, _, port = address.rpartition("/")[2].rpartition(":")
             try:
                 socket.create_connection((host, int(port)), EXISTING_DEADLINE_S).close()
             except OSError as error:
-                raise CrayfishError(
+                raise NotMade(
                     f"the {part} at {address} does not answer ({error}): start it, or correct `cluster`"
                 ) from error
 
 
 def check_health(run: Run, samples: dict) -> int:
-    """Warn in the manifest of what makes the measurement doubtful; how many events were sent late."""
+    """Warn in the manifest of what makes the measurement doubtful; how many events were late in the input topic."""
     measured, late_events = dict(enumerate(run.segments)), 0
     if run.search:  # of its probes only the last one is a result
         measured = {len(run.segments) - 1: run.segments[-1]}
     if not run.spec.saturated:
-        table = pq.read_table(run.folder / "producer.parquet", columns=["segment", "due_ns", "sent_ns"])
-        segment, due, sent = (table[name].to_numpy() for name in table.column_names)
-        late_events = int(((sent - due) / 1e6 > run.spec.lateness_bound_ms).sum())
-        run.warnings += health.lateness_warnings(segment, due, sent, run.spec.lateness_bound_ms, measured)
-    run.warnings += health.lost_cores_warnings(samples, measured)
+        table = pq.read_table(run.folder / "producer.parquet", columns=["segment", "due_ns", "input_append_ms"])
+        segment, due, appended = (table[name].to_numpy() for name in table.column_names)
+        if (late_ms := metrics.lateness_ms(due, appended)) is not None:
+            late_events = int((late_ms > run.spec.lateness_bound_ms).sum())
+        run.warnings += health.lateness_warnings(segment, due, appended, run.spec.lateness_bound_ms, measured)
+    run.warnings += health.sharing_warnings(run.spec)
+    run.disturbances = health.lost_cores_warnings(samples, measured)
+    run.warnings += run.disturbances
     if run.server and run.server.about["failures"]:
         run.warnings.append(
             f"the server of {run.spec.scorer} failed {run.server.about['failures']} times and was down for"
@@ -340,10 +355,15 @@ def _write(run: Run, about: dict, samples: dict) -> None:
     (run.folder / "run.json").write_text(json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n")
     (run.folder / "processor.json").write_text(json.dumps(samples))
     (run.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    replace_outputs(run.folder, out)
+
+
+def replace_outputs(made: Path, out: Path) -> None:
+    """Copy MEASUREMENTS from one folder to another, where all of them change at once, or none does."""
     parts = {out / name: out / f"{name}.part" for name in MEASUREMENTS}
     try:
         for whole, part in parts.items():
-            shutil.copyfile(run.folder / whole.name, part)
+            shutil.copyfile(made / whole.name, part)
     except OSError:
         for part in parts.values():
             part.unlink(missing_ok=True)

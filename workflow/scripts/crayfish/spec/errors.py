@@ -17,6 +17,10 @@ class CrayfishError(Exception):
     """What was wrong, where, what is allowed, what to do."""
 
 
+class NotMade(CrayfishError):
+    """A run was told to stop, or could not begin: that says nothing of what it was to measure."""
+
+
 def main(program: Callable[[], None]) -> None:
     """Run a script's main function; a CrayfishError or a full disk ends it with one message and exit status 1."""
     try:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.waiting import wait_until
 
 PAUSE_S = 0.1  # flock has no wait with a deadline
@@ -31,7 +31,7 @@ def lock(path: Path, deadline_s: float, refusal: Callable[[str], str]) -> int:
         return True
 
     def refused() -> CrayfishError:
-        return CrayfishError(refusal(os.pread(descriptor, 200, 0).decode(errors="replace").strip()))
+        return NotMade(refusal(os.pread(descriptor, 200, 0).decode(errors="replace").strip()))
 
     try:
         wait_until(taken, deadline_s, refused, pause_s=PAUSE_S)

@@ -14,6 +14,7 @@ LIBRARY = f"{SCRIPTS}/crayfish"
 # What execute_run leaves of a repetition; summarise_run adds the summary.
 MEASUREMENTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
 SUMMARY = "summary.json"
+FAILURES = "failures.json"  # why a repetition failed, each time; it stays when a later try succeeds
 # Model format -> the suffix of its file; of a SavedModel, of its folder.
 SUFFIXES = {"torchscript": "pt", "mar": "mar", "onnx": "onnx", "savedmodel": "savedmodel", "h5": "h5"}
 
