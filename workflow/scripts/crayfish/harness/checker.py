@@ -27,19 +27,20 @@ class Checker:
         self._answers = answers
         self._allowed = allowed_difference(answers)
 
-    def check(self, values: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each message: its sequence (-1 if it is no prediction), whether it is a probe's, whether it is right.
+    def check(self, values: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of each message: its sequence (-1 if it is no prediction), whether it is a probe's, whether it is right, and
+        when its event was due (wall clock, ns).
 
         Right means that no value is further off than allowed, which implies the right class unless the answer itself
         ties.
         """
-        sequences = np.full(len(values), -1, np.int64)
+        sequences, due_ns = np.full(len(values), -1, np.int64), np.zeros(len(values), np.int64)
         probes, correct = np.zeros(len(values), bool), np.zeros(len(values), bool)
         for indices, headers, outputs in self._codec.read_predictions(values):
             points = outputs.shape[1]
             images = (headers["sequence"][:, None] * points + np.arange(points)) % len(self._answers)
-            sequences[indices] = headers["sequence"]
+            sequences[indices], due_ns[indices] = headers["sequence"], headers["due_ns"]
             probes[indices] = (headers["flags"] & PROBE) != 0
             wrong = np.abs(outputs - self._answers[images]) > self._allowed
             correct[indices] = ~(wrong | np.isnan(outputs)).any(axis=(1, 2))
-        return sequences, probes, correct
+        return sequences, probes, correct, due_ns

@@ -8,11 +8,13 @@ received_ns (-1 where --offline: a backlog that is read after it was drained), p
 """
 
 import argparse
+import gc
 import json
 import queue
 import sys
 import threading
 import time
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,8 @@ from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
 
 CHUNK = 1000
-PROGRESS_NS = 500_000_000
+WAIT_S = 0.05
+PROGRESS_NS = 250_000_000
 COLUMNS = {
     "sequence": pa.int64(),
     "output_append_ms": pa.int64(),
@@ -35,89 +38,129 @@ COLUMNS = {
     "partition": pa.int16(),
     "correct": pa.bool_(),
 }
+# As they are kept: the typecode of an array that grows, which numpy takes too.
+CODES = {"sequence": "q", "output_append_ms": "q", "received_ns": "q", "partition": "h", "correct": "b"}
 
 
 class Sink:
-    """Reads the output topic from its start to the end that it is told."""
+    """Reads the output topic from its start to the end that it is told.
+
+    What it keeps of an event is its row of the table, 27 bytes, and whether it was seen, 1 to 2 bytes. Messages are
+    stamped and put aside when they come, and checked together at the next report or when CHUNK of them are there.
+    """
 
     def __init__(self, job: Job, checker: Checker, anchor_ns: int, offline: bool):
-        self._checker, self._anchor_ns, self._offline = checker, anchor_ns, offline
-        self._tables: list[dict[str, np.ndarray]] = []
+        self._job, self._checker, self._anchor_ns, self._offline = job, checker, anchor_ns, offline
+        self._table = {name: array(code) for name, code in CODES.items()}
         self._seen = np.zeros(1024, bool)
-        self.received = self.distinct = self.wrong = self.malformed = 0
+        self.received = self.wrong = self.malformed = 0
+        self._messages: list[Message] = []
+        self._received_ns = array("q")  # of each of them
+        self._latencies: list[np.ndarray] = []  # ms, of what was checked since the last report
         self._position = [0] * job.spec.partitions
-        self._consumer = Consumer(
+        self._to_ends = False  # whether the consumer also tells how far a partition was read, markers included
+        self._consumer = self._opened()
+
+    def _opened(self) -> Consumer:
+        """A consumer that goes on where the last one was. To tell the ends costs a message more for each event."""
+        consumer = Consumer(
             {
-                "bootstrap.servers": job.bootstrap_servers,
-                "group.id": f"{job.group}-sink",
+                "bootstrap.servers": self._job.bootstrap_servers,
+                "group.id": f"{self._job.group}-sink",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 1,
                 "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
                 "socket.nagle.disable": True,
-                "enable.partition.eof": True,  # tells how far a partition was read, transaction markers included
+                "enable.partition.eof": self._to_ends,
                 "log_level": 3,
             }
         )
-        self._consumer.assign([TopicPartition(job.output_topic, number, 0) for number in range(job.spec.partitions)])
+        topic = self._job.output_topic
+        consumer.assign([TopicPartition(topic, number, offset) for number, offset in enumerate(self._position)])
+        return consumer
 
-    def has_read_to(self, ends: list[int]) -> bool:
-        """Whether every partition was read up to this offset."""
-        return all(position >= end for position, end in zip(self._position, ends, strict=True))
+    def read_to(self, ends: list[int]) -> bool:
+        """Take more messages; whether every partition is read up to this offset, and all messages are checked."""
+        if not self._to_ends:
+            self._to_ends = True
+            self._consumer.close()
+            self._consumer = self._opened()
+        self.step()
+        if not all(position >= end for position, end in zip(self._position, ends, strict=True)):
+            return False
+        self.check()
+        return True
 
     def step(self) -> None:
         """Take the messages that are there, after waiting a moment for a first one."""
-        first = self._consumer.poll(0.05)
+        first = self._consumer.poll(WAIT_S)
         if first is None:
             return
         messages = [first, *self._consumer.consume(CHUNK - 1, 0)]
-        received_ns = time.monotonic_ns() + self._anchor_ns
-        kept = []
+        received_ns = -1 if self._offline else time.monotonic_ns() + self._anchor_ns
         for message in messages:
-            error, partition, offset = message.error(), message.partition(), message.offset()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
-            assert partition is not None and offset is not None  # every message has both, and so has a partition's end
+            error = message.error()
             if error is None:
-                kept.append(message)
-                offset += 1
-            self._position[partition] = offset
-        if kept:
-            self._keep(kept, -1 if self._offline else received_ns)
+                self._messages.append(message)
+                self._position[message.partition()] = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._position[message.partition()] = message.offset()
+            else:
+                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
+        self._received_ns.extend([received_ns] * (len(self._messages) - len(self._received_ns)))
+        if len(self._messages) >= CHUNK:
+            self.check()
 
-    def _keep(self, messages: list[Message], received_ns: int) -> None:
-        sequences, probes, correct = self._checker.check([message.value() or b"" for message in messages])
+    def check(self) -> None:
+        """Check the messages that were put aside, and keep what the table says of them."""
+        if not (messages := self._messages):
+            return
+        sequences, probes, correct, due_ns = self._checker.check([message.value() or b"" for message in messages])
         real = ~probes & (sequences >= 0)
-        self.malformed += int((sequences < 0).sum())
-        self._tables.append(
-            {
-                "sequence": sequences[real],
-                "output_append_ms": np.array([message.timestamp()[1] for message in messages])[real],
-                "received_ns": np.full(int(real.sum()), received_ns, np.int64),
-                "partition": np.array([message.partition() for message in messages], np.int16)[real],
-                "correct": correct[real],
-            }
-        )
-        self.received += int(real.sum())
+        sequences, received_ns = sequences[real], np.array(self._received_ns)[real]
+        found = {
+            "sequence": sequences,
+            "output_append_ms": np.array([message.timestamp()[1] for message in messages])[real],
+            "received_ns": received_ns,
+            "partition": np.array([message.partition() for message in messages], np.int16)[real],
+            "correct": correct[real].astype(np.int8),
+        }
+        for name, values in found.items():
+            self._table[name].frombytes(np.ascontiguousarray(values).tobytes())
+        self.received += len(sequences)
+        self.malformed += int((~probes & ~real).sum())
         self.wrong += int((~correct[real]).sum())
-        if real.any():
-            self._count(np.unique(sequences[real]))
+        self._latencies.append((received_ns - due_ns[real]) / 1e6)
+        if len(sequences):
+            self._note(sequences)
+        self._messages, self._received_ns = [], array("q")
 
-    def _count(self, sequences: np.ndarray) -> None:
-        while sequences[-1] >= len(self._seen):
-            self._seen = np.concatenate([self._seen, np.zeros_like(self._seen)])
-        self.distinct += int((~self._seen[sequences]).sum())
+    def _note(self, sequences: np.ndarray) -> None:
+        """That these events were answered."""
+        if (most := int(sequences.max())) >= len(self._seen):
+            self._seen = np.concatenate([self._seen, np.zeros(max(len(self._seen), most + 1 - len(self._seen)), bool)])
         self._seen[sequences] = True
+
+    def progress(self) -> dict[str, object]:
+        """What a report says: `received` and `distinct` predictions and `wrong` ones so far; `answered` and
+        `latency_ms`: how many came since the last report, and their median latency (None if none did)."""
+        self.check()
+        latencies, self._latencies = np.concatenate([np.zeros(0), *self._latencies]), []
+        median = None if self._offline or not len(latencies) else round(float(np.median(latencies)), 3)
+        return {**self.counts(), "answered": len(latencies), "latency_ms": median}
+
+    def counts(self) -> dict[str, int]:
+        """How many predictions were received, how many of them are distinct, wrong, and malformed."""
+        distinct = int(np.count_nonzero(self._seen))
+        return {"received": self.received, "distinct": distinct, "wrong": self.wrong, "malformed": self.malformed}
 
     def write(self, path: Path) -> None:
         """The table of every prediction, in order of receipt."""
-        columns = (
-            {name: np.concatenate([table[name] for table in self._tables]) for name in COLUMNS}
-            if self._tables
-            else {name: np.zeros(0) for name in COLUMNS}
-        )
-        pq.write_table(pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()}), path)
+        self.check()
+        columns = {name: np.array(values, values.typecode) for name, values in self._table.items()}
+        pq.write_table(pa.table(columns).cast(pa.schema(COLUMNS)), path)
 
 
 def main() -> None:
@@ -140,20 +183,22 @@ def main() -> None:
             commands.put(json.loads(line))
 
     threading.Thread(target=listen, daemon=True).start()
+    gc.disable()  # nothing here makes cycles, and a collection would delay an event's stamp
     report(event="ready")
     next_report, ends = 0, None  # ends: where each partition ends, once that is told
-    while ends is None or not sink.has_read_to(ends):
-        sink.step()
+    while ends is None or not sink.read_to(ends):
+        if ends is None:
+            sink.step()
         if not commands.empty():
             ends = commands.get().get("until")
             if ends is None:
                 sink.write(arguments.out)
                 report(event="written")
-        if time.monotonic_ns() > next_report:
-            report(event="progress", received=sink.received, distinct=sink.distinct, wrong=sink.wrong)
-            next_report = time.monotonic_ns() + PROGRESS_NS
+        if (now := time.monotonic_ns()) > next_report:
+            report(event="progress", at_ns=now + arguments.anchor, **sink.progress())
+            next_report = now + PROGRESS_NS
     sink.write(arguments.out)
-    report(event="written", received=sink.received, distinct=sink.distinct, wrong=sink.wrong, malformed=sink.malformed)
+    report(event="written", **sink.counts())
 
 
 if __name__ == "__main__":

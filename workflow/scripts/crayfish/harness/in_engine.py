@@ -158,7 +158,7 @@ def prove_path(run: Run, exchange: Exchange) -> None:
         run.watch,
     )
     for _, values in exchange.predictions():
-        sequences, are_probes, correct = run.checker.check(values)
+        sequences, are_probes, correct, _ = run.checker.check(values)
         probes.refuse_wrong(sequences[~(are_probes & correct)])
 
 
@@ -197,7 +197,7 @@ def check_predictions(run: Run, exchange: Exchange, path: Path) -> dict[str, int
     malformed = 0
     for done, values in exchange.predictions():
         run.watch()
-        sequences, are_probes, correct = run.checker.check(values)
+        sequences, are_probes, correct, _ = run.checker.check(values)
         real = ~are_probes & (sequences >= 0)
         malformed += int((sequences < 0).sum())
         found = {

@@ -59,7 +59,7 @@ def await_answers(job: Job, checker: Checker, deadline_s: float, watch: Callable
     def all_answered() -> bool:
         messages = [message for message in consumer.consume(1000, 0.05) if message.error() is None]
         if values := [value for message in messages if (value := message.value()) is not None]:
-            sequences, probes, correct = checker.check(values)
+            sequences, probes, correct, _ = checker.check(values)
             refuse_wrong(sequences[probes & ~correct])
             missing.difference_update(sequences[probes].tolist())
         return not missing

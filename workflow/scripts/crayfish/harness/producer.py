@@ -2,22 +2,28 @@
 
 `python -m crayfish.harness.producer --job FILE --reference NPZ --anchor NS --out PARQUET`. It obeys JSON lines on its
 standard input: {"segment": k} sends the k-th segment of the RunSpec, or {"segment": k, "load": {...}} this one in its
-place, and reports progress and, when the broker has all of it, segment_done; {"write": true} writes the table of all
-events so far, and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns, input_append_ms
-(the broker's LogAppendTime, truncated to 1 ms), partition.
+place, and reports progress and, when the broker has all of it, segment_done; {"end_ns": t} meanwhile sends nothing
+more that is due at t or later (by the wall clock) and not sent yet; {"write": true} writes the table of all events so
+far, and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns (when it was handed to Kafka's
+client), input_append_ms (the broker's LogAppendTime, truncated to 1 ms, read from the input topic; -1 where the load
+is saturated: it is not read), partition.
 """
 
 import argparse
+import ctypes
+import gc
 import json
+import queue
 import sys
+import threading
 import time
-from array import array
+from bisect import bisect_left, bisect_right
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from crayfish.engine import child
 from crayfish.harness import pacing
@@ -25,11 +31,16 @@ from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job, Segment
+from crayfish.spec.waiting import Deadline
 
-SPIN_NS = 200_000  # sleep until this long before an event is due, then spin: the kernel's wake-up is late by less
+PR_SET_TIMERSLACK = 29
 LEAD_NS = 200_000_000  # from the command to the first event of a segment
+LONGEST_SLEEP_NS = 50_000_000  # after which it looks for commands again
+AT_ONCE = 500  # events between two polls of the client, however many are due
 PROGRESS_NS = 500_000_000
-FLUSH_DEADLINE_S = 60.0
+FLUSH_DEADLINE_S = 60.0  # for the broker to take what it was sent, or to give any of it back
+QUEUE_KB = 256 * 1024  # that the client holds at most, before sending waits
+READ_AT_ONCE = 10_000  # events of the input topic
 
 
 def event_bodies(codec, pool: np.ndarray, batch_size: int) -> list[bytes]:
@@ -41,105 +52,156 @@ def event_bodies(codec, pool: np.ndarray, batch_size: int) -> list[bytes]:
     return [codec.encode_body(pool[np.arange(start, start + batch_size) % len(pool)]) for start in starts]
 
 
-class Generator:
-    """Sends segments and keeps what happened to every event."""
+def sleep_precisely() -> None:
+    """Let the kernel wake this process when a sleep is over, and not up to 50 us later to save wake-ups (Linux)."""
+    if ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0):
+        raise CrayfishError("producer: the kernel refuses a timer slack of 1 ns (prctl PR_SET_TIMERSLACK)")
 
-    def __init__(self, job: Job, pool: np.ndarray, anchor_ns: int, report):
+
+class Generator:
+    """Sends segments and keeps when each event was due and sent."""
+
+    def __init__(self, job: Job, pool: np.ndarray, anchor_ns: int, report, commands: "queue.SimpleQueue[dict | None]"):
         self._job, self._pool, self._anchor_ns, self._report = job, pool, anchor_ns, report
+        self._commands = commands
         self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         self._segments: list[tuple[int, np.ndarray, np.ndarray]] = []  # segment, due, sent
-        self._appends = [array("q") for _ in range(job.spec.partitions)]
         self._sequence = 0
         self._error: KafkaError | None = None
-        saturated = job.spec.saturated
+        self._complaint = ""  # what the client said last of a broker that it cannot reach
+        self._appends = None if job.spec.saturated else Appends(job)
         self._producer = Producer(
             {
                 "bootstrap.servers": job.bootstrap_servers,
-                "enable.idempotence": True,  # keeps a partition's order, by which delivery reports find their event
-                "linger.ms": 5 if saturated else 0,
+                "enable.idempotence": True,  # keeps a partition's order, by which append times find their event
+                "linger.ms": 5 if job.spec.saturated else 0,
                 "batch.size": 1_000_000,
                 "message.max.bytes": MAX_MESSAGE_BYTES,
                 "queue.buffering.max.messages": 200_000,
-                "queue.buffering.max.kbytes": 1_048_576,
+                "queue.buffering.max.kbytes": QUEUE_KB,
                 "socket.nagle.disable": True,
+                "delivery.report.only.error": True,  # a call of Python an event would be most of the generator's cost
+                "on_delivery": self._refused,
+                "error_cb": self._complained,
                 "log_level": 3,
             }
         )
 
-    def _delivered(self, error: KafkaError | None, message) -> None:
-        if error is not None:
-            self._error = error
-        self._appends[message.partition()].append(message.timestamp()[1])
+    def _refused(self, error: KafkaError | None, message: object) -> None:
+        self._error = self._error or error
 
-    def _send(self, value: bytes, partition: int) -> None:
-        while True:
-            try:
-                self._producer.produce(self._job.input_topic, value, partition=partition, on_delivery=self._delivered)
-                return
-            except BufferError:
-                self._producer.poll(0.01)
+    def _complained(self, error: KafkaError) -> None:
+        self._complaint = error.str()
 
     def _check(self) -> None:
         if self._error is not None:
             raise CrayfishError(f"producer: the broker refused an event: {self._error.str()}")
 
+    def _make_room(self) -> None:
+        """Wait until the client's queue has room; CrayfishError if the broker takes nothing for FLUSH_DEADLINE_S."""
+        held, deadline = len(self._producer), Deadline(FLUSH_DEADLINE_S)
+        while len(self._producer) >= held:
+            self._producer.poll(0.001)
+            self._check()
+            if deadline.passed:
+                raise CrayfishError(
+                    f"producer: the broker took no event for {FLUSH_DEADLINE_S:g} s, {held} wait ({self._complaint})"
+                )
+
     def segment(self, index: int, load: Segment) -> None:
         """Send one segment and wait until the broker has all of it."""
         bodies = event_bodies(self._codec, self._pool, load.batch_size)
         offsets = pacing.due_offsets(load, seed=self._job.spec.seed + index)
+        if self._appends:
+            self._appends.begin()
         start_ns = time.monotonic_ns() + LEAD_NS
         due = offsets + (start_ns + self._anchor_ns)
+        end_ns = int(start_ns + self._anchor_ns + (load.warmup_s + load.measure_s) * 1e9)
         sent = np.zeros(len(due), np.int64)
         self._report(event="segment_started", segment=index, events=len(due), start_ns=int(start_ns + self._anchor_ns))
-        (self._send_backlog if load.saturated else self._send_paced)(load, index, bodies, due, sent)
+        if load.saturated:
+            self._send_backlog(load, index, bodies, due, sent)
+            end_ns = time.monotonic_ns() + self._anchor_ns
+        else:
+            count, end_ns = self._send_paced(load, index, bodies, due, sent, end_ns)
+            due, sent = due[:count].copy(), sent[:count].copy()
         left = self._producer.flush(FLUSH_DEADLINE_S)
         self._check()
         if left:
-            raise CrayfishError(f"producer: {left} events were not taken by the broker within {FLUSH_DEADLINE_S:g} s")
+            raise CrayfishError(
+                f"producer: the broker did not take {left} events within {FLUSH_DEADLINE_S:g} s ({self._complaint})"
+            )
         self._segments.append((index, due, sent))
         self._sequence += len(due)
-        self._report(
-            event="segment_done", segment=index, sent=self._sequence, end_ns=time.monotonic_ns() + self._anchor_ns
-        )
+        self._report(event="segment_done", segment=index, sent=self._sequence, end_ns=int(end_ns))
 
-    def _send_paced(self, load: Segment, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray) -> None:
-        stamp, partitions, points = self._codec.stamp, self._job.spec.partitions, load.batch_size
-        now_ns, anchor, first, poll = time.monotonic_ns, self._anchor_ns, self._sequence, self._producer.poll
-        next_report = 0
-        for position, due_ns in enumerate(due.tolist()):
-            wait_ns = due_ns - anchor - now_ns()
-            if wait_ns > SPIN_NS:
-                poll(0)
-                now = now_ns()
-                if now > next_report:
-                    self._check()
-                    self._report(event="progress", segment=index, sent=first + position)
-                    next_report = now + PROGRESS_NS
-                wait_ns = due_ns - anchor - now_ns() - SPIN_NS
-                if wait_ns > 0:
-                    time.sleep(wait_ns / 1e9)
-            while now_ns() + anchor < due_ns:
-                pass
-            sequence = first + position
-            value = stamp(bodies[sequence % len(bodies)], points, sequence, due_ns)
-            sent[position] = now_ns() + anchor
-            self._send(value, sequence % partitions)
+    def _send_paced(
+        self, load: Segment, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray, end_ns: int
+    ) -> tuple[int, int]:
+        """Send what is due until end_ns or, if that is sooner, until a command ends it.
+
+        Returns how many events were sent, and when the segment ended.
+        """
+        stamp, partitions, points, many = self._codec.stamp, self._job.spec.partitions, load.batch_size, len(bodies)
+        monotonic, sleep, anchor, first = time.monotonic_ns, time.sleep, self._anchor_ns, self._sequence
+        topic, produce, poll = self._job.input_topic, self._producer.produce, self._producer.poll
+        dues, position, next_report = due.tolist(), 0, 0
+        end = len(dues)
+        while True:
+            now = monotonic() + anchor
+            until = min(bisect_right(dues, now, position, end), position + AT_ONCE)
+            for place in range(position, until):
+                sequence = first + place
+                value = stamp(bodies[sequence % many], points, sequence, dues[place])
+                sent[place] = monotonic() + anchor
+                while True:
+                    try:
+                        produce(topic, value, partition=sequence % partitions)
+                        break
+                    except BufferError:
+                        self._make_room()
+            position = until
+            poll(0)
+            if now > next_report:
+                self._check()
+                self._report(event="progress", segment=index, sent=first + position)
+                next_report = now + PROGRESS_NS
+            if not self._commands.empty():
+                told = self._commands.get()
+                if told is None or "end_ns" not in told:
+                    raise CrayfishError("producer: it was told to stop while it sends a segment")
+                end = max(position, bisect_left(dues, told["end_ns"], 0, end))
+                # A command that came late, or a cut, ends the segment with what was sent.
+                end_ns = max(told["end_ns"], dues[position - 1] + 1 if position else 0)
+                end_ns = end_ns if told["end_ns"] else max(end_ns, now)
+            if position >= end and now >= end_ns:
+                return end, end_ns
+            wait_ns = (dues[position] if position < end else end_ns) - anchor - monotonic()
+            if wait_ns > 0:
+                sleep(min(wait_ns, LONGEST_SLEEP_NS) / 1e9)
 
     def _send_backlog(self, load: Segment, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray) -> None:
-        stamp, partitions, points = self._codec.stamp, self._job.spec.partitions, load.batch_size
-        now_ns, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
+        stamp, partitions, points, many = self._codec.stamp, self._job.spec.partitions, load.batch_size, len(bodies)
+        monotonic, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
+        topic, produce = self._job.input_topic, self._producer.produce
         for position, due_ns in enumerate(due.tolist()):
             sequence = first + position
-            value = stamp(bodies[sequence % len(bodies)], points, sequence, due_ns)
-            sent[position] = now_ns() + anchor
-            self._send(value, sequence % partitions)
-            if position % 5000 == 0:
+            value = stamp(bodies[sequence % many], points, sequence, due_ns)
+            sent[position] = monotonic() + anchor
+            while True:
+                try:
+                    produce(topic, value, partition=sequence % partitions)
+                    break
+                except BufferError:
+                    self._make_room()
+            if position % AT_ONCE == 0:
                 self._producer.poll(0)
-                self._check()
-                self._report(event="progress", segment=index, sent=sequence)
+                if position % 5000 == 0:
+                    self._check()
+                    self._report(event="progress", segment=index, sent=sequence)
 
     def write(self, path: Path) -> None:
-        """The table of every event."""
+        """The table of every event; CrayfishError if the input topic does not hold exactly what was sent."""
         columns: dict[str, np.ndarray] = {
             "segment": np.concatenate([np.full(len(due), index, np.int16) for index, due, _ in self._segments]),
             "due_ns": np.concatenate([due for _, due, _ in self._segments]),
@@ -148,11 +210,87 @@ class Generator:
         sequence = np.arange(self._sequence, dtype=np.int64)
         partition = (sequence % self._job.spec.partitions).astype(np.int16)
         appended = np.full(self._sequence, -1, np.int64)
-        for number, times in enumerate(self._appends):
-            appended[partition == number] = np.frombuffer(times, np.int64) if len(times) else -1
+        if self._appends:
+            for number, times in enumerate(self._appends.read()):
+                wanted = partition == number
+                if len(times) != (expected := int(wanted.sum())):
+                    raise CrayfishError(
+                        f"producer: partition {number} of the input topic holds {len(times)} events of {expected} that"
+                        f" were sent: the broker lost or repeated some ({self._complaint or 'it reported no error'})"
+                    )
+                appended[wanted] = times
         columns |= {"sequence": sequence, "partition": partition, "input_append_ms": appended}
         order = ["sequence", "segment", "due_ns", "sent_ns", "input_append_ms", "partition"]
         pq.write_table(pa.table({name: columns[name] for name in order}), path)
+
+
+class Appends:
+    """When the broker appended the events to the input topic: read from it, after they were sent."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._times: list[list[np.ndarray]] = [[] for _ in range(job.spec.partitions)]
+        self._positions: list[int] = []  # up to where each partition was read
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self._job.bootstrap_servers,
+                "group.id": f"{self._job.group}-appends",
+                "enable.auto.commit": False,
+                "fetch.queue.backoff.ms": 1,
+                "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+                "log_level": 3,
+            }
+        )
+
+    def _ends(self, consumer: Consumer) -> list[int]:
+        topic, partitions = self._job.input_topic, range(self._job.spec.partitions)
+        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30) for number in partitions]
+        return [high for _, high in marks]
+
+    def begin(self) -> None:
+        """Before the first event: what lies in the topic already is no event of a segment, but a probe."""
+        if not self._positions:
+            consumer = self._consumer()
+            try:
+                self._positions = self._ends(consumer)
+            except KafkaException as error:
+                raise CrayfishError(f"producer: the broker: {error.args[0].str()}") from error
+            finally:
+                consumer.close()
+
+    def read(self) -> list[np.ndarray]:
+        """Of each partition, in order, when its events were appended: int64, ms."""
+        consumer = self._consumer()
+        try:
+            self._read_on(consumer)
+        except KafkaException as error:
+            raise CrayfishError(f"producer: the input topic cannot be read: {error.args[0].str()}") from error
+        finally:
+            consumer.close()
+        return [np.concatenate([np.zeros(0, np.int64), *times]) for times in self._times]
+
+    def _read_on(self, consumer: Consumer) -> None:
+        topic, ends, deadline = self._job.input_topic, self._ends(consumer), Deadline(FLUSH_DEADLINE_S)
+        behind = {number for number, end in enumerate(ends) if self._positions[number] < end}
+        consumer.assign([TopicPartition(topic, number, self._positions[number]) for number in behind])
+        while behind:
+            found: dict[int, list[int]] = {}
+            first = consumer.poll(1.0)
+            for message in [first, *consumer.consume(READ_AT_ONCE, 0)] if first else ():
+                if message.error():
+                    raise KafkaException(message.error())
+                found.setdefault(message.partition(), []).append(message.timestamp()[1])
+                self._positions[message.partition()] = message.offset() + 1
+            for number, times in found.items():
+                self._times[number].append(np.array(times, np.int64))
+                if self._positions[number] >= ends[number]:
+                    behind.discard(number)
+            if found:
+                deadline.extend(FLUSH_DEADLINE_S)
+            elif deadline.passed:
+                raise CrayfishError(f"producer: the input topic could not be read to its end in {FLUSH_DEADLINE_S:g} s")
 
 
 def main() -> None:
@@ -163,16 +301,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     report = child.reporter()
+    sleep_precisely()
     with np.load(arguments.reference) as reference:
         pool = reference["inputs"]
     job = Job.read(arguments.job)
-    generator = Generator(job, pool, arguments.anchor, report)
+    commands: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            commands.put(json.loads(line))
+        commands.put(None)
+
+    generator = Generator(job, pool, arguments.anchor, report, commands)
+    threading.Thread(target=listen, daemon=True).start()
+    gc.disable()  # nothing here makes cycles, and a collection would delay an event
     report(event="ready")
-    for command in map(json.loads, sys.stdin):
+    while (command := commands.get()) is not None:
         if "segment" in command:
             number = command["segment"]
             generator.segment(number, Segment(**command["load"]) if "load" in command else job.spec.segments[number])
-        else:
+        elif "write" in command:
             generator.write(arguments.out)
             report(event="written")
     generator.write(arguments.out)

@@ -129,6 +129,9 @@ class Processor(Part):
     java_jars: tuple[str, ...] | None = None  # jar sets that the source is compiled against, if not `jars`
     jvm_options: tuple[str, ...] = ()  # of the JVM that its process starts (crayfish.engine.jvm)
     memory: int = 2 * GIB  # bytes of the engine itself, beside the models in its instances
+    # True: it scores nothing, and answers what the scorer noop does. What is measured with it is the cost of the
+    # measuring system itself. The word `all` leaves it out.
+    floor: bool = False
     original: str | None = None  # the letter that run.sh -sp of the original takes for it
 
 
@@ -201,6 +204,8 @@ class Load(Part):
     alone: bool = False  # True: it is a run of its own, of one segment
     saturated: bool = False  # True: all events are there before the processor starts, so there is no latency
     searches: bool = False  # True: it looks for its system's sustainable rate
+    # True: its events come alike all the time, so that a warm-up may be extended (crayfish.harness.steadiness).
+    stationary: bool = False
     # bursts(segment): start and end of every burst, s from the segment's start.
     bursts: Callable[[Segment], list[tuple[float, float]]] = lambda segment: []
 

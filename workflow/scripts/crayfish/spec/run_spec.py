@@ -7,6 +7,7 @@ schema and the tables of docs/configuration.md are made from it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clie
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
 RELATIVE_TO = ("sustainable",)
+LONGEST_NAME = 200  # bytes of a run's identifier: a file system allows 255, and names with suffixes are made of it
 TYPES: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),
@@ -38,6 +40,7 @@ class Known:
     choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()  # a function where the parts themselves are asked
     above: float | None = None  # the value must be more than this
     least: float | None = None  # the value must be at least this
+    most: float | None = None  # the value must be at most this
     label: str = ""  # how a segment's name begins its value
 
     @property
@@ -61,6 +64,12 @@ def _executions() -> tuple[str, ...]:
 def known_fields(cls: type) -> dict[str, tuple[str, Any, Known]]:
     """The described fields of RunSpec or Segment: name -> type as a text, default (MISSING if it has none), Known."""
     return {each.name: (str(each.type), each.default, each.metadata["known"]) for each in fields(cls) if each.metadata}
+
+
+def exact(number: float) -> str:
+    """A number as names write it: as :g does where that is exact, else in as many digits as no other number has."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number)).removesuffix(".0")
 
 
 def _build(cls: type, where: str, values: dict) -> dict:
@@ -90,6 +99,8 @@ def _check(where: str, made: RunSpec | Segment) -> None:
         if known.least is not None and not value >= known.least:
             told = "must not be negative" if known.least == 0 else f"must be at least {known.least:g}"
             raise CrayfishError(f"{where}.{name}: {value!r} {told}")
+        if known.most is not None and not value <= known.most:
+            raise CrayfishError(f"{where}.{name}: {value!r} must be at most {known.most:.15g}")
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,15 @@ class Segment:
         least=0,
         label="atmost",
     )
+    warmup_at_most_s: float = _field(
+        "of `constant`, `poisson` through Kafka: while latency still falls by 5 % or more from one block of the warm-up"
+        " to the next, the warm-up goes on, up to this; `0`: three times `warmup_s`; the same as `warmup_s`: it is not"
+        " extended",
+        0.0,
+        unit="s",
+        least=0,
+        label="wmost",
+    )
     of: str = ""  # what rate and peak_rate are fractions of; "": they are events/s
 
     def __post_init__(self) -> None:
@@ -149,11 +169,21 @@ class Segment:
         for name in declared.positive:
             if not getattr(self, name) > 0:
                 raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must be more than 0 for a {self.kind} load")
+        if 0 < self.warmup_at_most_s < self.warmup_s:
+            raise CrayfishError(
+                f"load.warmup_at_most_s: {self.warmup_at_most_s!r} is less than load.warmup_s ({self.warmup_s!r});"
+                " allowed: that and more, or 0 for three times that"
+            )
 
     @property
     def declared(self) -> contracts.Load:
         """The declaration of its kind."""
         return discovery.load(self.kind)
+
+    @property
+    def longest_warmup_s(self) -> float:
+        """How long its warm-up may be extended to, s; warmup_s where its kind has none that is."""
+        return (self.warmup_at_most_s or 3 * self.warmup_s) if self.declared.stationary else self.warmup_s
 
     @property
     def saturated(self) -> bool:
@@ -167,11 +197,11 @@ class Segment:
 
     def label(self) -> str:
         """A readable name of it: every field that is not the default."""
-        parts = [self.kind + (f"{self.rate:g}" if self.rate else "")]
+        parts = [self.kind + (exact(self.rate) if self.rate else "")]
         for name, (_, default, known) in known_fields(Segment).items():
             value = getattr(self, name)
             if known.label and value != default:
-                parts.append(f"{known.label}{value:g}")
+                parts.append(known.label + exact(value))
         return "-".join(parts + ([f"of-{self.of}"] if self.of else []))
 
 
@@ -217,7 +247,7 @@ class RunSpec:
     )
     transport: str = _field(
         "`kafka`; `in_engine`, Flink only: no Kafka, the job itself makes each event when it is due and notes when its"
-        " prediction is done. Not with `exactly_once`; `linger_ms` has no effect",
+        " prediction is done. Not with `exactly_once`; what sets Kafka's clients has no effect",
         "kafka",
         choices=("kafka", "in_engine"),
     )
@@ -235,6 +265,56 @@ class RunSpec:
     )
     linger_ms: int = _field(
         "how long the processor's Kafka producer waits for more records before it sends", 0, unit="ms", least=0
+    )
+    batch_bytes: int = _field(
+        "what the processor's Kafka producer sends to one partition at once, at most; a larger record goes alone",
+        131072,
+        unit="bytes",
+        least=1,
+        most=MAX_MESSAGE_BYTES,
+    )
+    acks: str = _field(
+        "when the broker acknowledges a prediction: `all` replicas have it, and the producer is idempotent; or its"
+        " `leader` has it. `leader` not with `exactly_once`",
+        "all",
+        choices=("all", "leader"),
+    )
+    compression: str = _field(
+        "how the processor's Kafka producer compresses its batches",
+        "none",
+        choices=("none", "gzip", "snappy", "lz4", "zstd"),
+    )
+    in_flight: int = _field(
+        "requests that the processor's Kafka producer has under way at most; up to 5 keep their order", 5, least=1, most=5
+    )
+    fetch_partition_bytes: int = _field(
+        "what the processor's Kafka consumer fetches of one partition at once, at most; a larger record comes alone",
+        1048576,
+        unit="bytes",
+        least=1,
+        most=MAX_MESSAGE_BYTES,
+    )
+    fetch_wait_ms: int = _field(
+        "how long the broker waits for `fetch_min_bytes` before it answers the processor's consumer (Spark: 1)",
+        500,
+        unit="ms",
+        least=0,
+        most=5000,
+    )
+    fetch_min_bytes: int = _field(
+        "what the broker gathers before it answers the processor's consumer",
+        1,
+        unit="bytes",
+        least=1,
+        most=MAX_MESSAGE_BYTES,
+    )
+    commit_interval_ms: int = _field(
+        "how often the processor commits what it has done: offsets, a checkpoint (Flink), a transaction"
+        " (`exactly_once`, whose predictions become visible with it), its progress (Spark)",
+        1000,
+        unit="ms",
+        least=10,
+        most=60_000,
     )
     on_server_failure: str = _field(
         "when a server dies: `fail` ends the run; `retry` starts it again, and the manifest says what that cost",
@@ -287,6 +367,11 @@ class RunSpec:
             raise CrayfishError(
                 f"run.on_server_failure: {self.scorer} calls no server, so there is no failure to survive:"
                 " leave it at fail"
+            )
+        if self.acks != "all" and self.delivery == "exactly_once":
+            raise CrayfishError(
+                f"run.acks: {self.acks!r} acknowledges what a broker may still lose, and exactly_once promises not to:"
+                " use acks 'all', or delivery 'at_least_once'"
             )
         if self.async_calls and not (scorer.external and processor.asynchronous):
             raise CrayfishError(
@@ -341,14 +426,21 @@ class RunSpec:
 
     @property
     def identifier(self) -> str:
-        """The readable name of the run's folder: its non-default parameters."""
+        """The readable name of the run's folder: its non-default parameters. No two specs have the same.
+
+        One of more than LONGEST_NAME bytes is cut, and ends in a hash of all of it; run.json has the whole spec.
+        """
         parts = [f"{self.processor}-{self.scorer}-{self.model}"]
         for name, (_, default, known) in known_fields(RunSpec).items():
             value = getattr(self, name)
             if name not in ("processor", "scorer", "model") and value != default:
-                text = f"{value:g}" if isinstance(value, float) else str(value)
+                text = exact(value) if isinstance(value, float) else str(value)
                 parts.append(text if known.choices else f"{name}-{text}")
-        return "_".join([*parts, "+".join(segment.label() for segment in self.segments)])
+        whole = "_".join([*parts, "+".join(segment.label() for segment in self.segments)])
+        if len(whole) <= LONGEST_NAME:  # part names, fields and numbers are ASCII
+            return whole
+        ending = f"_{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+        return whole[: LONGEST_NAME - len(ending)].rstrip("-_+.") + ending
 
     def to_json(self) -> str:
         """One line with sorted keys: equal specs give equal texts."""

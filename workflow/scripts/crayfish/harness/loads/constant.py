@@ -27,4 +27,4 @@ def drive(run: Run) -> None:
     paced.drive(run)
 
 
-LOAD = Load(due=due, drive=drive)
+LOAD = Load(due=due, drive=drive, stationary=True)

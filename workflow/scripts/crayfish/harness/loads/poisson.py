@@ -28,4 +28,4 @@ def due(segment: Segment, seed: int) -> np.ndarray:
     return pacing.where_integral_is(segment, sums[sums < total])
 
 
-LOAD = Load(due=due, drive=drive)
+LOAD = Load(due=due, drive=drive, stationary=True)
