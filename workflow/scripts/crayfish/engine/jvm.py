@@ -1,7 +1,8 @@
 """Java: which one a run uses, the one JVM that a Python process may hold, and what a Java exception tells people.
 
-A process gets one JVM for its whole life, through JPype, so start() gives it everything at once: all jars of the job,
-and the jvm_options of its processor and its scorer (where both set one, the scorer's holds).
+A Python process gets one JVM for its whole life, through JPype, so start() gives it everything at once: all jars of the
+job, OPTIONS, and the jvm_options of its processor and its scorer. Heap and collector stand in OPTIONS alone, the same
+whatever processor and scorer are; a part adds what nobody else sets, and a contradiction is refused.
 """
 
 from __future__ import annotations
@@ -16,21 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish.engine import kafka
 from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from crayfish.spec.run_spec import Job
+    from crayfish.spec.run_spec import Job, RunSpec
 
 OLDEST = 17
 ASK_DEADLINE_S = 60.0
 # -Xrs leaves SIGTERM and SIGINT to Python; by itself it also makes a socket in /tmp, which a kill -9 would leave there.
-COMMON_OPTIONS = (
+OPTIONS = (
     "-Xrs",
     "-XX:+DisableAttachMechanism",
     "-XX:-UsePerfData",
+    "-XX:+UseSerialGC",
+    "-Xms256m",
+    "-Xmx2g",  # which DL4J needs
+    # Few and short: ND4J's operations leave references to native memory, each of which a collection works through.
+    "-Xmn48m",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
 _starting = threading.Lock()  # several threads of one process may open their scorers together
@@ -111,6 +119,36 @@ def jar_files(folders: list[Path]) -> list[Path]:
     return [jar for folder in folders for jar in (sorted(folder.glob("*.jar")) if folder.is_dir() else [folder])]
 
 
+def options_of(spec: RunSpec) -> list[str]:
+    """Of the JVM inside a Python process of the run; CrayfishError where two parts contradict each other."""
+    parts = {"every JVM": OPTIONS}
+    parts[spec.processor] = discovery.processor(spec.processor).jvm_options
+    parts[spec.scorer] = discovery.scorer(spec.scorer).jvm_options
+    return combined(parts)
+
+
+def combined(parts: Mapping[str, Iterable[str]]) -> list[str]:
+    """The options of all parts (name -> its options); CrayfishError where two give the same one different values."""
+    given: dict[str, tuple[str, str]] = {}
+    for part, options in parts.items():
+        for option in options:
+            other, before = given.setdefault(_set_by(option), (part, option))
+            if before != option:
+                raise CrayfishError(
+                    f"java: {part} asks for {option}, {other} for {before}: an option has one value, whatever runs;"
+                    f" take it out of the jvm_options of {part}"
+                )
+    return [option for _, option in given.values()]
+
+
+def _set_by(option: str) -> str:
+    """What an option sets: "Xmx" of -Xmx2g, "a.b" of -Da.b=c, "collector" of -XX:+UseSerialGC and of all others."""
+    if re.fullmatch(r"-XX:[+-]Use\w+GC", option):
+        return "collector"
+    found = re.match(r"-XX:[+-]?(\w+)|-D([^=]+)|-(Xm[nsx]|Xss)", option)
+    return next(filter(None, found.groups())) if found else option
+
+
 def start(job: Job) -> None:
     """Start this process's JVM with all that the job's processor and scorer need; nothing if it runs already."""
     import jpype
@@ -124,13 +162,11 @@ def start(job: Job) -> None:
                 False  # which would wait for this thread, for ever: it ends without a word to Java
             )
         home = home_of(job)
-        parts = (discovery.processor(job.spec.processor), discovery.scorer(job.spec.scorer))
-        options = [option for part in parts for option in part.jvm_options]
+        options = options_of(job.spec)
+        kafka.record(job, "JVM inside Python", options)
         jars = {Path(jar).name: jar for jar in (*job.jars, *job.scorer_jars)}  # both may bring the same one
         try:
-            jpype.startJVM(
-                library(home), *COMMON_OPTIONS, *options, classpath=list(jars.values()), convertStrings=False
-            )
+            jpype.startJVM(library(home), *options, classpath=list(jars.values()), convertStrings=False)
         except (OSError, RuntimeError) as error:
             raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error
 

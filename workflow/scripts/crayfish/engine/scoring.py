@@ -49,13 +49,16 @@ class ScoringOperator:
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
-        # What is loaded stays: no collection need walk it. JPype runs a full one of Python's at each one of its JVM's,
-        # PySpark after each task.
+        # The same in the Python of every engine. What is loaded stays: no collection need walk it (PySpark asks for one
+        # after each task). And none runs by itself: scoring leaves no cycles, and with JPype each collection of Java's
+        # would start one of Python's, which may ask Java for a full one, of 30 ms, in return.
         gc.collect()  # else what loading left behind would stay too
         gc.freeze()
+        gc.disable()
         return self
 
     def __exit__(self, *error: object) -> None:
+        gc.enable()
         self._runner.close()  # and cancel what an error has left waiting
         self.scorer.__exit__(*error)
 

@@ -1,12 +1,15 @@
 """TEMPLATE: a loop around a Kafka client; input topic -> batches -> output topic.
 
-Delivery     at_least_once: offsets are committed after the predictions for all that they cover are acknowledged.
+Delivery     at_least_once: offsets are committed every commit_interval_ms, after the predictions for all that they
+             cover are acknowledged.
 Parallelism  N threads, each with its own share of the partitions. Ready: each has loaded the model.
-Buffers      at most BATCH_EVENTS events, which are scored, sent and committed before the next are polled.
+Buffers      at most BATCH_EVENTS events, which are scored before the next are polled; predictions are sent after
+             linger_ms.
 """
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,8 @@ from crayfish.spec.errors import CrayfishError
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+
+    from confluent_kafka import Consumer, Producer
 
     from crayfish.spec.run_spec import Job
 
@@ -47,14 +52,24 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
 
     broker = {"bootstrap.servers": job.bootstrap_servers, **kafka.LIBRDKAFKA_CLIENT}
     reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-    consumer = Consumer({**broker, **kafka.LIBRDKAFKA_CONSUMER, **reading})
-    producer = Producer({**broker, **kafka.librdkafka_producer(job), "enable.idempotence": True})
+    reads, writes = (
+        {**broker, **kafka.librdkafka_consumer(job), **reading},
+        {**broker, **kafka.librdkafka_producer(job)},
+    )
+    kafka.record(job, "processor consumer", kafka.librdkafka_effective(reads))
+    kafka.record(job, "processor producer", kafka.librdkafka_effective(writes))
+    consumer, producer = Consumer(reads), Producer(writes)
     share = range(number, job.spec.partitions, job.spec.parallelism)
     try:
         with ScoringOperator(job) as operator:
             consumer.assign([TopicPartition(job.input_topic, partition) for partition in share])
             loaded(number)
+            interval_s = job.spec.commit_interval_ms / 1000
+            uncommitted, next_commit = False, time.monotonic() + interval_s
             while not stop.is_set():
+                if uncommitted and time.monotonic() >= next_commit:
+                    settle(job, consumer, producer)
+                    uncommitted, next_commit = False, time.monotonic() + interval_s
                 first = consumer.poll(POLL_S)
                 if first is None:
                     continue
@@ -64,16 +79,24 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
                         raise KafkaException(message.error())
                 for prediction in operator.score_events([message.value() or b"" for message in messages]):
                     producer.produce(job.output_topic, prediction)
-                if left := producer.flush(kafka.BROKER_DEADLINE_S):
-                    raise CrayfishError(
-                        f"TEMPLATE: the broker at {job.bootstrap_servers} did not take {left} predictions within"
-                        f" {kafka.BROKER_DEADLINE_S:g} s: check that it runs"
-                    )
-                consumer.commit(asynchronous=False)
+                producer.poll(0)
+                uncommitted = True
+            if uncommitted:
+                settle(job, consumer, producer)
     except KafkaException as error:
         raise CrayfishError(f"TEMPLATE: the broker at {job.bootstrap_servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def settle(job: Job, consumer: Consumer, producer: Producer) -> None:
+    """Wait until all predictions are acknowledged, and commit the offsets that they cover."""
+    if left := producer.flush(kafka.BROKER_DEADLINE_S + job.spec.linger_ms / 1000):
+        raise CrayfishError(
+            f"TEMPLATE: the broker at {job.bootstrap_servers} did not take {left} predictions within"
+            f" {kafka.BROKER_DEADLINE_S:g} s: check that it runs"
+        )
+    consumer.commit(asynchronous=False)
 
 
 PROCESSOR = Processor(

@@ -1,8 +1,8 @@
 """Ray: actors that consume, score and produce in batches, on a Ray of this process's own.
 
-Delivery     at_least_once: offsets are committed every second, only after the broker acknowledged the predictions for
-             all that they cover. Started again with the same group, Ray goes on from the committed offsets; kill -9
-             loses nothing, and repeats what came after the last commit.
+Delivery     at_least_once: offsets are committed every commit_interval_ms, only after the broker acknowledged the
+             predictions for all that they cover. Started again with the same group, Ray goes on from the committed
+             offsets; kill -9 loses nothing, and repeats what came after the last commit.
 Parallelism  Each of N instances owns every Nth partition (assigned: no rebalances). fused (auto): an instance is one
              actor. pipeline: three actors, source -> scoring -> sink, as the original is built, but with one call per
              batch. Ready: all actors have loaded and know their offsets.
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 BATCH_EVENTS, BATCH_BYTES = 512, 4 * 1024 * 1024
 CALLS = 4  # batches in flight of an instance of the pipeline
-COMMIT_S = 1.0
-POLL_S = 0.1  # how soon an idle source sees that it is to stop
+POLL_S = 0.1  # how soon an idle source sees that it is to stop or to commit
 STOP_DEADLINE_S = 8.0
 WATCH_S = 0.1
 
@@ -98,7 +97,6 @@ def _client(job: Job, on_error: Callable[[KafkaError], None]) -> dict[str, objec
         **kafka.LIBRDKAFKA_CLIENT,
         "bootstrap.servers": job.bootstrap_servers,
         "error_cb": on_error,
-        "socket.timeout.ms": kafka.BROKER_DEADLINE_MS,
     }
 
 
@@ -124,12 +122,13 @@ class Source:
 
         settings = {
             **_client(self._job, self._on_error),
-            **kafka.LIBRDKAFKA_CONSUMER,
+            **kafka.librdkafka_consumer(self._job),
             "group.id": self._job.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,  # _move() says itself what is committed
             "auto.offset.reset": "earliest",
         }
+        kafka.record(self._job, "processor consumer", kafka.librdkafka_effective(settings))
         consumer = Consumer(settings)
         try:
             with self._downstream as downstream:
@@ -193,7 +192,8 @@ class Source:
     def _move(self, consumer: Consumer, downstream: Fused | Pipeline) -> None:
         from confluent_kafka import KafkaException
 
-        uncommitted, next_commit = False, time.monotonic() + COMMIT_S
+        interval_s = self._job.spec.commit_interval_ms / 1000
+        uncommitted, next_commit = False, time.monotonic() + interval_s
         while not self._stop.is_set():
             first = consumer.poll(POLL_S)
             if first is not None:
@@ -207,7 +207,7 @@ class Source:
                 downstream.settle()
                 if uncommitted:
                     consumer.commit(offsets=self._consumed(consumer), asynchronous=True)
-                uncommitted, next_commit = False, time.monotonic() + COMMIT_S
+                uncommitted, next_commit = False, time.monotonic() + interval_s
             if self._doubt:
                 self._ask(consumer)
         downstream.settle()
@@ -250,11 +250,10 @@ class Sink:
         settings = {
             **_client(self._job, lambda error: None),
             **kafka.librdkafka_producer(self._job),
-            "enable.idempotence": True,
-            "message.timeout.ms": kafka.BROKER_DEADLINE_MS,
             "delivery.report.only.error": True,  # what is acknowledged costs no call of Python
             "on_delivery": self._on_failure,
         }
+        kafka.record(self._job, "processor producer", kafka.librdkafka_effective(settings))
         self._producer = Producer(settings)
 
     def _on_failure(self, error: KafkaError | None, message: object) -> None:
@@ -274,7 +273,7 @@ class Sink:
 
     def flush(self) -> None:
         """Until all predictions are acknowledged."""
-        left = self._producer.flush(BROKER_DEADLINE_S + 1)
+        left = self._producer.flush(BROKER_DEADLINE_S + self._job.spec.linger_ms / 1000 + 1)
         self._check()
         if left:
             raise CrayfishError(self._lost(f"{left} predictions are not acknowledged"))

@@ -1,12 +1,14 @@
 """Spark Structured Streaming by PySpark: Kafka source -> mapInArrow -> Kafka sink in one local Spark.
 
-Delivery     at_least_once: every second progress is written to a checkpoint in the stage's folder, beside the stream
-             (asynchronous progress tracking). Started again there, the job goes on from what was written last.
+Delivery     at_least_once: every commit_interval_ms progress is written to a checkpoint in the stage's folder, beside
+             the stream (asynchronous progress tracking); the sink flushes at the end of each task. Started again there,
+             the job goes on from what was written last. Real time writes it when a batch ends, every 5 s at most.
 Parallelism  N: local[N], or N executors of one core of a Spark that runs already. A micro-batch has N tasks at most,
              each with its own Python worker, which loads the model once and keeps it over the micro-batches.
 Buffers      A micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. It crosses into Python in
              Arrow batches of at most 1000 events or 4 MiB (of async_calls events if that is more). The sink sends
-             predictions as they come back, after linger_ms.
+             predictions as they come back, after linger_ms. fetch_wait_ms is 1: a task asks one partition after the
+             other, with a seek before each read, so that a fetch that waits for data holds up the next one.
 Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) with its shortest batch of 5 s and one task
              per partition, so N is the number of partitions. Its tasks take events as they come, but hand on a Python
              worker's predictions only when the batch ends: at 512 events/s in 2 partitions p50 was 1.8 s (2.8 s with
@@ -25,16 +27,17 @@ from typing import TYPE_CHECKING
 
 from crayfish.engine import child, jvm, kafka
 from crayfish.engine.child import HOST, SCRIPTS
-from crayfish.engine.kafka import BROKER_DEADLINE_MS
+from crayfish.engine.kafka import BROKER_DEADLINE_MS, REQUEST_DEADLINE_MS
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, default
 from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     import pyarrow
     from pyspark.sql import SparkSession
@@ -43,15 +46,16 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job, RunSpec
 
 SCHEMA = "value binary"
-PROGRESS_MS = 1000
-REAL_TIME = "5 seconds"  # the least that Spark allows
+REAL_TIME_MS = 5000  # the least that Spark allows
+FETCH_WAIT_MS = 1
 MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES = 10_000, 32 * 1024 * 1024
 ARROW_EVENTS, ARROW_BYTES = 1000, 4 * 1024 * 1024
-PARTITION_BYTES = 4 * 1024 * 1024  # of a fetch
 WATCH_S = 0.2
 START_DEADLINE_S, STOP_DEADLINE_S = 60.0, 5.0
 SOCKET_FOLDER = 60  # characters: a Unix socket's whole path may have 107
-JAVA_OPTIONS = ("-Xms1g", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+HEAP = "2g"  # of the driver, which in local mode is the executor too
+JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:-UsePerfData")
+DRIVER_OPTIONS = ("-Xms1g", *JVM_OPTIONS)
 LOGGING = """\
 rootLogger.level = warn
 rootLogger.appenderRef.console.ref = console
@@ -70,6 +74,17 @@ def refuse(spec: RunSpec) -> str | None:
     if spec.execution == "real_time" and spec.parallelism != spec.partitions:
         return (
             f"execution 'real_time' runs a task a partition: set parallelism and partitions ({spec.partitions}) alike"
+        )
+    if spec.fetch_wait_ms not in (FETCH_WAIT_MS, default("fetch_wait_ms")):
+        return (
+            f"fetch_wait_ms {spec.fetch_wait_ms}: Spark's tasks ask one partition after the other, and a fetch that"
+            f" waits holds up the next one: it is {FETCH_WAIT_MS} there; leave it out"
+        )
+    interval_ms = spec.commit_interval_ms
+    if spec.execution == "real_time" and interval_ms < REAL_TIME_MS and interval_ms != default("commit_interval_ms"):
+        return (
+            f"commit_interval_ms {interval_ms}: execution 'real_time' writes its progress when a batch ends, after"
+            f" {REAL_TIME_MS} ms at the earliest: set that or more, or leave it out"
         )
     return None
 
@@ -148,11 +163,11 @@ def settings(job: Job) -> dict[str, object]:
     folder = Path(job.workdir)
     log4j = folder / "log4j2.properties"
     log4j.write_text(LOGGING)
-    java = [*JAVA_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
+    java = [*DRIVER_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
     return {
         **(_on_cluster(job) if job.processor_address else _local(job)),
         "spark.app.name": job.group,
-        "spark.driver.memory": "2g",
+        "spark.driver.memory": HEAP,
         "spark.driver.extraClassPath": ":".join(job.jars),
         "spark.driver.extraJavaOptions": " ".join(java),
         "spark.sql.warehouse.dir": folder / "warehouse",
@@ -188,6 +203,7 @@ def _on_cluster(job: Job) -> dict[str, object]:
         "spark.cores.max": job.spec.parallelism,
         "spark.executor.cores": 1,
         "spark.executor.extraClassPath": ":".join(job.jars),
+        "spark.executor.extraJavaOptions": " ".join(JVM_OPTIONS),
         "spark.executorEnv.PYTHONPATH": SCRIPTS,
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",  # executors are still being started
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": int(job.spec.ready_timeout_s),
@@ -203,6 +219,9 @@ def start_jvm(job: Job) -> subprocess.Popen:
     answer.unlink(missing_ok=True)
     environment = _environment(job, java_home, answer)
     command = _command(job, jvm.executable(java_home), environment)
+    kafka.record(job, "driver JVM", [part for part in command if part.startswith(("-X", "-D"))])
+    if job.processor_address:
+        kafka.record(job, "executor JVM", JVM_OPTIONS)
     process = child.start(command, env=environment, stdin=subprocess.PIPE)
     wait_until(lambda: answer.exists() or process.poll() is not None, START_DEADLINE_S)
     if not answer.exists():
@@ -271,18 +290,16 @@ def source_settings(job: Job) -> dict[str, object]:
     """Of the Kafka source; what is not here is Spark's or Kafka's default."""
     consumer = {
         **kafka.JAVA_CLIENT,
-        **kafka.JAVA_CONSUMER,
+        **kafka.java_consumer(job),
         "bootstrap.servers": job.bootstrap_servers,
-        "request.timeout.ms": BROKER_DEADLINE_MS // 3,
-        "default.api.timeout.ms": BROKER_DEADLINE_MS // 2,
-        "fetch.max.wait.ms": 1,  # a task asks one partition after the other
-        "max.partition.fetch.bytes": PARTITION_BYTES,
+        "default.api.timeout.ms": REQUEST_DEADLINE_MS,  # the driver asks twice
+        "fetch.max.wait.ms": FETCH_WAIT_MS,
     }
     source = {
         **kafka.prefixed("kafka.", consumer),
         "subscribe": job.input_topic,
         "startingOffsets": "earliest",
-        "fetchOffset.numRetries": 2,
+        "fetchOffset.numRetries": BROKER_DEADLINE_MS // REQUEST_DEADLINE_MS,
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
     }
     if job.spec.execution != "real_time":
@@ -296,9 +313,6 @@ def sink_settings(job: Job) -> dict[str, object]:
         **kafka.JAVA_CLIENT,
         **kafka.java_producer(job),
         "bootstrap.servers": job.bootstrap_servers,
-        "request.timeout.ms": BROKER_DEADLINE_MS // 3,
-        "max.block.ms": BROKER_DEADLINE_MS,
-        "delivery.timeout.ms": BROKER_DEADLINE_MS,
     }
     sink = {
         **kafka.prefixed("kafka.", producer),
@@ -306,14 +320,33 @@ def sink_settings(job: Job) -> dict[str, object]:
         "checkpointLocation": str(Path(job.workdir, "checkpoint", job.group)),
     }
     if job.spec.execution != "real_time":
-        sink |= {"asyncProgressTrackingEnabled": "true", "asyncProgressTrackingCheckpointIntervalMs": PROGRESS_MS}
+        sink["asyncProgressTrackingEnabled"] = "true"
+        sink["asyncProgressTrackingCheckpointIntervalMs"] = job.spec.commit_interval_ms
     return sink
+
+
+def record_clients(session: SparkSession, job: Job) -> None:
+    """Note for the manifest what the clients of the job take these settings for."""
+
+    def java(name: str) -> Any:
+        return functools.reduce(getattr, name.split("."), session._jvm)
+
+    own = {"consumer": source_settings(job), "producer": sink_settings(job)}
+    own["consumer"] |= {
+        "kafka.enable.auto.commit": "false",
+        "kafka.auto.offset.reset": "none",
+    }  # Spark sets them itself
+    for kind, settings in own.items():
+        given = {name.removeprefix("kafka."): value for name, value in settings.items()}
+        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, given))
 
 
 def start_query(session: SparkSession, job: Job) -> StreamingQuery:
     """The topology, running."""
     real_time = job.spec.execution == "real_time"
-    trigger = {"realTime": REAL_TIME} if real_time else {"processingTime": "0 seconds"}
+    record_clients(session, job)
+    batch_ms = max(REAL_TIME_MS, job.spec.commit_interval_ms)
+    trigger = {"realTime": f"{batch_ms} milliseconds"} if real_time else {"processingTime": "0 seconds"}
     events = session.readStream.format("kafka").options(**source_settings(job)).load().select("value")
     events = events if real_time else events.coalesce(job.spec.parallelism)
     scored = events.mapInArrow(functools.partial(score, job), SCHEMA).writeStream.outputMode("update")

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 JARS = ("dl4j",)
 JVM_OPTIONS = (
-    "-XX:+UseSerialGC",
-    "-Xmx2g",
-    # Operations leave references to native memory, each of which a collection works through: few at a time, often.
-    "-Xmn24m",
-    "-XX:-DisableExplicitGC",  # by which JavaCPP frees native memory when its bound is reached
     "-Dorg.bytedeco.javacpp.maxbytes=6g",
     "-Dorg.bytedeco.javacpp.maxphysicalbytes=0",  # else it reads the process's memory from /proc at each allocation
     "-Dorg.nd4j.log.initialization=false",

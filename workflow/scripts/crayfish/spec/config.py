@@ -36,7 +36,9 @@ RATES = ("rate", "peak_rate")  # of a load: they may be fractions
 NAME = "^[a-z][a-z0-9_]*$"
 # Field of a run -> word that stands for several parts -> the parts that it stands for.
 WORDS: dict[str, dict[str, Callable[[], list[str]]]] = {
-    "processor": {"all": lambda: list(discovery.names("processors"))},
+    "processor": {
+        "all": lambda: [name for name in discovery.names("processors") if not discovery.processor(name).floor]
+    },
     "scorer": {
         "embedded": lambda: [name for name in discovery.names("scorers") if _serves(name, external=False)],
         "external": lambda: [name for name in discovery.names("scorers") if _serves(name, external=True)],
@@ -83,6 +85,8 @@ def _described(type_name: str, default: Any, known: Known, words: Iterable[str] 
         found["exclusiveMinimum"] = known.above
     if known.least is not None:
         found["minimum"] = known.least
+    if known.most is not None:
+        found["maximum"] = known.most
     if default is not MISSING:
         found["default"] = default
     return found
@@ -305,9 +309,9 @@ def _explained(error: jsonschema.ValidationError) -> list[str]:
             ]
         case "pattern":
             return [f"{where}: {value!r} is not allowed: it must match {wanted}"]
-        case "minimum" | "exclusiveMinimum":
-            bound = "at least" if error.validator == "minimum" else "more than"
-            return [f"{where}: {value!r} must be {bound} {wanted:g}"]
+        case "minimum" | "exclusiveMinimum" | "maximum":
+            bound = {"minimum": "at least", "exclusiveMinimum": "more than"}.get(error.validator, "at most")
+            return [f"{where}: {value!r} must be {bound} {wanted:.15g}"]
     return [f"{where}: {error.message}"]
 
 

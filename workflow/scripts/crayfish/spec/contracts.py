@@ -127,7 +127,8 @@ class Processor(Part):
     # transport -> the Java source in its room that is compiled into one more jar of its jobs
     java: Mapping[str, str] = field(default_factory=dict)
     java_jars: tuple[str, ...] | None = None  # jar sets that the source is compiled against, if not `jars`
-    jvm_options: tuple[str, ...] = ()  # of the JVM that its process starts (crayfish.engine.jvm)
+    # Of the JVM inside its Python process, beside those of all (crayfish.engine.jvm): what no other part sets.
+    jvm_options: tuple[str, ...] = ()
     memory: int = 2 * GIB  # bytes of the engine itself, beside the models in its instances
     # True: it scores nothing, and answers what the scorer noop does. What is measured with it is the cost of the
     # measuring system itself. The word `all` leaves it out.
@@ -148,7 +149,8 @@ class Scorer(Part):
     protocols: tuple[str, ...] = ("grpc",)  # of an external one: "grpc", "http"
     own_process: bool = False  # True: it cannot live in a Python that an engine's JVM embeds (Flink's thread execution)
     jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs
-    jvm_options: tuple[str, ...] = ()  # of the one JVM of its process (crayfish.engine.jvm)
+    # Of the JVM inside its process, beside the engine's (crayfish.engine.jvm): it adds, and overrides none.
+    jvm_options: tuple[str, ...] = ()
     answer: float | None = None  # only where every output is this constant, whatever the event
     original: str | None = None  # the option and letter of the original's run.sh for it: "-msm o"
 
@@ -223,6 +225,7 @@ class FigureKind(Part):
         [Any], Any
     ]  # the table's rows -> a matplotlib Figure. Raises CrayfishError where they lack its columns
     select: Callable[[Any], Any] = lambda table: table  # the rows that are drawn, of all that are there
+    ranked: bool = False  # `draw` shows a ranking: its second argument gives that (results/ranking.py) of a metric
 
 
 def declared(module: ModuleType, kind: type[Part]) -> Part:

@@ -47,6 +47,7 @@ def _values(type_name: str, known: Known) -> str:
         return ", ".join(f"`{each}`" for each in known.allowed)
     bounds = [f"> {known.above:g}"] if known.above is not None else []
     bounds += [f"≥ {known.least:g}"] if known.least is not None else []
+    bounds += [f"and ≤ {known.most:.0f}"] if known.most is not None else []
     return ", ".join(filter(None, (" ".join([TYPES[type_name], *bounds]), known.unit)))
 
 

@@ -285,7 +285,10 @@ class RunSpec:
         choices=("none", "gzip", "snappy", "lz4", "zstd"),
     )
     in_flight: int = _field(
-        "requests that the processor's Kafka producer has under way at most; up to 5 keep their order", 5, least=1, most=5
+        "requests that the processor's Kafka producer has under way at most; up to 5 keep their order",
+        5,
+        least=1,
+        most=5,
     )
     fetch_partition_bytes: int = _field(
         "what the processor's Kafka consumer fetches of one partition at once, at most; a larger record comes alone",
@@ -321,9 +324,21 @@ class RunSpec:
         "fail",
         choices=("fail", "retry"),
     )
+    broker: str = _field(
+        "`shared`: one that the runs of a pipeline have in common, warmed up before the first; `own`: one of this run"
+        " alone, which is cold",
+        "shared",
+        choices=("shared", "own"),
+    )
     partitions: int = _field("partitions of the input and of the output topic", 8, above=0)
     scorer_threads: int = _field("threads of the scoring library in each instance", 1, above=0)
     seed: int = _field("of arrivals and the pool of images", 1)
+    twin: int = _field(
+        "another run of the same system under another name: what differs between twins is noise. Only other values than"
+        " `0` are named; a twin is ranked with its own system alone",
+        0,
+        least=0,
+    )
     lateness_bound_ms: float = _field(
         "an event that is sent later than this after its intended send time is late", 10.0, unit="ms", above=0
     )
@@ -458,6 +473,11 @@ class RunSpec:
         return tuple(
             each if isinstance(each, Segment) else Segment(**_build(Segment, "load", dict(each))) for each in segments
         )
+
+
+def default(name: str) -> Any:
+    """The default of a field of RunSpec."""
+    return known_fields(RunSpec)[name][1]
 
 
 @functools.cache

@@ -1,16 +1,16 @@
 """Apache Flink by PyFlink: KafkaSource -> scoring -> KafkaSink on a standalone cluster of the run's own.
 
-Delivery     at_least_once: a checkpoint every second flushes the sink and commits the offsets. exactly_once: one Kafka
-             transaction per checkpoint, every 100 ms, so predictions become visible that much later. Started again with
-             the same group, the job goes on from the last checkpoint in the stage's folder; without one, from the
-             group's committed offsets.
+Delivery     at_least_once: a checkpoint every commit_interval_ms flushes the sink and commits the offsets.
+             exactly_once: one Kafka transaction per checkpoint, so predictions become visible that much later. Started
+             again with the same group, the job goes on from the last checkpoint in the stage's folder; without one,
+             from the group's committed offsets.
 Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with its own Python; source, scoring and sink form one
              chain in it (several slots of one TaskManager would share one interpreter's lock). task (P-N-P): source and
              sink run at P, the topics' number of partitions, scoring at N, on one TaskManager of P slots. A Flink that
              runs already keeps its slots; thread execution needs TaskManagers of one slot each.
-Buffers      What the consumer has fetched. The sink sends after linger_ms; predictions that are made while a request is
-             in flight go with the next one. Only process execution gathers events: 1000 (fewer if large) or 2 ms (5 ms
-             with async_calls). The task model adds Flink's network buffers between its tasks.
+Buffers      What the consumer has fetched. The sink sends after linger_ms; predictions that are made while in_flight
+             requests are under way go with the next one. Only process execution gathers events: 1000 (fewer if large)
+             or 2 ms (5 ms with async_calls). The task model adds Flink's network buffers between its tasks.
 Execution    thread: Python runs inside the TaskManager's JVM, one call per event. process: a Python worker beside it,
              which loads its model at the first event. auto: thread, if the run can. With async_calls, Flink's
              asynchronous operator (unordered) keeps that many requests to an external server in flight. Its queue,

@@ -14,17 +14,16 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm
+from crayfish.engine import child, jvm, kafka
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.processors.flink import execution
-from crayfish.processors.flink.job import build, gathered_events
+from crayfish.processors.flink.job import build, gathered_events, record_clients
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job, RunSpec
 
-CHECKPOINT_MS = {"at_least_once": 1000, "exactly_once": 100}
 BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no request is in flight
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
 REST_DEADLINE_S = 20.0
@@ -64,7 +63,7 @@ def _settings(job: Job, scratch: Path) -> dict[str, object]:
         **({"execution.state-recovery.path": found[-1].parent.as_uri()} if found else {}),
         "execution.checkpointing.dir": checkpoints.as_uri(),
         "execution.checkpointing.storage": "filesystem",
-        "execution.checkpointing.interval": f"{CHECKPOINT_MS[job.spec.delivery]} ms",
+        "execution.checkpointing.interval": f"{job.spec.commit_interval_ms} ms",
         "execution.checkpointing.mode": job.spec.delivery.upper(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.buffer-timeout.interval": "0 ms",
@@ -133,8 +132,11 @@ class Cluster:
         self._write(home, opens)
         options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={self.scratch}"]
         self._prepare_gateway(java_home, options)
+        kafka.record(self.job, "JobManager JVM", [*options, *JOBMANAGER_OPTIONS, *opens.split()])
         if not self.job.processor_address:
-            self._start_workers([jvm.executable(java_home), *options, *TASKMANAGER_OPTIONS, *opens.split()])
+            workers = [*options, *TASKMANAGER_OPTIONS, *opens.split()]
+            kafka.record(self.job, "TaskManager JVM", workers)
+            self._start_workers([jvm.executable(java_home), *workers])
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         load = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration
@@ -209,6 +211,8 @@ class Cluster:
         environment = StreamExecutionEnvironment(remote(self.host, self.rest_port, self.configuration, jars))
         environment.set_parallelism(self.job.spec.parallelism)
         build(environment, self.job)
+        if self.job.spec.transport == "kafka":
+            record_clients(self.job)
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
 
     def rest(self, path: str, method: str = "GET") -> dict:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from crayfish.engine import kafka
 from crayfish.engine.scoring import ScoringOperator, events_at_once
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import pandas
     from pyflink.datastream import DataStream, StreamExecutionEnvironment
 
     from crayfish.spec.run_spec import Job
 
 GATHERED_EVENTS, GATHERED_BYTES = 1000, 16 * 1024 * 1024
-BROKER_DEADLINE_MS = 20_000
-SEND_BATCH_BYTES = 128 * 1024
+SHADED = "org.apache.flink.kafka.shaded."  # before the names of the Kafka inside Flink's connector
 
 
 def gathered_events(job: Job) -> int:
@@ -61,11 +63,9 @@ def source_settings(job: Job) -> dict[str, object]:
     """Of the KafkaSource's consumer; what is not here is Kafka's default."""
     return {
         **kafka.JAVA_CLIENT,
-        **kafka.JAVA_CONSUMER,
+        **kafka.java_consumer(job),
         "commit.offsets.on.checkpoint": "true",
         "partition.discovery.interval.ms": 10_000,  # also how the engine notices that the broker is gone
-        "default.api.timeout.ms": BROKER_DEADLINE_MS,
-        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
         "max.poll.records": gathered_events(job),
     }
 
@@ -75,13 +75,20 @@ def sink_settings(job: Job) -> dict[str, object]:
     return {
         **kafka.JAVA_CLIENT,
         **kafka.java_producer(job),
-        "max.in.flight.requests.per.connection": 1,  # gathers what comes while a request is in flight
-        "batch.size": SEND_BATCH_BYTES,
-        "request.timeout.ms": BROKER_DEADLINE_MS // 2,
-        "delivery.timeout.ms": BROKER_DEADLINE_MS,
-        "max.block.ms": BROKER_DEADLINE_MS,
         "transaction.timeout.ms": 600_000,  # a broker allows 900 000
     }
+
+
+def record_clients(job: Job) -> None:
+    """Note for the manifest what the clients of the job take these settings for."""
+    from pyflink.java_gateway import get_gateway
+
+    def java(name: str) -> Any:
+        return functools.reduce(getattr, name.split("."), get_gateway().jvm)
+
+    reads = {**source_settings(job), "group.id": job.group, "enable.auto.commit": "false"}
+    for kind, settings in (("consumer", reads), ("producer", sink_settings(job))):
+        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, settings, SHADED))
 
 
 def _source(job: Job) -> object:

@@ -1,13 +1,13 @@
 """Kafka Streams: its own Java library in this process through JPype; input topic -> batches -> output topic.
 
-Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction per commit). Kafka Streams commits
-             offsets as often as it does by default, every 30 s (exactly once: 100 ms), and never before the broker has
-             acknowledged the predictions for all that they cover.
+Delivery     at_least_once, or exactly_once (exactly_once_v2: one transaction per commit). It commits every
+             commit_interval_ms, and never before the broker has acknowledged the predictions for all that this covers.
 Parallelism  N instances of one stream thread each: this process if N is 1, else N processes that this one starts,
              watches and stops, as threads would share one Python. Ready: each runs and has its share of the partitions.
 Buffers      What a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
              Python (of async_calls records if that is more). A batch leaves when its partition's part of the poll is
-             done: no timer. The producer sends after linger_ms.
+             done: no timer. The producer sends after linger_ms. With async_calls, fetch_partition_bytes is by default
+             as much as the events of a partition whose requests may be in flight take, if that is more.
 """
 
 from __future__ import annotations
@@ -29,12 +29,6 @@ INSTANCE = f"{__name__}.instance"  # a module that is a program
 STARTING_S, WATCH_S = 0.02, 0.2
 CLOSE_DEADLINE_S = 10.0
 JVM_OPTIONS = (
-    "-XX:+UseSerialGC",
-    "-Xms256m",
-    "-Xmn48m",
-    "-XX:+DisableExplicitGC",  # JPype asks for full collections, which take 30 ms and find nothing
-    "-Xmx1g",
-    "-XX:MaxDirectMemorySize=1g",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.streams.StreamsConfig=error",  # it warns of Kafka 5.0's defaults
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import os
 import signal
 import struct
@@ -21,7 +20,7 @@ from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.processors.kafka_streams import CLOSE_DEADLINE_S, STARTING_S, WATCH_S
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import Job
+from crayfish.spec.run_spec import Job, default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +30,9 @@ GUARANTEES = {"at_least_once": "at_least_once", "exactly_once": "exactly_once_v2
 POLL_RECORDS = 1000
 BATCH_RECORDS, BATCH_BYTES = 512, 4 * 1024 * 1024
 BUFFER_BYTES = 1024 * 1024  # of the predictions, at first
-PARTITION_BYTES = 1024 * 1024  # of a fetch, Kafka's default
+EOS_TIMEOUT_MS = 10_000  # of a transaction, Kafka Streams' default
 ASK_BROKER_S = 5.0
+STREAMS_SETTINGS = ("processing.guarantee", "commit.interval.ms", "num.stream.threads", "poll.ms", "max.task.idle.ms")
 
 
 def partition_bytes(job: Job) -> int:
@@ -40,32 +40,39 @@ def partition_bytes(job: Job) -> int:
     return 4 * job.spec.async_calls * event_bytes(job)
 
 
+def fetched_bytes(job: Job) -> int:
+    """Of a partition in a fetch: run.fetch_partition_bytes, and by default no less than async_calls takes."""
+    chosen = job.spec.fetch_partition_bytes
+    return max(chosen, partition_bytes(job)) if chosen == default("fetch_partition_bytes") else chosen
+
+
 def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
     consumer = {
-        **kafka.JAVA_CONSUMER,
+        **kafka.java_consumer(job),
         # A static member that starts again takes its place back immediately, however it ended.
         "group.instance.id": instance,
         "interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
         "auto.offset.reset": "earliest",
         # A poll is worked off before a commit or a stop: no more than one batch of large events.
         "max.poll.records": events_at_once(job, POLL_RECORDS, BATCH_BYTES),
-        "max.partition.fetch.bytes": max(PARTITION_BYTES, partition_bytes(job)),
+        "max.partition.fetch.bytes": fetched_bytes(job),
         "heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
         "session.timeout.ms": 10_000,
     }
-    producer = {**kafka.java_producer(job), "delivery.timeout.ms": BROKER_DEADLINE_MS + job.spec.linger_ms}
+    producer = kafka.java_producer(job)
+    if job.spec.delivery == "exactly_once":  # whose transactions have to outlast the time between two commits
+        producer["transaction.timeout.ms"] = max(EOS_TIMEOUT_MS, 2 * job.spec.commit_interval_ms)
     return {
         **kafka.JAVA_CLIENT,
-        **kafka.RECONNECT,
         "application.id": job.group,
         "bootstrap.servers": job.bootstrap_servers,
         "client.id": f"{job.group}-{instance}",
         "processing.guarantee": GUARANTEES[job.spec.delivery],
+        "commit.interval.ms": job.spec.commit_interval_ms,
         "num.stream.threads": 1,
         "state.dir": Path(job.workdir, f"state-{instance}"),
         "task.timeout.ms": BROKER_DEADLINE_MS,
-        "request.timeout.ms": BROKER_DEADLINE_MS,
         **kafka.prefixed("main.consumer.", consumer),
         "consumer.default.api.timeout.ms": BROKER_DEADLINE_MS,
         **kafka.prefixed("producer.", producer),
@@ -84,8 +91,8 @@ def open_admin(job: Job) -> Iterator[Any]:
     """Kafka's admin client, whose requests fail after BROKER_DEADLINE_MS."""
     import jpype
 
-    deadlines = {"default.api.timeout.ms": BROKER_DEADLINE_MS, "request.timeout.ms": BROKER_DEADLINE_MS}
-    values = {"bootstrap.servers": job.bootstrap_servers, **kafka.JAVA_CLIENT, **deadlines}
+    deadline = {"default.api.timeout.ms": BROKER_DEADLINE_MS}
+    values = {"bootstrap.servers": job.bootstrap_servers, **kafka.JAVA_CLIENT, **deadline}
     try:
         admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
     except jpype.JException as error:
@@ -197,8 +204,27 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
     properties.put(f"main.consumer.{batching.CONFIG}", batching)
     topology = batching.topology(job.input_topic, job.output_topic)
     streams = jpype.JClass("org.apache.kafka.streams.KafkaStreams")(topology, properties)
+    record_clients(job, properties)
     streams.setUncaughtExceptionHandler(Handler())
     return streams, failures
+
+
+def record_clients(job: Job, properties: Any) -> None:
+    """Note for the manifest what Kafka Streams makes of its properties for its clients; instances are alike but for
+    their names."""
+    import jpype
+
+    streams = jpype.JClass("org.apache.kafka.streams.StreamsConfig")(properties)
+    name = str(properties.get("client.id"))
+    made = {
+        "consumer": streams.getMainConsumerConfigs(job.group, name, 0),
+        "producer": streams.getProducerConfigs(name),
+    }
+    for kind, values in made.items():
+        given = {str(each.getKey()): str(each.getValue()) for each in values.entrySet() if each.getValue() is not None}
+        kafka.record(job, f"processor {kind}", kafka.java_effective(jpype.JClass, kind, given))
+    own = streams.values()
+    kafka.record(job, "Kafka Streams", {key: str(own.get(key)) for key in STREAMS_SETTINGS})
 
 
 def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -210,7 +236,6 @@ def run_instance(job: Job, instance: int, stop: threading.Event, ready: Callable
         check_topics(job, admin, meanwhile=lambda: stack.enter_context(operator))
         scorer = make_scorer(operator)
         streams, failures = make_streams(job, instance, scorer)
-        gc.disable()  # JPype runs Python's collector after each of Java's, 70 ms long; scoring leaves no cycles
         streams.start()
         await_end(job, streams, failures, BrokerWatch(admin), stop, ready)
         close(streams, scorer.failure, failures)
