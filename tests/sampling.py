@@ -5,7 +5,9 @@ Nothing is listed by hand: the parts are discovered, and what they offer is aske
 
 from crayfish.spec import discovery
 
-PROCESSORS, SCORERS = discovery.names("processors"), discovery.names("scorers")
+SCORERS = discovery.names("scorers")
+FLOORS = tuple(name for name in discovery.names("processors") if discovery.processor(name).floor)
+PROCESSORS = tuple(name for name in discovery.names("processors") if name not in FLOORS)
 EXTERNAL = tuple(name for name in SCORERS if discovery.scorer(name).external)
 ASYNCHRONOUS = tuple(name for name in PROCESSORS if discovery.processor(name).asynchronous)
 READS = {name: discovery.scorer(name).format for name in SCORERS}
@@ -50,14 +52,15 @@ def variants(everything: bool) -> list[dict]:
         protocols = discovery.scorer(name).protocols[1:]
         other = [{"processor": ASYNCHRONOUS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
         runs += [{**run, "async_calls": calls} for run in other for calls in ((0, 4) if everything else (4,))]
-    return [{"scorer": "onnx", **run} for run in runs]
+    floors = [{"processor": name, "scorer": "noop", **style} for name in FLOORS for style in STYLES[:3]]
+    return [{"scorer": "onnx", **run} for run in runs] + floors
 
 
 def backlogs(everything: bool) -> list[dict]:
     """A backlog in every processor, at parallelism 2 and, where all is run, at 1."""
     return [
-        {"processor": name, "scorer": "onnx", "parallelism": number}
-        for name in PROCESSORS
+        {"processor": name, "scorer": "noop" if name in FLOORS else "onnx", "parallelism": number}
+        for name in PROCESSORS + FLOORS
         for number in ((2, 1) if everything else (2,))
     ]
 

@@ -18,16 +18,15 @@ from conftest import (
     sampled,
     tagged_processes,
 )
+from sampling import FLOORS, PROCESSORS
 
 from crayfish.engine.child import free_ports
-from crayfish.spec import discovery
 
-PROCESSORS = discovery.names("processors")
 LONG = [{"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 120.0}]
 
 
 def long_run(processor: str) -> dict:
-    return {"processor": processor, "scorer": "onnx", "segments": LONG}
+    return {"processor": processor, "scorer": "noop" if processor in FLOORS else "onnx", "segments": LONG}
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
@@ -41,7 +40,7 @@ def test_a_broken_model_file(harness, tmp_path, processor):
 
 
 @pytest.mark.parametrize("stage", ["processor", "broker"])
-@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize("processor", PROCESSORS + FLOORS)
 def test_a_stage_that_is_killed(harness, tmp_path, processor, stage):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
@@ -89,12 +88,26 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
 def test_a_temporary_disk_that_fills_up(harness, tmp_path, small_disk, monkeypatch, processor):
     monkeypatch.setenv("TMPDIR", str(small_disk))
-    load = {"kind": "constant", "rate": 4000.0, "warmup_s": 1.0, "measure_s": 60.0}
+    load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": 60.0}
     run = harness({**long_run(processor), "segments": [load]}, tmp_path / "run")
+    run.await_log("sent")
+    with (small_disk / "other").open("wb") as other:
+        os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free)
     output = run.finish()
     assert f"the disk of {small_disk} is full: free disk space" in output
     run.assert_failed_cleanly(output)
     assert list(small_disk.glob("crayfish-*")) == []
+
+
+@pytest.mark.parametrize("kind", ["constant", "backlog"])
+def test_a_load_that_the_disk_cannot_hold_is_refused_at_the_start(harness, tmp_path, small_disk, monkeypatch, kind):
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    load = {"kind": kind, "rate": 4000.0, "warmup_s": 1.0, "measure_s": 60.0}
+    run = harness({**long_run("kafka_streams"), "segments": [load]}, tmp_path / "run")
+    output = run.finish(60)
+    assert "free disk space, point TMPDIR to another disk, or lower" in output
+    assert not (tmp_path / "run/logs/broker.log").exists()
+    run.assert_failed_cleanly(output)
 
 
 def test_a_disk_of_the_results_that_is_full_when_they_are_written(harness, small_disk):

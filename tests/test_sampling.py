@@ -38,5 +38,6 @@ def test_every_run_that_is_named_can_be_planned():
 
 def test_every_part_of_every_room_is_in_a_run():
     assert {run["model"] for run in sampling.models()} | {"ffnn"} == set(discovery.names("models"))
+    assert {run["processor"] for run in sampling.variants(False)} >= set(sampling.FLOORS)
     in_time = {load["kind"] for load in sampling.loads()}
     assert in_time >= {name for name in discovery.names("harness/loads") if not discovery.load(name).alone}

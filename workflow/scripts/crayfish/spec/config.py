@@ -229,6 +229,18 @@ KEYS: dict[str, Key] = {
         3,
         lambda: {"type": "integer", "minimum": 1},
     ),
+    "precision": Key(
+        "rounds of repetitions go on until the 95 % interval of each run's headline metric is within this share of its"
+        " mean to each side: throughput of a backlog, the sustainable rate of a search, median latency of each paced"
+        " load. Only runs that still need it are made again; `repetitions`, and 3, are then the least",
+        None,
+        lambda: {"type": ["null", "number"], "exclusiveMinimum": 0},
+    ),
+    "at_most": Key(
+        "rounds that a `precision` makes at most",
+        8,
+        lambda: {"type": "integer", "minimum": 1},
+    ),
     "processors": Key("keeps only these processors in every experiment", None, lambda: _parts("processor")),
     "scorers": Key("keeps only these scorers in every experiment", None, lambda: _parts("scorer")),
     "models": Key("keeps only these models in every experiment", None, lambda: _parts("model")),

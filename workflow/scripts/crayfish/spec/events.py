@@ -73,7 +73,8 @@ class Binary:
         """A whole event from a body: the only work that the producer does for each event."""
         return _CARRIED.pack(b"CRAY", 1, PROBE if probe else 0, 0, points, 0, sequence, due_ns) + body
 
-    def _points(self, event: bytes) -> int:
+    def points(self, event: bytes) -> int:
+        """How many data points an event has; MalformedEvent where it is none of this model."""
         if event[:5] != MAGIC or len(event) < HEADER:
             raise MalformedEvent(f"not a binary event of version 1: {len(event)} bytes that start with {event[:5]!r}")
         points = _POINTS.unpack_from(event, 8)[0]
@@ -86,12 +87,12 @@ class Binary:
 
     def decode(self, event: bytes) -> np.ndarray:
         """The data points of one event, float32[n, *input_shape], a read-only view of its bytes."""
-        points = self._points(event)
+        points = self.points(event)
         return np.frombuffer(event, "<f4", offset=HEADER).reshape(points, *self.input_shape)
 
     def decode_many(self, events: list[bytes]) -> tuple[np.ndarray, list[int]]:
         """The data points of all events as one batch, and how many each event has."""
-        counts = [self._points(event) for event in events]
+        counts = [self.points(event) for event in events]
         length = len(events[0])
         if counts.count(counts[0]) == len(counts):
             block = np.frombuffer(b"".join(events), np.uint8).reshape(len(events), length)
@@ -162,6 +163,14 @@ class Json:
         probed = b"true" if probe else b"false"
         head = b'{"sequence":%d,"due_ns":%d,"probe":%s,"creationTimestamp":%d,'
         return head % (sequence, due_ns, probed, due_ns // 1_000_000) + body
+
+    def points(self, event: bytes) -> int:
+        """How many data points an event has, read from its text alone."""
+        before, _, rest = event.partition(b'"dataPointSz1":')
+        count = rest.partition(b",")[0]
+        if not before.startswith(b'{"sequence":') or not count.isdigit():
+            raise MalformedEvent(f"not an event: {event[:60]!r}")
+        return int(count)
 
     def _read(self, message: bytes) -> dict:
         try:
