@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +68,22 @@ def write_run(
     sustainable: float | None = None,
     cost: float = 1.0,
     seed: int = 1,
+    answer: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Path:
     """Write the files of one run and return its folder. `lost` last events of every segment are never answered, the
     first `twice` predictions of the run come again at its end, `sustainable` is what its search found, and every stage
-    costs `cost` times as much as usual."""
+    costs `cost` times as much as usual. `answer` says when predictions are appended, ns, from when their events are due
+    and in which partition they lie, instead of `appends`."""
     random = np.random.default_rng(seed)
     tables, outputs, segments, start, sequence = [], [], [], START_NS, 0
     for number, load in enumerate(Segment(**load) for load in spec["segments"]):
         due = start + pacing.due_offsets(load, seed=seed)
-        appended = appends(load, due, median_ms, capacity, random)
-        end = max(start + int((load.warmup_s + load.measure_s) * 1e9), int(appended.max()))
-        sequences, answered = np.arange(sequence, sequence + len(due)), slice(0, len(due) - lost)
+        sequences = np.arange(sequence, sequence + len(due))
+        partition = (sequences % spec["partitions"]).astype(np.int16)
+        appended = answer(due, partition) if answer else appends(load, due, median_ms, capacity, random)
+        last = int(appended.max())
+        end = last if load.kind == "backlog" else start + int((load.warmup_s + load.measure_s) * 1e9)
+        answered = slice(0, len(due) - lost)
         late = (late_ms * 1e6 * random.random(len(due))).astype(np.int64)
         tables.append(
             {
@@ -86,7 +92,7 @@ def write_run(
                 "due_ns": due,
                 "sent_ns": due + late,
                 "input_append_ms": (due + late) // 1_000_000,
-                "partition": (sequences % spec["partitions"]).astype(np.int16),
+                "partition": partition,
             }
         )
         received = np.full(len(due), -1) if load.kind == "backlog" else appended + 300_000
@@ -102,7 +108,7 @@ def write_run(
                 "points_per_event": load.batch_size,
             }
         )
-        start, sequence = end + 1_000_000_000, sequence + len(due)
+        start, sequence = max(last, end) + 1_000_000_000, sequence + len(due)
     outputs.append({name: values[:twice] for name, values in outputs[0].items()})
     events = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     predictions = {name: np.concatenate([table[name] for table in outputs]) for name in outputs[0]}

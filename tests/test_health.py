@@ -13,23 +13,29 @@ RIGHT = {"wrong": 0, "malformed": 0}
 
 
 def lateness_warnings(late_ms, segment=SEGMENT) -> list[str]:
-    """Of 100 events that were sent so late, over one second."""
-    due = np.arange(100, dtype=np.int64) * 10_000_000
-    sent = due + (np.asarray(late_ms) * 1e6).astype(np.int64)
-    return health.lateness_warnings(np.zeros(100, np.int16), due, sent, 10.0, {0: segment})
+    """Of 100 events that were in the input topic so late, over one second; -1: that was not read."""
+    due, late_ms = np.arange(100, dtype=np.int64) * 10_000_000, np.asarray(late_ms)
+    appended = np.where(late_ms < 0, -1, due // 1_000_000 + late_ms.astype(np.int64))
+    return health.lateness_warnings(np.zeros(100, np.int16), due, appended, 10.0, {0: segment})
 
 
 def test_a_late_generator_is_warned_of():
     late_ms = np.where(np.arange(100) < 5, 20.0, 1.0)
     assert lateness_warnings(late_ms) == [
-        "segment 1: 5.0% of the events were sent more than 10 ms late (at most 20 ms)"
+        "segment 1: 5.0% of the events were in the input topic more than 10 ms after they were due (at most 20 ms)"
     ]
     assert lateness_warnings(np.full(100, 1.0)) == []
+    assert lateness_warnings(np.full(100, -1.0)) == []
 
 
 def test_events_of_the_warm_up_do_not_make_a_generator_late():
     late_ms = np.where(np.arange(100) < 5, 20.0, 1.0)
     assert lateness_warnings(late_ms, {**SEGMENT, "load_start_ns": 50_000_000}) == []
+
+
+def test_events_after_the_window_do_not_make_a_generator_late():
+    late_ms = np.where(np.arange(100) >= 95, 20.0, 1.0)
+    assert lateness_warnings(late_ms, {**SEGMENT, "end_ns": 950_000_000}) == []
 
 
 def test_cores_that_others_used_or_the_hypervisor_withheld_are_warned_of():
@@ -46,6 +52,13 @@ def test_cores_that_others_used_or_the_hypervisor_withheld_are_warned_of():
 
 def spec_of(**fields: object) -> RunSpec:
     return RunSpec.from_dict({"processor": "flink", "scorer": "noop", "segments": [LOAD], **fields})
+
+
+def test_partitions_that_instances_share_unevenly_are_warned_of():
+    assert health.sharing_warnings(spec_of(parallelism=3)) == ["8 partitions are shared unevenly by 3 instances"]
+    assert health.sharing_warnings(spec_of(parallelism=4)) == []
+    tasks = {"parallelism_model": "task", "execution": "process"}
+    assert health.sharing_warnings(spec_of(parallelism=3, **tasks)) == []  # scoring has no partitions
 
 
 def test_every_event_that_was_answered_counts_once():

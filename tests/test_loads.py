@@ -57,6 +57,15 @@ def test_a_backlog_whose_time_is_over_is_not_waited_for():
     assert run.looked[0] < 10**9
 
 
+def test_a_backlog_of_large_events_has_the_time_that_writing_them_takes():
+    def longest_s(**fields) -> float:
+        return backlog.longest_preload_s(RunSpec("flink", "noop", (Segment("backlog", rate=100, **fields),)), 10_000)
+
+    assert longest_s() == pytest.approx(10_000 / 2000)
+    spec = RunSpec("flink", "noop", (Segment("backlog", rate=100, batch_size=512),))
+    assert longest_s(batch_size=512) == pytest.approx(10_000 * spec.event_bytes / 20e6) > 500
+
+
 def test_a_segment_ends_with_its_last_prediction():
     producer = client([{"event": "progress", "sent": 5}], [{"event": "segment_done", "sent": 10}])
     consumer = client([{"distinct": 5}], [{"distinct": 9}], [{"distinct": 10}])

@@ -18,15 +18,84 @@ positives = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
 # --- the measured window -------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200).map(sorted), st.integers(-10, 2 * 10**6))
-def test_window_drops_the_warm_up_at_least_a_quarter_and_at_most_half(times, warmup_end):
+def drain(rates: list[float], partitions: int, each: int, ramp=lambda share: share) -> tuple[np.ndarray, np.ndarray]:
+    """A drained backlog: instance I has the partitions I, I + N, ... of `each` events and answers them in turn, so many
+    a second; ramp distorts its time (both as shares of the whole). Append times in ms, and partitions."""
+    appended, where = [], []
+    for instance, rate in enumerate(rates):
+        own = np.arange(instance, partitions, len(rates))
+        count = each * len(own)
+        seconds = ramp(np.arange(1, count + 1) / count) * count / rate
+        appended.append((1000 * seconds).astype(np.int64) + 1)
+        where.append(np.tile(own, each))
+    return np.concatenate(appended), np.concatenate(where)
+
+
+def drained_rate(rates: list[float], partitions: int, each: int, **how) -> float:
+    """What is read of such a drain, whose warm-up ends after a quarter of its shortest part."""
+    appended, where = drain(rates, partitions, each, **how)
+    busy = metrics.always_busy_until(appended, where, np.zeros(0, np.int64), len(rates))
+    start, end = metrics.drained_window(appended, busy / 4, busy, busy / 2000)
+    return metrics.throughput(appended[(appended >= start) & (appended <= end)])
+
+
+@pytest.mark.parametrize(
+    ("rates", "partitions"),
+    [
+        ([10_000, 8_000], 8),
+        ([5_000, 5_000, 5_000], 8),  # with 3, 3 and 2 partitions
+        ((1_000 * (1 + 0.05 * np.random.default_rng(1).normal(size=32))).tolist(), 32),
+        ([7_000], 8),
+    ],
+)
+def test_a_backlog_is_measured_as_long_as_every_instance_has_work(rates, partitions):
+    """To their end these drains read 14 700 of 18 000, and 0.85 and 0.86 of the sum: instances are idle there."""
+    assert drained_rate(rates, partitions, 20_000) == pytest.approx(sum(rates), rel=0.005)
+
+
+def test_a_single_instance_that_takes_one_partition_after_the_other_is_busy_to_the_end():
+    appended = np.arange(8_000)
+    one_by_one = appended // 1000
+    nothing = np.zeros(0, np.int64)
+    assert metrics.always_busy_until(appended, one_by_one, nothing, 1) == 7_999
+    assert metrics.always_busy_until(appended, one_by_one, nothing, 2) == 3_999  # one of two may have nothing left
+    assert metrics.always_busy_until(appended, one_by_one, nothing, 8) == 999
+
+
+def test_partitions_that_were_not_drained_leave_no_instance_idle():
+    appended, where = np.arange(100), np.arange(100) % 4
+    assert metrics.always_busy_until(appended, where, np.arange(4), 4) == 99
+    assert metrics.always_busy_until(appended, where, np.array([0, 1, 3]), 4) == 98
+
+
+def test_a_window_starts_where_throughput_no_longer_rises():
+    def warming(share):  # slower by half at first, and as fast as ever after a third of the events
+        return share + 0.15 * (1 - np.exp(-share / 0.1))
+
+    last = drained_rate([10_000], 4, 50_000)
+    assert last == pytest.approx(10_000, rel=0.01)
+    appended, _ = drain([10_000], 4, 50_000, warming)
+    end = int(appended.max())
+    start, _ = metrics.drained_window(appended, 1_000, end, end / 2000)
+    assert 3_000 < start <= 0.75 * end
+    assert metrics.throughput(appended[appended >= start]) == pytest.approx(10_000, rel=0.02)
+    late_start, _ = metrics.drained_window(appended, 1_000, end, 2 * (end - 1_000) / 1000)
+    assert late_start == 1_000  # half of what was wanted is not there
+    falling, _ = metrics.drained_window(end + 1 - appended, 1_000, end, end / 2000)
+    assert falling == 1_000
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=200), st.integers(-10, 2 * 10**6), st.floats(0.1, 1e4))
+def test_a_drained_backlog_always_has_a_window(times, warmup_end, measure_s):
     times = np.array(times)
-    window = metrics.measured_window(times, warmup_end)
-    assert window.stop == len(times)
-    assert window.start >= len(times) / 4
-    assert window.start <= max(len(times) // 2, -(-len(times) // 4))
-    if window.start < len(times) // 2:
-        assert (times[window] >= warmup_end).all()
+    start, end = metrics.drained_window(times, warmup_end, int(times.max()), measure_s)
+    assert start <= end == times.max()
+    assert start >= min(warmup_end, (int(times.min()) + int(times.max())) / 2) - 1e-6
+
+
+@given(st.integers(0, 200))
+def test_the_paper_s_window_leaves_out_the_first_quarter(count):
+    assert len(np.arange(count)[metrics.paper_window(count)]) == 3 * count // 4
 
 
 # --- rates and latencies -------------------------------------------------------------------------------------------
@@ -42,6 +111,13 @@ def test_throughput_of_even_appends_is_their_rate_in_any_order(count, gap_ms, ra
 @pytest.mark.parametrize("appended", [[], [5], [5, 5, 5]])
 def test_throughput_over_no_time_is_none(appended):
     assert metrics.throughput(np.array(appended, np.int64)) is None
+
+
+def test_throughput_of_a_paced_load_is_what_was_appended_meanwhile():
+    appended = np.array([1999, 2000, 2000, 2500, 3999, 4000])
+    assert metrics.throughput_within(appended, 2_000_000_000, 4_000_000_000) == 2.0
+    assert metrics.throughput_within(appended[:0], 0, 10**9) == 0.0
+    assert metrics.throughput_within(appended, 10**9, 10**9) is None
 
 
 @given(latencies, st.sampled_from(sorted(metrics.PER_MILLE.values())))
@@ -128,6 +204,17 @@ def test_no_latency_is_none_and_an_empty_curve():
     assert metrics.quantile_curve(np.zeros(0)) == {"quantile": [], "ms": []}
 
 
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**9)), min_size=1, max_size=50))
+def test_lateness_is_known_to_half_a_millisecond(events):
+    due, late = np.array(events, np.int64).T
+    found = metrics.lateness_ms(due, metrics.truncated_ms(due + late))
+    assert (np.abs(found - late / 1e6) <= 0.5).all()
+
+
+def test_lateness_of_times_that_were_not_read_is_none():
+    assert metrics.lateness_ms(np.array([0, 10**6]), np.array([5, -1])) is None
+
+
 def test_late_share_counts_what_exceeds_the_bound():
     assert metrics.late_share(np.array([0.0, 10.0, 10.1, 50.0]), 10.0) == 0.5
 
@@ -188,17 +275,25 @@ def test_t_interval_is_scipys(sample):
         )
 
 
-def test_one_repetition_has_no_interval_and_no_rank():
+def test_one_repetition_has_no_interval():
     alone = metrics.t_interval([3.0])
     assert alone == Interval(3.0, None, None, 1)
-    assert not metrics.intervals_part(alone, Interval(9.0, 8.0, 10.0, 3))
 
 
-@given(values, values)
-def test_ranking_is_symmetric_and_means_a_gap(first, second):
-    one, two = metrics.t_interval(first), metrics.t_interval(second)
-    assert metrics.intervals_part(one, two) == metrics.intervals_part(two, one)
-    assert metrics.intervals_part(one, two) == (max(one.low, two.low) > min(one.high, two.high))
+def test_the_interval_of_a_positive_figure_is_positive():
+    found = metrics.mean_interval([60_000, 70_000, 110_000])
+    low, high = scipy.stats.t.interval(
+        0.95, 2, np.mean(logs := np.log([60_000, 70_000, 110_000])), scipy.stats.sem(logs)
+    )
+    assert found == (pytest.approx(77_306, rel=1e-4), pytest.approx(np.exp(low)), pytest.approx(np.exp(high)), 3)
+    assert metrics.mean_interval([100.0, 200.0]).low > 0
+
+
+def test_a_figure_that_can_be_zero_keeps_students_t_on_its_values():
+    assert metrics.mean_interval([1.0, 2.0, 3.0], plain=True) == metrics.t_interval([1.0, 2.0, 3.0])
+    assert metrics.mean_interval([0.0, 2.0]) == metrics.t_interval([0.0, 2.0])
+    with pytest.raises(ValueError, match="no logarithm"):
+        metrics.log_interval([0.0, 2.0])
 
 
 @given(positives, positives)
@@ -240,6 +335,15 @@ def test_slope_of_a_growing_and_of_a_calm_backlog():
     assert not metrics.grows(metrics.slope(times, noise))
     with pytest.raises(ValueError, match="3 values"):
         metrics.slope(times[:2], noise[:2])
+
+
+def test_a_drift_is_significant_and_large():
+    noise = np.random.default_rng(1).normal(0, 1, 20)
+    assert metrics.trend(100 + np.arange(20.0)).mean == pytest.approx(19 / 109.5)
+    assert metrics.drifts(metrics.trend(100 + np.arange(20) + noise))
+    assert metrics.drifts(metrics.trend(100 - np.arange(20) + noise))
+    assert not metrics.drifts(metrics.trend(100 + 0.1 * np.arange(20)))  # 2 %
+    assert not metrics.drifts(metrics.trend(100 + 20 * noise))
 
 
 def test_batch_means_do_not_call_a_wandering_queue_a_growing_one():

@@ -9,56 +9,84 @@ import numpy as np
 from crayfish.spec import metrics
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec
+from crayfish.spec.samples import CLOCK_STEP_MS, machine_during
 
-LATE_SHARE = 0.01  # of the events: more than that sent late, and p99 shows the generator
+LATE_SHARE = 0.01  # of the events: if more are late, the bound is below the 99th percentile of lateness
 LOST_CORES = 0.25  # that other processes may use, or the hypervisor withhold, in a segment before the run says so
+THROTTLED_CORES = 0.01  # the same of a quota: it stops all threads at once, for tens of ms each time
 
 
 def lost_cores_warnings(samples: dict, segments: Mapping[int, dict]) -> list[str]:
-    """Warnings about cores that a run lost while it measured: to other processes of the machine, or to the hypervisor.
+    """Warnings about cores that a run lost while it measured: to other processes of the CPUs that it may use, to the
+    hypervisor, or to the quota of its control group.
 
     samples: what machine.Sampler.finish returns. segments: by number, from 0, with load_start_ns and end_ns.
     """
-    times = np.array(samples["machine"]["time_ns"])
-
-    def cores_used(cpu_s: list[float], segment: dict) -> float:
-        edges = np.interp([segment["load_start_ns"], segment["end_ns"]], times, cpu_s)
-        return float(edges[1] - edges[0]) / ((segment["end_ns"] - segment["load_start_ns"]) / 1e9)
-
+    told = {
+        "other_cores": ("other processes used", LOST_CORES),
+        "stolen_cores": ("the hypervisor withheld", LOST_CORES),
+        "throttled_cores": ("the CPU quota of a control group withheld", THROTTLED_CORES),
+    }
     found = []
     for number, segment in segments.items():
-        if len(times) < 2 or segment["end_ns"] <= segment["load_start_ns"]:
-            continue
-        own = sum(cores_used(stage["cpu_s"], segment) for stage in samples["stages"].values())
-        lost = {
-            "other processes used": cores_used(samples["machine"]["cpu_s"], segment) - own,
-            "the hypervisor withheld": cores_used(samples["machine"]["stolen_s"], segment),
-        }
+        lost = machine_during(samples, segment["load_start_ns"], segment["end_ns"])
         found += [
-            f"segment {number + 1}: {who} {cores:.2f} cores while it was measured"
-            for who, cores in lost.items()
-            if cores > LOST_CORES
+            f"segment {number + 1}: {who} {lost[name]:.2f} cores while it was measured"
+            for name, (who, bound) in told.items()
+            if (lost[name] or 0.0) > bound
         ]
     return found
 
 
-def lateness_warnings(
-    segment_of: np.ndarray, due_ns: np.ndarray, sent_ns: np.ndarray, bound_ms: float, segments: Mapping[int, dict]
-) -> list[str]:
-    """A warning for each segment of which more than LATE_SHARE of the events were sent later than bound_ms.
+def clock_warnings(samples: dict, segments: Mapping[int, dict]) -> list[str]:
+    """A warning for each segment in or before which the wall clock stepped, so that append times do not fit the others.
 
-    The arrays are int[n], one value an event: its segment's number, when it was to be sent, when it was. Events of a
-    segment's warm-up do not count. segments: as above.
+    samples and segments: as above.
     """
-    late_ms, found = (sent_ns - due_ns) / 1e6, []
+    found = []
     for number, segment in segments.items():
-        measured = late_ms[(segment_of == number) & (due_ns >= segment["load_start_ns"])]
-        if (share := metrics.late_share(measured, bound_ms)) > LATE_SHARE:
+        step_ms = machine_during(samples, segment["load_start_ns"], segment["end_ns"])["clock_step_ms"]
+        if abs(step_ms or 0.0) > CLOCK_STEP_MS:
             found.append(
-                f"segment {number + 1}: {share:.1%} of the events were sent more than {bound_ms:g} ms late"
-                f" (at most {measured.max():.0f} ms)"
+                f"segment {number + 1}: the wall clock stepped by {step_ms:.1f} ms since the run began: what is told by"
+                " append times is wrong by that much"
             )
     return found
+
+
+def lateness_warnings(
+    segment_of: np.ndarray,
+    due_ns: np.ndarray,
+    input_append_ms: np.ndarray,
+    bound_ms: float,
+    segments: Mapping[int, dict],
+) -> list[str]:
+    """A warning for each segment of which more than LATE_SHARE of the events were in the input topic later than
+    bound_ms after they were due: generator and broker delayed them, and not the processor.
+
+    The arrays are int[n], one value an event: its segment's number, when it was to be sent, and the broker's append
+    time of it (-1: unknown, and nothing is said of its segment). Events of a segment's warm-up do not count. segments:
+    as above.
+    """
+    found = []
+    for number, segment in segments.items():
+        own = (segment_of == number) & (due_ns >= segment["load_start_ns"]) & (due_ns < segment["end_ns"])
+        late_ms = metrics.lateness_ms(due_ns[own], input_append_ms[own])
+        if late_ms is None or not len(late_ms):
+            continue
+        if (share := metrics.late_share(late_ms, bound_ms)) > LATE_SHARE:
+            found.append(
+                f"segment {number + 1}: {share:.1%} of the events were in the input topic more than {bound_ms:g} ms"
+                f" after they were due (at most {late_ms.max():.0f} ms)"
+            )
+    return found
+
+
+def sharing_warnings(spec: RunSpec) -> list[str]:
+    """A warning where instances have unequal numbers of partitions: those with more bound the whole."""
+    if spec.parallelism_model != "data" or spec.partitions % spec.parallelism == 0:
+        return []
+    return [f"{spec.partitions} partitions are shared unevenly by {spec.parallelism} instances"]
 
 
 def account(spec: RunSpec, sent: int, predictions: dict[str, int]) -> dict[str, int]:

@@ -21,6 +21,8 @@ RECOVERED_WINDOWS = 5  # consecutive windows of 1 s
 BEFORE_S = 30.0
 CURVE_LINEAR, CURVE_TAIL = 100, 100
 BLOCKS = 20
+LEAST_BLOCKS = 3  # for a line with an interval
+DRIFT = 0.05  # over a window, as a share: less is steady
 
 
 class Interval(NamedTuple):
@@ -35,24 +37,50 @@ class Interval(NamedTuple):
 # --- the measured window ----------------------------------------------------------------------------------------------
 
 
-def measured_window(times_ns: np.ndarray, warmup_end_ns: int) -> slice:
-    """The part of a segment that is measured: everything after its warm-up, which is at least the first quarter.
+def paper_window(count: int) -> slice:
+    """What the original measures of `count` events or predictions in their order: all but the first quarter."""
+    return slice(math.ceil(count / 4), count)
 
-    times_ns: int64[n], sorted: the events' intended send times or, of a backlog, the append times of their predictions.
-    warmup_end_ns: when the warm-up ends at the earliest. The slice never leaves out more than the first half, so that a
-    backlog that was drained sooner than planned still has a window (the summary warns of it).
-    Source: the original drops the first 25 % of the events.
+
+def always_busy_until(append_ms: np.ndarray, partition: np.ndarray, left: np.ndarray, instances: int) -> int:
+    """Until when all parallel instances surely had work while a backlog was drained: an append time, ms.
+
+    append_ms: int64[n], n > 0, when each answered event's prediction was appended; partition: int[n], where the event
+    lay; left: the partitions that still hold events without an answer. An instance is idle when all its partitions are
+    exhausted. Which ones are its own is unknown, but with P partitions it has P // instances of them at least, so none
+    is idle before so many are exhausted. A single instance is busy to the end.
     """
-    count = len(times_ns)
-    by_time = int(np.searchsorted(times_ns, warmup_end_ns))
-    return slice(max(math.ceil(count / 4), min(by_time, count // 2)), count)
+    exhausted = np.zeros(int(max(partition.max(), *left, 0)) + 1, np.int64)
+    np.maximum.at(exhausted, partition, append_ms)
+    exhausted[left] = np.iinfo(np.int64).max
+    ordered = np.sort(exhausted[exhausted > 0])
+    return int(min(ordered[max(1, len(ordered) // instances) - 1], append_ms.max()))
+
+
+def drained_window(append_ms: np.ndarray, warmup_end_ms: float, end_ms: float, measure_s: float) -> tuple[float, float]:
+    """Start and end, ms, of what is measured of a backlog that was drained until end_ms (see always_busy_until).
+
+    append_ms: int64[n], any order. The window starts at the warm-up's end, but leaves out no more than the first half,
+    so that a backlog that drained sooner than planned still has one. While throughput rises within it (`drifts`), the
+    start moves on, by a block of a 20th at a time, as long as half of measure_s is left.
+    """
+    first = float(append_ms.min())
+    start_ms = min(warmup_end_ms, first + (end_ms - first) / 2)
+    if not start_ms < end_ms:
+        return start_ms, end_ms
+    edges = np.linspace(start_ms, end_ms, BLOCKS + 1)
+    counts = np.histogram(append_ms, edges)[0]
+    latest, moved = min(int((edges <= end_ms - 500 * measure_s).sum()) - 1, BLOCKS - LEAST_BLOCKS), 0
+    while moved < latest and (change := trend(counts[moved:])).mean > 0 and drifts(change):
+        moved += 1
+    return float(edges[moved]), end_ms
 
 
 # --- rates and latencies ----------------------------------------------------------------------------------------------
 
 
 def throughput(append_ms: np.ndarray) -> float | None:
-    """Predictions per second: (n - 1) / (last - first append). append_ms: int64[n], any order, ms.
+    """Predictions per second of a saturated system: (n - 1) / (last - first append). append_ms: int64[n], any order.
 
     The append times are the broker's, truncated to 1 ms. None for fewer than 2 events or no time between them.
     """
@@ -60,6 +88,18 @@ def throughput(append_ms: np.ndarray) -> float | None:
         return None
     span_ms = int(append_ms.max() - append_ms.min())
     return (len(append_ms) - 1) * 1000.0 / span_ms if span_ms else None
+
+
+def throughput_within(append_ms: np.ndarray, start_ns: int, end_ns: int) -> float | None:
+    """Predictions per second of a paced system: how many were appended from start_ns until before end_ns, by that time.
+
+    append_ms: int64[n], any order, of all predictions, whenever their events were due. Counting between the first and
+    the last append of some events instead would read too high where they are appended in batches, or where a queue
+    drains. None if there is no time.
+    """
+    times = appended_ns(append_ms)
+    count = int(np.count_nonzero((times >= start_ns) & (times < end_ns)))
+    return count * 1e9 / (end_ns - start_ns) if end_ns > start_ns else None
 
 
 def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
@@ -150,10 +190,28 @@ def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
     return times_ns // 1_000_000
 
 
-def late_share(lateness_ms: np.ndarray, bound_ms: float) -> float:
-    """The share of events that were sent more than bound_ms after their intended send times. lateness_ms: float[n],
-    n > 0."""
-    return float(np.mean(lateness_ms > bound_ms))
+def appended_ns(append_ms: np.ndarray) -> np.ndarray:
+    """int64[n] append times, ms, to ns: the middle of the millisecond to which the broker has truncated each.
+
+    So a time is at most 0.5 ms off, and by nothing in the mean if events come at all phases of a millisecond.
+    """
+    return np.asarray(append_ms, np.int64) * 1_000_000 + 500_000
+
+
+def lateness_ms(due_ns: np.ndarray, input_append_ms: np.ndarray) -> np.ndarray | None:
+    """How long after its intended send time each event was in the input topic: float[n], ms, off by 0.5 ms at most.
+
+    That is what generator and broker take, and no processor can be faster. None where an append time is unknown (below
+    0).
+    """
+    if (input_append_ms < 0).any():
+        return None
+    return (appended_ns(input_append_ms) - due_ns) / 1e6
+
+
+def late_share(late_ms: np.ndarray, bound_ms: float) -> float:
+    """The share of events that were later than bound_ms. late_ms: float[n], n > 0 (lateness_ms)."""
+    return float(np.mean(late_ms > bound_ms))
 
 
 # --- accounting -------------------------------------------------------------------------------------------------------
@@ -196,10 +254,10 @@ def cpu_seconds(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: i
     return float(at_end - at_start)
 
 
-def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int, events: int) -> float | None:
+def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns: int, events: float) -> float | None:
     """CPU us an event, of `events` that were answered between two instants; see cpu_seconds. None for no event."""
     seconds = cpu_seconds(time_ns, cpu_s, start_ns, end_ns)
-    return None if seconds is None or events < 1 else 1e6 * seconds / events
+    return None if seconds is None or events <= 0 else 1e6 * seconds / events
 
 
 # --- repetitions ------------------------------------------------------------------------------------------------------
@@ -224,6 +282,23 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
+def log_interval(values: list[float] | np.ndarray) -> Interval:
+    """The same of a positive metric: the geometric mean, and Student's t on the logarithms, so that no end is below 0.
+
+    Raises ValueError for a value that is not more than 0.
+    """
+    values = np.asarray(values, float)
+    if not (values > 0).all():
+        raise ValueError(f"a value of {values.min():g} has no logarithm")
+    mean, low, high, count = t_interval(np.log(values))
+    return Interval(math.exp(mean), *(None if end is None else math.exp(end) for end in (low, high)), count)
+
+
+def mean_interval(values: list[float] | np.ndarray, plain: bool = False) -> Interval:
+    """log_interval; t_interval of a metric that can be 0 or negative (`plain`), or where one of the values is."""
+    return t_interval(values) if plain or min(values) <= 0 else log_interval(values)
+
+
 def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.ndarray) -> Interval:
     """The ratio second / first of a positive metric's geometric means over repetitions, and its 95 % interval.
 
@@ -240,13 +315,6 @@ def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.nda
     freedom = error**2 / sum(square**2 / (len(values) - 1) for square, values in zip(squares, logs, strict=True))
     half = t_quantile(max(1, int(freedom + 1e-9))) * math.sqrt(error)
     return Interval(math.exp(difference), math.exp(difference - half), math.exp(difference + half), count)
-
-
-def intervals_part(first: Interval, second: Interval) -> bool:
-    """Whether two systems may be ranked: their confidence intervals share no point. False where either has none."""
-    if first.low is None or first.high is None or second.low is None or second.high is None:
-        return False
-    return first.high < second.low or second.high < first.low
 
 
 # --- change over time -------------------------------------------------------------------------------------------------
@@ -277,6 +345,21 @@ def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
     freedom = len(blocks) - 2
     half = t_quantile(freedom) * math.sqrt(float((residuals**2).sum()) / freedom / spread)
     return Interval(steepness, steepness - half, steepness + half, len(blocks))
+
+
+def trend(values: np.ndarray) -> Interval:
+    """By how much values change from the first to the last, as a share of their mean, with its 95 % interval.
+
+    values: float[k], k >= 3, of mean more than 0, of blocks of equal length; a line is fitted (slope).
+    """
+    mean, low, high, count = slope(np.arange(len(values), dtype=float), values)
+    scale = (len(values) - 1) / float(np.mean(values))
+    return Interval(mean * scale, low * scale, high * scale, count)
+
+
+def drifts(change: Interval) -> bool:
+    """Whether a window is not steady: a change over it is significant and at least 5 %, up or down."""
+    return change.low is not None and change.low * change.high > 0 and abs(change.mean) >= DRIFT
 
 
 def grows(backlog_slope: Interval) -> bool:

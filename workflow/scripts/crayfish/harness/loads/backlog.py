@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from typing import TYPE_CHECKING
 
 from crayfish.spec.contracts import Load
-from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
@@ -16,10 +14,10 @@ if TYPE_CHECKING:
 
     from crayfish.harness.parts import Producer
     from crayfish.harness.run import Run
-    from crayfish.spec.run_spec import Segment
+    from crayfish.spec.run_spec import RunSpec, Segment
 
 
-SLOWEST_EVENTS_PER_S = 2000  # of a producer that writes a backlog
+SLOWEST_EVENTS_PER_S, SLOWEST_BYTES_PER_S = 2000, 20_000_000  # of a producer that writes a backlog
 PAUSE_S = 0.25  # between two looks at the output topic, which cost the broker a little
 
 
@@ -32,7 +30,9 @@ def due(segment: Segment, seed: int) -> np.ndarray:
 
 def drive(run: Run) -> None:
     """See crayfish.harness.loads."""
-    check_disk(run)
+    from crayfish.harness import pacing, sizing
+
+    sizing.require_disk(run, len(pacing.counted(run.spec.segments[0])))
     run.open_broker()
     run.start_server()
     saturate(run)
@@ -61,16 +61,9 @@ def saturate(run: Run) -> None:
     run.finish(processor, None, None)
 
 
-def check_disk(run: Run) -> None:
-    """CrayfishError unless the temporary disk has room for the backlog."""
-    load = run.spec.segments[0]
-    need = int(1.2 * (run.spec.event_bytes + 200) * load.rate * (load.warmup_s + load.measure_s))
-    free = shutil.disk_usage(run.folder).free
-    if free < need:
-        raise CrayfishError(
-            f"the backlog needs {need / 1e9:.1f} GB in {run.folder.parent}, {free / 1e9:.1f} GB are free: free disk"
-            " space, point TMPDIR to another disk, or lower load.measure_s"
-        )
+def longest_preload_s(spec: RunSpec, events: int) -> float:
+    """How long a producer takes at most to write so many events, small or large."""
+    return events * max(1 / SLOWEST_EVENTS_PER_S, spec.event_bytes / SLOWEST_BYTES_PER_S)
 
 
 def await_backlog(run: Run, producer: Producer, events: int) -> None:
@@ -85,7 +78,7 @@ def await_backlog(run: Run, producer: Producer, events: int) -> None:
 
     wait_until(
         written,
-        START_DEADLINE_S + events / SLOWEST_EVENTS_PER_S,
+        START_DEADLINE_S + longest_preload_s(run.spec, events),
         lambda: producer.failure(f"did not write a backlog of {events} events in time"),
         run.watch,
     )
