@@ -5,6 +5,9 @@ PYTHON ?= python3
 CONFIG ?= config
 RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
+# Only the last --config counts: where ARGS has one, these go into it.
+ROUNDS := $(if $(PRECISION),precision=$(PRECISION) )$(if $(AT_MOST),at_most=$(AT_MOST) )
+CALL := $(if $(ROUNDS),$(if $(filter --config,$(ARGS)),$(subst --config ,--config $(ROUNDS),$(ARGS)),--config $(ROUNDS)$(ARGS)),$(ARGS))
 DRY := $(filter -n% --dry-run --dryrun,$(ARGS))
 TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 # Snakemake would make its report of a dry run too, and end with an error.
@@ -17,6 +20,7 @@ help:
 	@printf '%-26s %s\n' \
 	  "make figures" "measure what is missing; draw the figures, the tables and the report" \
 	  "make figures CONFIG=laptop" "the same with config/laptop.yaml; ARGS=... goes to Snakemake, ARGS=-n shows the plan" \
+	  "make figures PRECISION=0.1" "repeat until each interval is within 10 % of its mean; AT_MOST=8 rounds" \
 	  "make check" "lint, types and every test that needs no engine" \
 	  "make test" "make check, then the tests on real engines; ARGS=\"-k ray\" goes to pytest" \
 	  "make test-all" "the same with every pair and model, not a sample" \
@@ -31,7 +35,7 @@ help:
 
 figures: .venv/workflow.txt
 	@$(TOOL)/unlock.py
-	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml $(REPORT) $(ARGS)
+	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml $(REPORT) $(CALL)
 	@$(if $(DRY),,echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html")
 
 # ARGS goes to pytest and replaces its choice of tests: make test ARGS="-k kafka_streams"; make test ARGS="-m flink"

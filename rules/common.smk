@@ -1,6 +1,8 @@
 # What several rules need of Snakemake: the plan that the config asks for, and the run and the figure of a job.
+import atexit
 import functools
 import json
+import os
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -35,6 +37,8 @@ wildcard_constraints:
     model="|".join(discovery.names("models")),
     dataset="fashion_mnist|synthetic",
     repetition="[0-9]+",
+    round="[0-9]+",
+    experiment="|".join(PLAN.experiments),
     run="[^/]+",
     models="models|all_models",
     table="|".join([*PLAN.experiments, "runs"]),
@@ -67,6 +71,57 @@ def jobs():
 
 def job_number(wildcards):
     return jobs().get((wildcards.run, int(wildcards.repetition)), 0)
+
+
+def needing_another(experiment, number):
+    """The runs of an experiment that need another round after this one, once that is judged."""
+    judged = checkpoints.judge_round.get(experiment=experiment, round=number).output
+    return json.loads(Path(str(judged)).read_text())
+
+
+def made(table, before=None):
+    """Run of a table -> how often it is made, as far as the rounds are judged."""
+    return PLAN.made(table, needing_another, before)
+
+
+def to_judge(wildcards):
+    """The runs that are judged after a round: those that were made in it, and need not be made again anyhow."""
+    number = int(wildcards.round)
+    return {run: count for run, count in made(wildcards.experiment, number).items() if count == number}
+
+
+@functools.cache
+def failures(run, repetition):
+    """How often a run has failed before this call: a param, so that one that failed is made again by the next."""
+    file = Path(paths.run_file(RESULTS, run, repetition, paths.FAILURES))
+    return len(json.loads(file.read_text())) if file.exists() else 0
+
+
+def failed_runs():
+    """What is told of the wanted runs that have failed in this call."""
+    for run, repetition in jobs():
+        if Path(paths.run_file(RESULTS, run, repetition, paths.FAILURES)).exists():
+            manifest = Path(paths.run_file(RESULTS, run, repetition, "manifest.json"))
+            about = json.loads(manifest.read_text()) if manifest.exists() else {}
+            if "failed" in about:
+                yield f"  {run} {repetition}: {about['failed']}"
+
+
+FAILED = []  # what is told of failed runs when all is done
+
+
+def end_as_failed():
+    """Snakemake's exit status tells of its own jobs, and these succeed: they leave a hole with its name. An error in
+    `onsuccess` would take away the report, which comes after it."""
+    if FAILED:
+        holes = "Failed runs, which tables, figures and report name. The same command makes them again:"
+        print("\n".join([holes, *FAILED]), file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)
+
+
+if workflow.is_main_process:
+    atexit.register(end_as_failed)
 
 
 def spec_of(wildcards):
@@ -111,5 +166,10 @@ onstart:
     print("\n".join(PLAN.estimate(map(str, workflow.dag_settings.targets))), file=sys.stderr)
 
 
+onerror:
+    FAILED.extend(failed_runs())
+
+
 onsuccess:
+    FAILED.extend(failed_runs())
     print(f"Figures: {Path(RESULTS).resolve()}/figures  Tables: {Path(RESULTS).resolve()}/tables", file=sys.stderr)

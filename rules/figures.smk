@@ -11,6 +11,7 @@ rule plot:
         means=lambda wildcards: table_of(wildcards, ""),
         series=lambda wildcards: table_of(wildcards, "_series"),
         curves=lambda wildcards: table_of(wildcards, "_curves"),
+        repetitions=lambda wildcards: table_of(wildcards, "_repetitions"),
     output:
         svg=shown(
             paths.figure(RESULTS, "{figure}", "svg"),
@@ -22,6 +23,13 @@ rule plot:
         pdf=paths.figure(RESULTS, "{figure}", "pdf"),
         png=paths.figure(RESULTS, "{figure}", "png"),
         caption=paths.figure(RESULTS, "{figure}", "rst"),
+        ranking=shown(
+            paths.table(RESULTS, "{figure}" + plan.RANKING),
+            "ranking",
+            lambda wildcards: figure_of(wildcards)["experiment"],
+            shows="ranking",
+            name="{figure}",
+        ),
     log:
         paths.log("plot", "{figure}"),
     conda:
@@ -31,5 +39,5 @@ rule plot:
         where=lambda wildcards: json.dumps(PLAN.kept(wildcards.figure), sort_keys=True),
     shell:
         "{input.python} {input.script} --kind {params.kind} --where {params.where:q} --means {input.means}"
-        " --series {input.series} --curves {input.curves} --out {output.svg} {output.pdf} {output.png}"
-        " --caption {output.caption} 2> {log}"
+        " --series {input.series} --curves {input.curves} --repetitions {input.repetitions}"
+        " --out {output.svg} {output.pdf} {output.png} --caption {output.caption} --ranking {output.ranking} 2> {log}"

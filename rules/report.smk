@@ -23,7 +23,7 @@ rule configuration:
 rule describe_runs:
     input:
         **dependencies.program("describe_runs", "notebook"),
-        manifests=lambda wildcards: PLAN.files(RESULTS, "runs", "manifest.json"),
+        manifests=lambda wildcards: PLAN.files(RESULTS, made("runs"), "manifest.json"),
     output:
         shown(paths.runs_page(RESULTS), "manifests", "Runs", page="manifests: warnings, accounting, packages"),
     log:
@@ -31,7 +31,7 @@ rule describe_runs:
     conda:
         "../envs/notebook.yaml"
     params:
-        manifests=lambda wildcards: PLAN.words(RESULTS, "runs", "manifest.json"),
+        manifests=lambda wildcards: PLAN.words(RESULTS, made("runs"), "manifest.json"),
     shell:
         "{input.python} {input.script} --manifests {params.manifests} --out {output} 2> {log}"
 

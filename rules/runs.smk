@@ -16,10 +16,11 @@ rule execute_run:
     threads: workflow.cores
     resources:
         run_number=job_number,
-        run_total=lambda wildcards: len(jobs()),
+        run_total=lambda wildcards: f"{len(jobs())}{' at most' if PLAN.precision else ''}",
     params:
         spec=lambda wildcards: spec_of(wildcards).to_json(),
         library=lambda wildcards: dependencies.checksum(dependencies.library_files(spec_of(wildcards))),
+        failures=lambda wildcards: failures(wildcards.run, wildcards.repetition),
         options=lambda wildcards, input: dependencies.options(
             model=input.model,
             server_python=input.server_python,
@@ -30,7 +31,7 @@ rule execute_run:
     shell:
         "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
         " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
-        " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID"
+        " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 
@@ -49,3 +50,27 @@ rule summarise_run:
         library=dependencies.checksum(dependencies.summary_files()),
     shell:
         "{input.python} {input.script} --run $(dirname {output}) --out {output} 2> {log}"
+
+
+if PLAN.precision:
+
+    localrules:
+        judge_round,
+
+    # Its output tells which runs of a round need another one, so that Snakemake learns round by round what is to be made.
+    checkpoint judge_round:
+        input:
+            **dependencies.program("judge_round", "analysis"),
+            summaries=lambda wildcards: PLAN.files(RESULTS, to_judge(wildcards), paths.SUMMARY),
+        output:
+            paths.judgement(RESULTS, "{experiment}", "{round}"),
+        log:
+            paths.log("judge_round", "{experiment}", "{round}"),
+        conda:
+            "../envs/analysis.yaml"
+        params:
+            precision=PLAN.precision,
+            summaries=lambda wildcards: PLAN.words(RESULTS, to_judge(wildcards), paths.SUMMARY),
+        shell:
+            "{input.python} {input.script} --precision {params.precision} --summaries {params.summaries}"
+            " --out {output} 2> {log}"

@@ -4,7 +4,7 @@
 rule tabulate:
     input:
         **dependencies.program("tabulate", "analysis"),
-        summaries=lambda wildcards: PLAN.files(RESULTS, wildcards.table, paths.SUMMARY),
+        summaries=lambda wildcards: PLAN.files(RESULTS, made(wildcards.table), paths.SUMMARY),
     output:
         report(
             paths.table(RESULTS, "{table}{part}"),
@@ -18,7 +18,7 @@ rule tabulate:
         "../envs/analysis.yaml"
     params:
         part=lambda wildcards: "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means",
-        summaries=lambda wildcards: PLAN.words(RESULTS, wildcards.table, paths.SUMMARY),
+        summaries=lambda wildcards: PLAN.words(RESULTS, made(wildcards.table), paths.SUMMARY),
     shell:
         "{input.python} {input.script} --experiment {wildcards.table} --part {params.part}"
         " --summaries {params.summaries} --out {output} 2> {log}"

@@ -45,17 +45,20 @@ DEFAULTS = {
 
 def rows_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
     """The rows of all tables that a digest is about."""
+    failed, paced = pl.col("repetitions") == 0, ~pl.col("load").is_in(["backlog", "search"])
     if name == "sustained_throughput":
         drained = pl.col("load") == "backlog"
         throughput = selectors.starts_with("throughput_")  # of a search it is the confirming load's
-        found = table.filter(drained | pl.col("sustainable_events_per_s").is_not_null())
+        searched = pl.col("sustainable_events_per_s").is_not_null() | (failed & (pl.col("load") == "search"))
+        found = table.filter(drained | searched)
         return found.with_columns(pl.when(drained).then(throughput))
     if name == "latency_percentiles":
-        return table.drop_nulls("latency_max_ms")
+        return table.filter(pl.col("latency_max_ms").is_not_null() | (failed & paced))
     if name == "recovery_times":
+        unrecovered = failed & (pl.col("load") == "bursty")
         if "burst" not in table.columns:
-            return table.clear()
-        return table.drop_nulls("burst").unique(
+            return table.filter(unrecovered)
+        return table.filter(pl.col("burst").is_not_null() | unrecovered).unique(
             ["experiment", "run", "segment", "burst"], keep="first", maintain_order=True
         )
     return table

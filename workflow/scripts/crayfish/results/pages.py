@@ -16,12 +16,16 @@ HEAD = "# The whole configuration of these results, defaults and command line in
 RUNS = """<h1>Runs</h1>
 <p>{{ manifests | length }} runs (repetitions counted), {{ warned | length }} of them with warnings. A run's folder
 under runs/ is named after its non-default parameters. A run that lost, duplicated or changed events against its
-guarantee fails, and is not here.</p>
+guarantee fails.</p>
+{% if failed %}<h2>Failed</h2>
+<p>These have no metrics. The same command makes them again.</p>
+{{ table(failed) }}{% endif %}
 <h2>Warnings</h2>
 {% if warned %}{{ table(warned) }}{% else %}<p>None.</p>{% endif %}
 
-<h2>Accounting</h2>
-{{ table(accounting) }}
+{% if accounting %}<h2>Accounting</h2>
+{{ table(accounting) }}{% endif %}
+
 <h2>Manifests</h2>
 {% for name, text in manifests.items() %}
 <details><summary>{{ name }}</summary><pre>{{ text }}</pre></details>
@@ -46,6 +50,7 @@ def accounting_row(name: str, manifest: dict) -> dict[str, Any]:
         **{key: counts.get(key) for key in ("sent", "lost", "duplicated", "wrong", "late")},
         "warnings": len(manifest["warnings"]),
         "substitutes": "; ".join(manifest["substitutes"]),
+        "tries": manifest.get("tries", 1),
         "fixed cost (s)": manifest["fixed_cost_s"],
         "load average before": round(machine["load_average"][0], 2),
         "machine": f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB",
@@ -81,7 +86,8 @@ def runs_page(manifests: dict[str, dict]) -> str:
         RUNS,
         table=page.table,
         warned=[{"run": name, "warnings": "; ".join(warnings)} for name, warnings in warned],
-        accounting=[accounting_row(name, manifest) for name, manifest in manifests.items()],
+        failed=[{"run": name, "reason": each["failed"]} for name, each in manifests.items() if "failed" in each],
+        accounting=[accounting_row(name, each) for name, each in manifests.items() if "failed" not in each],
         manifests=texts,
         environments=packages,
     )

@@ -273,7 +273,13 @@ def warnings_of(summary: dict, load: Segment) -> list[str]:
 
 
 def summarise_segment(
-    load: Segment, segment: dict, events: Columns, samples: dict, bound_ms: float, instances: int, one_clock: bool = True
+    load: Segment,
+    segment: dict,
+    events: Columns,
+    samples: dict,
+    bound_ms: float,
+    instances: int,
+    one_clock: bool = True,
 ) -> dict[str, Any]:
     """The metrics of one segment. one_clock: whether append times compare with the others."""
     saturated, points = load.saturated, segment["points_per_event"]

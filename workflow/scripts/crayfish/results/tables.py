@@ -42,6 +42,11 @@ def filtered(table: pl.DataFrame, where: dict[str, list]) -> pl.DataFrame:
     return table
 
 
+def measured(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows of what was measured: without the runs that failed in every repetition."""
+    return table.filter(pl.col("repetitions") > 0)
+
+
 def run_columns(table: pl.DataFrame) -> list[str]:
     """The columns that say what was run; the segment's number is not among them."""
     names = table.columns

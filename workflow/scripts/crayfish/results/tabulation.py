@@ -1,12 +1,15 @@
 """Summaries of runs to one table. A column's name tells its unit; an empty cell is a metric that is undefined.
 
 The parts: `means`, one row a system, load and segment, with the mean over its repetitions in each metric's column and
-its 95 % confidence interval (Student's t) in METRIC_low and METRIC_high (empty where one repetition lacks the metric;
-counts of events are sums over the repetitions); `runs`, the same columns without intervals, one row a repetition;
+its 95 % confidence interval in METRIC_low and METRIC_high (empty where one repetition lacks the metric; counts of
+events are sums over the repetitions): the geometric mean and Student's t on logarithms, of metrics that can be 0 or
+negative on the plain values; `runs` and `repetitions`, the same columns without intervals, one row a repetition, with
+its round and its position among the runs of that round;
 `series`, one row a second of every paced segment, with the burst that began last and how long the system took to
-recover from it; `curves`, one row a quantile of the latency. Series and curves hold means and intervals too. The
-columns are in this order: experiment, what was run (segment last), repetitions (or repetition), the metrics, then
-warnings, substitutes, machine, run (the folder's name).
+recover from it; `curves`, one row a quantile of the latency. Series and curves hold means and intervals too.
+Repetitions that failed do not count, and a warning names them; where all failed, the row has 0 repetitions and no
+metric. The columns are in this order: experiment, what was run (segment last), repetitions (or repetition, round,
+position), the metrics, then warnings, substitutes, machine, run (the folder's name).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 import polars as pl
 from polars import selectors
 
+from crayfish.results import looks
 from crayfish.results.tables import TEXTS
 from crayfish.spec import metrics
 from crayfish.spec.errors import CrayfishError
@@ -35,6 +39,8 @@ LATENCY_COLUMNS = {
     "append_minus_due": "append_minus_due",
     "append_minus_sent": "append_minus_sent",
 }
+LATENCY_PARTS = ("generation", "processing", "delivery")
+PART_STATISTICS = ("p50", "p99", "mean")
 SERIES_COLUMNS = {
     "due": "due_events_per_s",
     "appended": "appended_events_per_s",
@@ -54,7 +60,7 @@ def fields_of(spec: dict, segment: dict, number: int) -> Row:
     """What was run: the RunSpec's fields, the system's first, then the segment's load and its number, from 1."""
     names = [*SYSTEM, *sorted(name for name in spec if name not in (*SYSTEM, "segments"))]
     load = {LOAD_COLUMNS.get(name, name): value for name, value in segment["load"].items()}
-    if segment["load"]["kind"] == "backlog" or "sustainable_events_per_s" in segment:
+    if segment["load"]["kind"] in ("backlog", "search") or "sustainable_events_per_s" in segment:
         load["rate_events_per_s"] = None  # a pilot's, which only sized the backlog; or found, not given
     return {**{name: spec[name] for name in names}, **load, "segment": number}
 
@@ -67,6 +73,21 @@ def cost_metrics(segment: dict) -> Row:
     return {**{f"cpu_{stage}_us_per_event": value for stage, value in costs.items()}, **total}
 
 
+def machine_metrics(segment: dict) -> Row:
+    """What the machine did in the window, and the cost in terms that do not depend on its speed."""
+    machine = segment.get("machine") or {}
+    speed, instructions = machine.get("speed"), machine.get("instructions")
+    cost, rate = cost_metrics(segment)["cpu_us_per_event"], segment["throughput"]["events_per_s"]
+    events = rate * segment["window_s"] if rate else None
+    return {
+        "cpu_reference_us_per_event": None if cost is None or speed is None else cost * speed,
+        "instructions_per_event": instructions / events if instructions and events else None,
+        "machine_speed": speed,
+        "other_cores": machine.get("other_cores"),
+        "stolen_cores": machine.get("stolen_cores"),
+    }
+
+
 def metrics_of(summary: dict, segment: dict) -> Row:
     """The metrics of one segment of one run, flat, with units in their names."""
     row: Row = {f"throughput_{unit}": value for unit, value in segment["throughput"].items()}
@@ -74,6 +95,9 @@ def metrics_of(summary: dict, segment: dict) -> Row:
     for kind, name in LATENCY_COLUMNS.items():
         values = segment["latency_ms"].get(kind) or {}
         row |= {f"{name}_{part}_ms": values.get(part) for part in (*metrics.PER_MILLE, "max", "mean")}
+    for kind in LATENCY_PARTS:
+        values = segment["latency_ms"].get(kind) or {}
+        row |= {f"latency_{kind}_{part}_ms": values.get(part) for part in PART_STATISTICS}
     lateness, backlog, recovered = segment["lateness"] or {}, segment["backlog"] or {}, segment["recovery_s"]
     row |= {
         "lateness_p99_ms": lateness.get("p99_ms"),
@@ -82,10 +106,17 @@ def metrics_of(summary: dict, segment: dict) -> Row:
         "backlog_growth_events_per_s": backlog.get("slope_events_per_s"),
         "recovery_s": max(recovered) if recovered and None not in recovered else None,
         "window_s": segment["window_s"],
+        "warmup_extended_s": segment.get("warmup_extended_s", 0.0),
         **cost_metrics(segment),
+        **machine_metrics(segment),
     }
-    peaks = summary["peak_memory_bytes"].items()
-    row |= {f"peak_memory_{stage}_mib": None if size is None else size / 2**20 for stage, size in peaks}
+    # An older summary has only the memory between the loads, and calls it the peak.
+    memory = {"memory": summary.get("memory_bytes", summary["peak_memory_bytes"])}
+    memory["peak_memory"] = (
+        summary["peak_memory_bytes"] if "memory_bytes" in summary else dict.fromkeys(memory["memory"])
+    )
+    for name, sizes in memory.items():
+        row |= {f"{name}_{stage}_mib": None if size is None else size / 2**20 for stage, size in sizes.items()}
     return {**row, "fixed_cost_s": summary["fixed_cost_s"]}
 
 
@@ -112,6 +143,7 @@ def measurements(experiment: str, summary: dict) -> list[dict]:
                 "metrics": {**metrics_of(summary, segment), **counts},
                 "segment": segment,
                 "texts": texts,
+                "failed": "failed" in summary,
             }
         )
     return found
@@ -125,8 +157,32 @@ def interval_cells(name: str, values: list[float | None]) -> Row:
     numbers = [value for value in values if value is not None]
     if not numbers or len(numbers) < len(values):
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    interval = metrics.t_interval(numbers)
+    interval = metrics.mean_interval(numbers, looks.column(name).plain)
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def measured_ones(group: list[dict]) -> list[dict]:
+    """Those of the repetitions that did not fail; the first tells in a warning how many did, and why."""
+    measured = [one for one in group if not one["failed"]]
+    if not measured or len(measured) == len(group):
+        return measured
+    reasons = dict.fromkeys(one["texts"]["warnings"] for one in group if one["failed"])
+    warning = f"{len(group) - len(measured)} of {len(group)} repetitions {', '.join(reasons)}"
+    texts = measured[0]["texts"]
+    told = {**texts, "warnings": "; ".join(filter(None, (warning, texts["warnings"])))}
+    return [{**measured[0], "texts": told}, *measured[1:]]
+
+
+def rows_of(part: str, group: list[dict]) -> list[Row]:
+    """A group's rows in a part of the table: of repetitions that all failed a single one, without a metric and with 0
+    repetitions, except in "runs", which has all of them."""
+    if PARTS[part] is run_rows:
+        return run_rows(group)
+    if measured := measured_ones(group):
+        return PARTS[part](measured)
+    fields, texts = common_cells(group)
+    empty = dict.fromkeys(mean_rows(group)[0]) if part == "means" else {}
+    return [{**empty, **fields, "repetitions": 0, **texts}]
 
 
 def common_cells(group: list[dict]) -> tuple[Row, Row]:
@@ -147,13 +203,19 @@ def mean_rows(group: list[dict]) -> list[Row]:
     cells: Row = {}
     for name in group[0]["metrics"]:
         values = [one["metrics"][name] for one in group]
-        cells |= {name: sum(values)} if name.endswith("_events") else interval_cells(name, values)
+        if name.endswith("_events"):
+            cells[name] = None if None in values else sum(values)
+        else:
+            cells |= interval_cells(name, values)
     return [{**fields, **cells, **texts}]
 
 
 def run_rows(group: list[dict]) -> list[Row]:
     """Each repetition as a row."""
-    return [{**one["fields"], "repetition": one["repetition"], **one["metrics"], **one["texts"]} for one in group]
+    return [
+        {**one["fields"], "repetition": one["repetition"], **one["order"], **one["metrics"], **one["texts"]}
+        for one in group
+    ]
 
 
 def burst_cells(segments: list[dict]) -> dict[int, Row]:
@@ -208,9 +270,23 @@ def curve_rows(group: list[dict]) -> list[Row]:
 PARTS: dict[str, Callable[[list[dict]], list[Row]]] = {
     "means": mean_rows,
     "runs": run_rows,
+    "repetitions": run_rows,
     "series": series_rows,
     "curves": curve_rows,
 }
+
+
+def orders(summaries: list[dict]) -> dict[tuple[str, str], Row]:
+    """(run, repetition) -> its round, which is the repetition's number, and its position among the runs of that round,
+    from 1, by when they were measured; None of a run that does not tell when."""
+    rounds: dict[str, list[tuple[int, str]]] = {}
+    for summary in summaries:
+        rounds.setdefault(summary["repetition"], []).append((summary.get("started_ns") or 0, summary["run"]))
+    return {
+        (run, repetition): {"round": int(repetition), "position": place if started else None}
+        for repetition, runs in rounds.items()
+        for place, (started, run) in enumerate(sorted(runs), start=1)
+    }
 
 
 def grouped(measured: list[dict]) -> list[list[dict]]:
@@ -225,7 +301,7 @@ def grouped(measured: list[dict]) -> list[list[dict]]:
             raise CrayfishError(f"{run}: a repetition of segment {number} was given twice; give each summary once")
 
     def sort_key(group: list[dict]) -> tuple:
-        fields = common_cells(group)[0]
+        fields = common_cells(measured_ones(group) or group)[0]
         return (*((fields.get(name) is not None, fields.get(name)) for name in names), group[0]["texts"]["run"])
 
     return sorted(groups.values(), key=sort_key)
@@ -236,8 +312,14 @@ def tabulate(experiment: str, summaries: list[dict], part: str) -> pl.DataFrame:
 
     Raises CrayfishError where a repetition is given twice.
     """
-    groups = grouped([one for summary in summaries for one in measurements(experiment, summary)])
-    rows = [row for group in groups for row in PARTS[part](group)]
+    order = orders(summaries)
+    measured = [
+        {**one, "order": order[one["texts"]["run"], one["repetition"]]}
+        for summary in summaries
+        for one in measurements(experiment, summary)
+    ]
+    groups = grouped(measured)
+    rows = [row for group in groups for row in rows_of(part, group)]
     # The union of the rows' columns; one that only some rows have goes before the texts.
     names = [*dict.fromkeys(name for row in rows for name in row if name not in TEXTS), *TEXTS]
     if not rows:  # a backlog has neither series nor curve

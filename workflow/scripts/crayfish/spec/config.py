@@ -132,6 +132,11 @@ def _experiment() -> Schema:
                 " the products of each, one after the other. A word (embedded, external, all) adds the parts that it"
                 " stands for; a combination that a part refuses because of a word is left out, and the plan says so"
             },
+            "beside": _one_or_several(vary)
+            | {
+                "description": "blocks that are laid over that of `vary`, each for further runs: another floor (relay), or"
+                " a twin of a system, which is left out where that system itself is not run"
+            },
             "fix": _fields_to_set() | {"description": "fields that are the same in all runs of the experiment"},
             "load": _one_or_several(_load())
             | {"description": "how events arrive; several values, or several loads, are segments of the same run"},
@@ -252,11 +257,11 @@ KEYS: dict[str, Key] = {
     ),
     "search": Key(
         "fields of every load of the kind `search`, unless it says otherwise",
-        {"rate": 500, "warmup_s": 2, "measure_s": 6, "objective_ms": 1000, "confirm_s": 20},
+        {"warmup_s": 1, "measure_s": 4, "objective_ms": 1000, "search_s": 70},
         _search,
     ),
     "run": Key("fields of every run, unless an experiment says otherwise", {}, _fields_to_set),
-    "experiments": Key("name → `vary`, `fix`, `load`, `repetitions`, `description`", {}, lambda: _named(_experiment())),
+    "experiments": Key("name → `vary`, `beside`, `fix`, `load`, `repetitions`, `description`", {}, lambda: _named(_experiment())),
     "figures": Key(
         "name → `experiment`, `kind` (a module of `results/figures`), `where` (field → the values that are drawn)",
         {},

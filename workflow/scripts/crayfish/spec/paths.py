@@ -134,6 +134,11 @@ def summary(results: str, run_name: str, repetition: int | str = 1) -> str:
     return run_file(results, run_name, repetition, SUMMARY)
 
 
+def judgement(results: str, experiment: str, round: int | str) -> str:
+    """Which runs of an experiment need another round after this one."""
+    return f"{results}/rounds/{experiment}/{round}.json"
+
+
 def table(results: str, name: str) -> str:
     """A table: of an experiment (with "_series" or "_curves" of another part), a digest, "runs" or "models"."""
     return f"{results}/tables/{name}.csv"

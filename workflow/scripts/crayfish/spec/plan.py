@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,9 +19,16 @@ from crayfish.spec.run_spec import RunSpec, Segment
 FIXED_COST_S = 15  # of a run, for the estimate
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
-PROBES, CONFIRMATIONS = 15, 3  # of a search, about: short probes, and the longer ones that confirm
+LEAST_ROUNDS = 3  # where a precision is asked for: of fewer, an interval's width says little
+SEARCH_WARMUP_S = 25  # of bursts before a search probes, about
 # The part of an experiment's table, as its name ends -> how the report calls it, which sorts by that.
-TABLE_PARTS = {"": "table", "_series": "table by the second", "_curves": "table of quantiles"}
+TABLE_PARTS = {
+    "": "table",
+    "_series": "table by the second",
+    "_curves": "table of quantiles",
+    "_repetitions": "table of repetitions",
+}
+RANKING = "_ranking"  # how the table of a figure's ranking ends
 # Digest -> which part of the experiments' tables it is made of.
 DIGESTS = {"sustained_throughput": "", "latency_percentiles": "", "recovery_times": "_series", "accounting": ""}
 NARROWED = {"processors": "processor", "scorers": "scorer", "models": "model"}
@@ -47,34 +55,55 @@ class Plan:
     figures: dict[str, dict] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
+    seed: int = 0  # of the order within each round
+    precision: float | None = None  # the share of its mean that a headline interval may be wide to each side
+    at_most: int = 1  # rounds, where there is a precision
 
     @functools.cached_property
     def _repetitions(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for experiment in self.experiments.values():
             for run in experiment.runs:
-                found[run] = max(experiment.repetitions, found.get(run, 1))
+                found[run] = max(experiment.repetitions, found.get(run, 1), LEAST_ROUNDS if self.precision else 1)
         return found
 
     def repetitions(self, run: str) -> int:
-        """How often a run is repeated: as its most demanding experiment asks; one that only sizes others, once."""
+        """How often a run is repeated: as its most demanding experiment asks; one that only sizes others, once. Where
+        there is a precision, it is the least."""
         return self._repetitions.get(run, 1)
+
+    def most(self, run: str) -> int:
+        """How often a run is repeated at most."""
+        again = self.precision and run in self._repetitions
+        return max(self.at_most, self.repetitions(run)) if again else self.repetitions(run)
+
+    def judged_rounds(self, experiment: str) -> range:
+        """The rounds after which it is judged which of an experiment's runs need another."""
+        least = min((self.repetitions(run) for run in self.experiments[experiment].runs), default=self.at_most)
+        return range(least, self.at_most) if self.precision else range(0)
 
     def experiments_of(self, figures: Iterable[str]) -> list[str]:
         """The experiments that some figures draw."""
         return list(dict.fromkeys(self.figures[name]["experiment"] for name in figures))
 
-    def jobs(self, experiments: Iterable[str] | None = None) -> list[tuple[str, int]]:
-        """Every (run, repetition) of some experiments, or of all: first what sizes others, then the first repetition of
-        all, the second of all, and so on: interleaved."""
+    def jobs(self, experiments: Iterable[str] | None = None, most: bool = False) -> list[tuple[str, int]]:
+        """Every (run, repetition) of some experiments, or of all, the least of them or the most: first what sizes
+        others, then round by round: the first repetition of all, the second of all, and so on, each round in a random
+        order of its own, drawn from the seed.
+
+        A run's place among others does not depend on which further experiments are wanted.
+        """
+
+        def drawn_place(job: tuple[str, int]) -> tuple[int, bytes]:
+            run, number = job
+            return number, hashlib.sha256(f"{self.seed}/{number}/{run}".encode()).digest()
+
         named = self.experiments if experiments is None else experiments
         measured = dict.fromkeys(run for name in named for run in self.experiments[name].runs)
         sizing = dict.fromkeys(self.sized_by[run] for run in measured if run in self.sized_by)
-        most = max(map(self.repetitions, measured), default=0)
-        repeated = [
-            (run, number) for number in range(1, most + 1) for run in measured if number <= self.repetitions(run)
-        ]
-        return list(dict.fromkeys([*((run, 1) for run in sizing), *repeated]))
+        count = self.most if most else self.repetitions
+        repeated = [(run, number) for run in measured for number in range(1, count(run) + 1)]
+        return list(dict.fromkeys([*((run, 1) for run in sizing), *sorted(repeated, key=drawn_place)]))
 
     @property
     def drawn_experiments(self) -> list[str]:
@@ -96,13 +125,14 @@ class Plan:
         for target in map(PurePosixPath, targets):
             if target.parent.name in named:
                 named[target.parent.name].add(target.stem)
-        tables = {name.removesuffix("_series").removesuffix("_curves") for name in named["tables"]}
+        tables = {name.removesuffix(part) for name in named["tables"] for part in TABLE_PARTS}
+        named["figures"] |= {name.removesuffix(RANKING) for name in named["tables"] if name.endswith(RANKING)}
         figures = self.experiments_of(name for name in self.figures if name in named["figures"])
         return [name for name in self.experiments if name in {*figures, *tables}] or self.drawn_experiments
 
     def numbered_jobs(self, targets: Iterable[str]) -> dict[tuple[str, int], int]:
-        """(run, repetition) of all that Snakemake's targets want -> its number, from 1."""
-        return {job: number for number, job in enumerate(self.jobs(self.wanted(targets)), start=1)}
+        """(run, repetition) of all that Snakemake's targets may want -> its number, from 1."""
+        return {job: number for number, job in enumerate(self.jobs(self.wanted(targets), most=True), start=1)}
 
     def estimate(self, targets: Iterable[str]) -> list[str]:
         """What is printed before the first run: each run with its repetitions and seconds, and the sum."""
@@ -110,10 +140,15 @@ class Plan:
         jobs = self.jobs(names)
         repeated = Counter(run for run, _ in jobs)
         lines = [f"  {count} x {self.seconds([(run, 1)]):4.0f} s  {run}" for run, count in repeated.items()]
+        number, minutes = f"{len(jobs)}", f"about {self.seconds(jobs) / 60:.0f} minutes"
+        if self.precision:
+            most = self.jobs(names, most=True)
+            number = f"{number} to {len(most)}"
+            minutes = f"at least about {self.seconds(jobs) / 60:.0f}, at most {self.seconds(most) / 60:.0f} minutes"
         return [
             *lines,
-            f"Crayfish: {len(jobs)} runs for {', '.join(names)}: if none is there yet about"
-            f" {self.seconds(jobs) / 60:.0f} minutes, environments and models apart.",
+            f"Crayfish: {number} runs for {', '.join(names)}: if none is there yet {minutes}, environments and models"
+            " apart.",
         ]
 
     def left_out_lines(self) -> list[str]:
@@ -129,8 +164,10 @@ class Plan:
         return [paths.table(results, name + part) for name in self.drawn_experiments]
 
     def all_tables(self, results: str) -> list[str]:
-        """The tables of what is drawn: those of the experiments, the digests, and those of every run and model."""
-        return [*self.tables(results), *(paths.table(results, name) for name in (*DIGESTS, "runs", "models"))]
+        """The tables of what is drawn: those of the experiments and of their repetitions, the digests, and those of
+        every run and model."""
+        digests = (paths.table(results, name) for name in (*DIGESTS, "runs", "models"))
+        return [*self.tables(results), *self.tables(results, "_repetitions"), *digests]
 
     def figure_files(self, results: str, *suffixes: str) -> list[str]:
         """The files of the figures that are drawn."""
@@ -142,19 +179,36 @@ class Plan:
         names = self.drawn_experiments if table == "runs" else [table]
         return list(dict.fromkeys(run for name in names for run in self.experiments[name].runs))
 
-    def files(self, results: str, table: str, name: str) -> list[str]:
-        """This file of every repetition of the table's runs."""
+    def made(self, table: str, read: Callable[[str, int], Iterable[str]], before: int | None = None) -> dict[str, int]:
+        """Run of a table -> how often it is made. read(experiment, round): the runs that need another one after this
+        round; it is asked about rounds before `before` alone, if that is given."""
+        found: dict[str, int] = {}
+        for experiment in self.drawn_experiments if table == "runs" else [table]:
+            counts = {run: self.repetitions(run) for run in self.experiments[experiment].runs}
+            for number in self.judged_rounds(experiment):
+                if before is not None and number >= before:
+                    break
+                if not any(count >= number for count in counts.values()):
+                    break
+                counts |= {run: number + 1 for run in read(experiment, number) if counts[run] == number}
+            found |= counts
+        return found
+
+    @staticmethod
+    def files(results: str, made: Mapping[str, int], name: str) -> list[str]:
+        """This file of every repetition of some runs. made: run -> how often it is made."""
         return [
             paths.run_file(results, run, repetition, name)
-            for run in self.runs_of(table)
-            for repetition in range(1, self.repetitions(run) + 1)
+            for run, count in made.items()
+            for repetition in range(1, count + 1)
         ]
 
-    def words(self, results: str, table: str, name: str) -> list[str]:
+    @staticmethod
+    def words(results: str, made: Mapping[str, int], name: str) -> list[str]:
         """The same as bash's braces: a command line is no longer than 128 KB, and there may be thousands of runs."""
         runs: dict[int, list[str]] = {}
-        for run in self.runs_of(table):
-            runs.setdefault(self.repetitions(run), []).append(run)
+        for run, count in made.items():
+            runs.setdefault(count, []).append(run)
         return [
             paths.run_file(results, braces(names), braces(range(1, count + 1)), name)
             for count, names in sorted(runs.items())
@@ -187,7 +241,7 @@ def seconds_of(spec: RunSpec) -> float:
     if at_most := spec.segments[0].at_most_s:
         load = min(load, at_most)
     if spec.searches:
-        load = PROBES * load + CONFIRMATIONS * spec.segments[0].confirm_s * 4 / 3
+        load += SEARCH_WARMUP_S + spec.segments[0].search_s  # the last probe ends after that
     return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
 
 
@@ -223,7 +277,8 @@ class Combination:
 
 def _products(block: dict) -> Iterator[list[Combination]]:
     """The combinations of each product of an experiment."""
-    for product in checks.listed(block["vary"]):
+    first, *others = checks.listed(block["vary"])
+    for product in (first, *others, *({**first, **beside} for beside in checks.listed(block.get("beside", [])))):
         vary = {name: checks.expanded(name, checks.listed(values)) for name, values in product.items()}
         yield [
             Combination(
@@ -265,7 +320,7 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
                 if not any(_works(made, each) for each in _alternatives(combination, combinations)):
                     raise CrayfishError(f"{where} is refused: {error}") from error
                 left_out[str(error)] += 1
-    return specs
+    return [spec for spec in specs if not spec.twin or replace(spec, twin=0) in specs]
 
 
 def _alternatives(refused: Combination, combinations: list[Combination]) -> Iterator[Combination]:
@@ -285,8 +340,9 @@ def _works(make: Callable[[Combination], RunSpec], combination: Combination) -> 
 
 
 def _sizing(spec: RunSpec, config: dict) -> RunSpec | None:
-    """The run that finds the rate of this one's load: a short saturated pilot, or a search; None where it is given."""
-    load = spec.segments[0]
+    """The run that finds the rate of this one's load: a short saturated pilot, or a search; None where it is given.
+    A twin's is its system's."""
+    load, spec = spec.segments[0], replace(spec, twin=0)
     if load.kind == "backlog" and not load.rate:
         rate, seconds = config["pilot"]["rate"], config["pilot"]["seconds"]
         events = min(rate * seconds, max(spec.partitions, PILOT_BYTES // spec.event_bytes))
@@ -326,6 +382,13 @@ def _check_cluster(cluster: dict[str, str], runs: Iterable[RunSpec]) -> None:
             )
 
 
+def _check_rounds(config: dict, experiments: Mapping[str, Experiment]) -> None:
+    """Refuse fewer rounds at most than at least."""
+    least = max([LEAST_ROUNDS, *(each.repetitions for each in experiments.values())])
+    if config["precision"] and config["at_most"] < least:
+        raise CrayfishError(f"at_most: {config['at_most']} must be at least {least}, the rounds that are always made")
+
+
 def make_plan(config: dict) -> Plan:
     """The plan of a whole config. CrayfishError names the key, the value and what is allowed."""
     config = checks.complete(config)
@@ -346,6 +409,7 @@ def make_plan(config: dict) -> Plan:
                 sized_by[identifier] = sizing.identifier
         repetitions = block.get("repetitions", config["repetitions"])
         experiments[name] = Experiment(name, tuple(dict.fromkeys(identifiers)), repetitions)
+    _check_rounds(config, experiments)
     _check_cluster(config["cluster"] or {}, runs.values())
     figures = {name: figure for name, figure in config["figures"].items() if _is_drawn(name, figure, experiments, runs)}
     drawn = config["draw"] if config["draw"] is not None else list(config["figures"])
@@ -359,6 +423,9 @@ def make_plan(config: dict) -> Plan:
         figures,
         tuple(name for name in drawn if name in figures),
         {name: reasons for name, reasons in left_out.items() if reasons},
+        config["seed"],
+        config["precision"],
+        config["at_most"],
     )
 
 
