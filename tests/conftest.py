@@ -32,7 +32,7 @@ results: results/test
 repetitions: 2
 draw: [latency_by_rate, scalability, burst, kafka_overhead]
 pilot: {rate: 2000, seconds: 5}
-search: {rate: 2000, warmup_s: 1, measure_s: 3, confirm_s: 6}
+search: {warmup_s: 1, measure_s: 3, search_s: 30}
 experiments:
   input_rate:
     vary: {processor: [flink, kafka_streams]}

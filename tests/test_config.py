@@ -73,7 +73,7 @@ def test_every_field_has_a_description_for_editors():
 
 def test_defaults_fill_what_a_config_lacks():
     assert config.complete({})["repetitions"] == config.KEYS["repetitions"].default
-    partial = config.complete({"pilot": {"rate": 7}, "search": {"confirm_s": 1}})
+    partial = config.complete({"pilot": {"rate": 7}, "search": {"search_s": 1}})
     assert partial["pilot"] == {**config.KEYS["pilot"].default, "rate": 7}
     assert partial["search"]["objective_ms"] == config.KEYS["search"].default["objective_ms"]
     config.validate(config.complete({}))

@@ -110,8 +110,8 @@ class Segment:
     kind: str = _field("how events arrive: a module of harness/loads", choices=discovery.names("harness/loads"))
     rate: float = _field(
         "events/s, in the mean. Of a backlog: rate x (warmup_s + measure_s) events are written; without it a pilot run"
-        " finds the rate. Of a search: the first rate that is probed. `{fraction: 0.7, of: sustainable}`: a fraction of"
-        " the rate that a search of the same system has found, which is made first",
+        " finds the rate. A search has none: it finds it. `{fraction: 0.7, of: sustainable}`: a fraction of the rate"
+        " that a search of the same system has found, which is made first",
         0.0,
         unit="events/s",
         least=0,
@@ -129,15 +129,19 @@ class Segment:
         "of `bursty`: from the end of one burst to the start of the next", 0.0, unit="s", least=0, label="every"
     )
     objective_ms: float = _field(
-        "of `search`: the bound of the 99th percentile of latency", 0.0, unit="ms", least=0, label="p99-"
+        "of `search`: the bound of the 99th percentile of latency; the rates for 100, 300 and 1000 ms are told beside",
+        0.0,
+        unit="ms",
+        least=0,
+        label="p99-",
     )
-    confirm_s: float = _field(
-        "of `search`: how long the result is confirmed, after a warm-up of a third of that; `warmup_s` and `measure_s`"
-        " are a probe's",
+    search_s: float = _field(
+        "of `search`: how long it probes in all, after its own warm-up by bursts; `warmup_s` and `measure_s` are a"
+        " probe's",
         0.0,
         unit="s",
         least=0,
-        label="confirm",
+        label="for",
     )
     at_most_s: float = _field(
         "of `backlog`: after that long the rest is discarded; `0`: it is drained whole",
@@ -166,6 +170,8 @@ class Segment:
                 f"load.rate: a {self.kind} load has no rate of {self.of!r}; the rates of {', '.join(able)} loads may be"
                 f" fractions of: {', '.join(RELATIVE_TO)}"
             )
+        if declared.searches and self.rate:
+            raise CrayfishError(f"load.rate: {self.rate!r}: a {self.kind} finds the rate itself: leave it out")
         for name in declared.positive:
             if not getattr(self, name) > 0:
                 raise CrayfishError(f"load.{name}: {getattr(self, name)!r} must be more than 0 for a {self.kind} load")
@@ -174,6 +180,12 @@ class Segment:
                 f"load.warmup_at_most_s: {self.warmup_at_most_s!r} is less than load.warmup_s ({self.warmup_s!r});"
                 " allowed: that and more, or 0 for three times that"
             )
+
+    @classmethod
+    def noted(cls, values: dict) -> Segment:
+        """A load as a manifest holds it, without what only an older version knew."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     @property
     def declared(self) -> contracts.Load:
@@ -330,8 +342,20 @@ class RunSpec:
         "shared",
         choices=("shared", "own"),
     )
+    cores: int = _field(
+        "so many physical cores are the processor's and the server's alone; broker, generator, sink and harness have"
+        " the others, of which at least one must be left. `0`: all share all",
+        0,
+        least=0,
+    )
     partitions: int = _field("partitions of the input and of the output topic", 8, above=0)
     scorer_threads: int = _field("threads of the scoring library in each instance", 1, above=0)
+    added_us: float = _field(
+        "CPU time that scoring a data point takes in addition: a slow-down that is known, to test what is told apart",
+        0.0,
+        unit="us",
+        least=0,
+    )
     seed: int = _field("of arrivals and the pool of images", 1)
     twin: int = _field(
         "another run of the same system under another name: what differs between twins is noise. Only other values than"
@@ -393,6 +417,8 @@ class RunSpec:
                 f"run.async_calls: {self.processor} with {self.scorer} has no asynchronous calls: they need a processor"
                 " that offers them and a scorer that calls a server; leave it at 0"
             )
+        if self.async_calls and self.added_us:
+            raise CrayfishError("run.added_us: it slows down one call at a time: leave it, or async_calls, at 0")
         if self.async_calls and self.scoring == "vectorised":
             raise CrayfishError(
                 "run.async_calls: vectorised scoring is one call for all the events at hand, so that no other waits"
@@ -435,9 +461,10 @@ class RunSpec:
 
     @property
     def memory_bytes(self) -> int:
-        """About what the whole run needs: broker, engine, and the model in each instance (or server worker)."""
+        """About what the whole run needs: broker, engine, and in each instance what the engine needs there and the
+        model (which a server's worker may hold instead)."""
         model, engine = discovery.model(self.model), discovery.processor(self.processor)
-        return BASE_MEMORY + engine.memory + self.parallelism * model.memory
+        return BASE_MEMORY + engine.memory + self.parallelism * (engine.instance_memory + model.memory)
 
     @property
     def identifier(self) -> str:
