@@ -119,20 +119,29 @@ def servers(pairs: list[dict]) -> list[str]:
 
 
 def measuring_system(speed: dict) -> list[str]:
-    """The relay, the producer's lateness and the summary, as a list."""
-    lateness = ", ".join(
-        f"{name.replace('_', '.')} {rounded(value, 2)}"
-        for name, value in speed["lateness_ms"].items()
-        if value is not None
-    )
+    """The relay, what the measuring system takes and how late it is at each rate, and the summary, as a list."""
     relay = [with_interval(t_interval([each[name] for each in speed["relays"]])) for name in speed["relays"][0]]
     summary = speed["summary_of_a_million"]
     return [
-        f"- The plain relay moves {relay[0]} events/s for {relay[1]} µs of CPU each.",
-        f"- The producer sends 5 000 events/s of 3 KB this late, in ms: {lateness}.",
+        f"- The relay moves {relay[0]} events/s for {relay[1]} µs of CPU each.",
+        *(at_a_rate(load) for load in speed["paced"]),
         f"- The summary of a run of 1 000 000 events takes {summary['seconds']:.1f} s and {summary['peak_gb']:.2f} GB.",
         "",
     ]
+
+
+def at_a_rate(load: dict) -> str:
+    """What one paced load with the relay as the processor took and how late it was, as an item of a list."""
+    cores = ", ".join(f"{name} {rounded(value, 2)}" for name, value in load["cores"].items())
+    append, received = (load[name] for name in ("due_to_append_ms", "received_minus_due_ms"))
+    told = {
+        "due to input append p99": append["p99"],
+        "at most": append["most"],
+        "received minus due p50": received["p50"],
+        "p99": received["p99"],
+    }
+    late = ", ".join(f"{name} {MISSING if value is None else rounded(value, 2)}" for name, value in told.items())
+    return f"- At {rounded(load['rate'], 4)} events/s of 3 KB for {load['seconds']:.0f} s, cores: {cores}; ms: {late}."
 
 
 def markdown(tables: dict[str, list[Row]], speed: dict | None, pairs: dict | None) -> str:

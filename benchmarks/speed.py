@@ -1,12 +1,13 @@
 """How fast the parts of the measuring system are, beside what config/benchmark.yaml measures.
 
 `make benchmark` makes the tables first and calls this after them, on the same machine with nothing else running. It
-measures a plain Kafka relay of the same events (the ratio's denominator), how late the producer sends at 5 000
-events/s, and the summary of a run of 1 000 000 events, and writes results/benchmark/speed.json, of which
-benchmarks/report.py makes tables.
+measures runs of the processor `relay`, which adds nothing of its own: a backlog (the ratio's denominator), and loads of
+2 048 and of 20 000 events/s, of which it tells what the measuring system takes and how late it is; and the summary of a
+run of 1 000 000 events. It writes results/benchmark/speed.json, of which benchmarks/report.py makes tables.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -15,65 +16,81 @@ import numpy as np
 import pyarrow.parquet as pq
 from places import RESULTS, places, write
 
-from crayfish.harness.parts import Producer
-from crayfish.harness.run import Run
-from crayfish.harness.stages import Stage
+from crayfish.harness.run import execute
 from crayfish.spec import errors, metrics
-from crayfish.spec.paths import ROOT
 from crayfish.spec.run_spec import RunSpec, Segment
 
 RELAY_EVENTS = 600_000
-RELAY_DEADLINE_S = 300.0
 REPETITIONS = 3
 WARMUP_S = 10.0
+RATES = {2048.0: 20.0, 20_000.0: 60.0}  # events/s -> how long it is measured, s
+STAGES = {"generator": "producer", "sink": "consumer", "broker": "broker", "relay": "processor"}
 
 
 def spec_of(kind: str, rate: float, seconds: float, warmup_s: float = 0.0) -> RunSpec:
-    """The RunSpec whose load is wanted; no processor is started, so which one it names has no meaning."""
+    """A run of the relay."""
     load = {"kind": kind, "rate": rate, "warmup_s": warmup_s, "measure_s": seconds}
-    return RunSpec.from_dict({"processor": "kafka_streams", "scorer": "noop", "segments": [load]})
+    return RunSpec.from_dict({"processor": "relay", "scorer": "noop", "segments": [load]})
 
 
-def produced(run: Run) -> Producer:
-    """Start the producer and let it send its only segment."""
-    run.open_broker()
-    producer = run.start_producer()
-    producer.await_event("ready")
-    producer.begin(0)
-    producer.await_event("segment_done", RELAY_DEADLINE_S)
-    return producer
+def cpu_s(samples: dict, stage: str, start_ns: int, end_ns: int) -> float:
+    """The CPU time of a stage between two times; 0 where it was not there."""
+    if stage not in samples["stages"]:
+        return 0.0
+    edges = np.interp([start_ns, end_ns], samples["machine"]["time_ns"], samples["stages"][stage]["cpu_s"])
+    return float(edges[1] - edges[0])
 
 
 def relay(out: Path, events: int) -> dict:
-    """events/s and CPU us an event of the plain relay over a backlog."""
+    """events/s and CPU us an event of the relay over a backlog, of its last three quarters."""
     spec = spec_of("backlog", events, 1.0)
-    with Run(spec, places(spec, out)) as run:
-        produced(run).end()
-        program = [sys.executable, str(ROOT / "benchmarks/relay.py")]
-        command = [*program, "--job", str(run.job_file), "--events", str(events)]
-        stage = run.open(Stage("relay", command, run.log_of("relay"), run.tag))
-        done = stage.wait_for("done", RELAY_DEADLINE_S)
-        stage.stopping = True
+    execute(spec, places(spec, out))
+    appended = np.sort(pq.read_table(out / "consumer.parquet")["output_append_ms"].to_numpy())[events // 4 :]
+    samples = json.loads((out / "processor.json").read_text())
+    seconds = float(appended[-1] - appended[0]) / 1000
+    cpu = cpu_s(samples, "processor", *(int(each) * 1_000_000 for each in appended[[0, -1]]))
+    return {"events_per_s": (len(appended) - 1) / seconds, "cpu_us_per_event": 1e6 * cpu / (len(appended) - 1)}
+
+
+def paced(out: Path, rate: float, seconds: float, warmup_s: float) -> dict:
+    """What the measuring system takes (cores), and how late it is (ms), at a rate with the relay as the processor."""
+    spec = spec_of("constant", rate, seconds, warmup_s)
+    execute(spec, places(spec, out))
+    manifest, samples = (json.loads((out / name).read_text()) for name in ("manifest.json", "processor.json"))
+    (segment,) = manifest["segments"]
+    start_ns, end_ns = segment["load_start_ns"], segment["end_ns"]
+    events, answers = (pq.read_table(out / f"{name}.parquet") for name in ("producer", "consumer"))
+    due, appended = events["due_ns"].to_numpy(), events["input_append_ms"].to_numpy()
+    received = np.zeros(len(due), np.int64)
+    received[answers["sequence"].to_numpy()] = answers["received_ns"].to_numpy()
+    measured = (due >= start_ns) & (due < end_ns)
+    late = {"due_to_append_ms": appended[measured] - due[measured] / 1e6}
+    late["received_minus_due_ms"] = (received[measured] - due[measured]) / 1e6
     return {
-        "events_per_s": done["events"] / done["seconds"],
-        "cpu_us_per_event": 1e6 * done["cpu_s"] / done["events"],
+        "rate": rate,
+        "seconds": (end_ns - start_ns) / 1e9,
+        "warmup_s": (start_ns - segment["start_ns"]) / 1e9,
+        "cores": {
+            name: cpu_s(samples, stage, start_ns, end_ns) / ((end_ns - start_ns) / 1e9)
+            for name, stage in STAGES.items()
+        },
+        **{
+            name: {
+                **{
+                    each: metrics.percentile(np.sort(values), per_mille)
+                    for each, per_mille in metrics.PER_MILLE.items()
+                },
+                "most": float(values.max()),
+            }
+            for name, values in late.items()
+        },
+        "warnings": manifest["warnings"],
     }
-
-
-def lateness(out: Path, seconds: float) -> dict:
-    """How late the producer sent 5 000 events/s of 3 KB to an otherwise idle broker, after a warm-up, ms."""
-    spec = spec_of("constant", 5000.0, seconds, WARMUP_S)
-    with Run(spec, places(spec, out)) as run:
-        produced(run).end()
-        table = pq.read_table(run.folder / "producer.parquet")
-    late_ms = (table["sent_ns"].to_numpy() - table["due_ns"].to_numpy()) / 1e6
-    late_ms = np.sort(late_ms[int(WARMUP_S * 5000) :])
-    return {name: metrics.percentile(late_ms, per_mille) for name, per_mille in metrics.PER_MILLE.items()}
 
 
 def summary_of_a_million(out: Path) -> dict:
     """Seconds and GB (peak) to summarise a run of 1 000 000 events, generated as execute_run writes it."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from generated_runs import spec_of as written_spec
     from generated_runs import summarise, write_run
 
@@ -86,14 +103,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--events", type=int, default=RELAY_EVENTS, help="of the relay's backlog")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of the paced producer, after the warm-up")
+    parser.add_argument("--seconds", type=float, help="of each paced load, instead of its own")
+    parser.add_argument("--warmup", type=float, default=WARMUP_S, help="seconds before each paced load")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
         measured = {
             "relays": [relay(out / f"relay-{number}", arguments.events) for number in range(arguments.repetitions)],
-            "lateness_ms": lateness(out / "lateness", arguments.seconds),
+            "paced": [
+                paced(out / f"paced-{rate:g}", rate, arguments.seconds or seconds, arguments.warmup)
+                for rate, seconds in RATES.items()
+            ],
             "summary_of_a_million": summary_of_a_million(out / "summary" / "1"),
         }
     write(arguments.results, "speed", measured)

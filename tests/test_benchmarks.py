@@ -52,7 +52,15 @@ def results(tmp_path):
             writer.writerows(rows)
     speed = {
         "relays": [{"events_per_s": RELAY, "cpu_us_per_event": 5.8}] * 2,
-        "lateness_ms": {"p50": 0.0021, "p99_9": 0.31, "p99": None},
+        "paced": [
+            {
+                "rate": 2048.0,
+                "seconds": 20.0,
+                "cores": {"generator": 0.114, "sink": 0.09},
+                "due_to_append_ms": {"p50": 0.4, "p99": 3.21, "most": 8.0},
+                "received_minus_due_ms": {"p50": 0.45, "p99": None, "most": 12.0},
+            }
+        ],
         "summary_of_a_million": {"seconds": 1.234, "peak_gb": 0.44},
     }
     pair = {"server": "tf_serving (in-repo server)", "processor": "ray", "requests_per_s": 2000.0}
@@ -88,8 +96,11 @@ def test_the_page_has_what_was_measured_between_its_markers(results):
     assert text.count("| intended send time |") == 1  # of the rate that is told, not of the one that warms up
     assert "| tf_serving (in-repo server) | `ray` | 2 000 | 1 900 | 0.950 | 450 | 600 |" in lines
     assert "| `onnx` | - | 16.2 ± 0.50 |" in lines
-    assert "- The plain relay moves 80 000 ± 0 events/s for 5.80 ± 0 µs of CPU each." in lines
-    assert "- The producer sends 5 000 events/s of 3 KB this late, in ms: p50 0.0021, p99.9 0.31." in lines
+    assert "- The relay moves 80 000 ± 0 events/s for 5.80 ± 0 µs of CPU each." in lines
+    assert (
+        "- At 2 048 events/s of 3 KB for 20 s, cores: generator 0.11, sink 0.090; ms: due to input append p99 3.2,"
+        " at most 8.0, received minus due p50 0.45, p99 -."
+    ) in lines
 
 
 def test_what_was_not_measured_has_no_section(results):
