@@ -3,10 +3,13 @@
 import os
 import subprocess
 
+import pytest
 from conftest import ROOT
 
+from crayfish.engine import jvm
 from crayfish.engine.child import SCRIPTS
 from crayfish.spec import discovery, paths
+from crayfish.spec.errors import CrayfishError
 
 DEADLINE_S = 60
 # What a processor does whose instances are threads; the process is to end after its last line.
@@ -34,3 +37,30 @@ def test_a_process_ends_though_another_thread_has_started_its_jvm(resources, tmp
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_two_parts_set_an_option_of_the_jvm_inside_python_differently():
+    parts = {"every JVM": jvm.OPTIONS}
+    for room, part in (("processors", discovery.processor), ("scorers", discovery.scorer)):
+        parts |= {name: part(name).jvm_options for name in discovery.names(room)}
+    for processor in discovery.names("processors"):
+        for scorer in discovery.names("scorers"):
+            options = jvm.combined({name: parts[name] for name in ("every JVM", processor, scorer)})
+            sizes = [option for option in options if option.startswith("-Xm") or option.endswith("GC")]
+            assert sizes == ["-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-Xmn48m"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("-Xmx1g", "-Xmx2g"),
+        ("-XX:+UseSerialGC", "-XX:+UseG1GC"),
+        ("-XX:+DisableExplicitGC", "-XX:-DisableExplicitGC"),
+        ("-Da.b=1", "-Da.b=2"),
+        ("-XX:MaxDirectMemorySize=1g", "-XX:MaxDirectMemorySize=2g"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(one, other):
+    assert jvm.combined({"engine": [one], "scorer": [one, "-Dx=y"]}) == [one, "-Dx=y"]
+    with pytest.raises(CrayfishError, match="out of the jvm_options of scorer"):
+        jvm.combined({"engine": [one], "scorer": [other]})

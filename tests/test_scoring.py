@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,7 +11,7 @@ from generated_events import header_of, prediction_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
+from crayfish.engine.scoring import ScoringOperator, Slowed, event_bytes, events_at_once
 from crayfish.scorers import noop
 from crayfish.spec.events import CODECS, MalformedEvent
 from crayfish.spec.run_spec import Job, RunSpec, Segment
@@ -116,12 +117,37 @@ def test_a_call_that_fails_among_several_is_raised_and_leaves_none_behind():
     assert loop.is_closed() and not asyncio.all_tasks(loop)
 
 
+def test_a_planted_slow_down_costs_its_cpu_time_and_changes_no_answer():
+    spec = RunSpec("kafka_streams", "noop", (Segment("constant", rate=1),), added_us=2000)
+    slow = Slowed(Sums(), spec.added_us)
+    batch = np.ones((3, *SHAPE), np.float32)
+    began = time.thread_time()
+    with slow:
+        assert (slow.score(batch) == Sums().score(batch)).all()
+    assert time.thread_time() - began >= 3 * 2000e-6
+
+
 def test_what_is_loaded_is_walked_by_no_collection():
     loaded = [[] for _ in range(1000)]
     with operator_of("per_event"):
         walked = {id(each) for each in gc.get_objects()}
         gc.unfreeze()
         assert not any(id(each) in walked for each in loaded)
+
+
+@pytest.mark.parametrize(("scoring", "calls"), [("per_event", 0), ("vectorised", 0), ("per_event", 4)])
+def test_scoring_leaves_no_cycles_so_that_no_collection_has_to_run(scoring, calls):
+    events = events_of([1] * 50)
+    operator = operator_of(scoring, scorer="triton" if calls else "noop", async_calls=calls)
+    operator.scorer = Waits()
+    with operator:
+        assert not gc.isenabled()
+        operator.score_events(events)
+        gc.collect()
+        for _ in range(20):
+            operator.score_events(events)
+        assert gc.collect() < 20
+    assert gc.isenabled()
 
 
 @given(

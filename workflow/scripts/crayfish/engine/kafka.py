@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def java_effective(
 def librdkafka_effective(settings: Mapping[str, object]) -> dict[str, object]:
     """The same of confluent-kafka, told by the librdkafka inside it, by librdkafka's own names.
 
-    It does not tell a consumer's from a producer's: each has the settings of both.
+    It does not tell a consumer's from a producer's: each has the settings of both. CrayfishError for an unknown one.
     """
     import confluent_kafka.cimpl  # which loads librdkafka
 
@@ -171,7 +172,8 @@ def librdkafka_effective(settings: Mapping[str, object]) -> dict[str, object]:
     for name, value in settings.items():
         if not callable(value):
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            library.rd_kafka_conf_set(conf, name.encode(), text.encode(), problem, len(problem))
+            if library.rd_kafka_conf_set(conf, name.encode(), text.encode(), problem, len(problem)):
+                raise CrayfishError(f"kafka: {problem.value.decode()}")
     topic = ctypes.c_void_p(library.rd_kafka_conf_get_default_topic_conf(conf) or library.rd_kafka_topic_conf_new())
     return _dumped(library, "rd_kafka_topic_conf_dump", topic) | _dumped(library, "rd_kafka_conf_dump", conf)
 

@@ -30,6 +30,8 @@ class Column(NamedTuple):
     words: str
     unit: str = ""
     short: str = ""  # a value as titles and labels write it, which have little space; "": as captions do
+    plain: bool = False  # a metric that can be 0 or negative: its intervals are on plain values, not on logarithms
+    higher: bool = False  # a metric of which more is better
 
 
 PERCENTILES = {
@@ -45,6 +47,9 @@ LATENCIES = {
     "latency": "latency",
     "append_minus_due": "latency until the append",
     "append_minus_sent": "latency from sending to append",
+    "latency_generation": "latency of generator and broker",
+    "latency_processing": "latency of the processor",
+    "latency_delivery": "latency of broker and sink",
 }
 # What is missing here is called as its column, with spaces.
 COLUMNS = {
@@ -60,11 +65,24 @@ COLUMNS = {
     "burst_s": Column("length of a burst", "s"),
     "between_s": Column("time between bursts", "s"),
     "objective_ms": Column("objective of the 99th percentile of latency", "ms"),
-    "confirm_s": Column("confirmation", "s"),
+    "search_s": Column("probing", "s"),
     "at_most_s": Column("drained for at most", "s"),
     "async_calls": Column("requests in flight per instance"),
     "linger_ms": Column("producer linger", "ms"),
+    "batch_bytes": Column("producer batch", "bytes"),
+    "acks": Column("acknowledged by"),
+    "in_flight": Column("producer requests in flight"),
+    "fetch_partition_bytes": Column("fetched of a partition", "bytes"),
+    "fetch_wait_ms": Column("fetch wait", "ms"),
+    "fetch_min_bytes": Column("fetched at least", "bytes"),
+    "commit_interval_ms": Column("commit interval", "ms"),
     "on_server_failure": Column("on server failure"),
+    "cores": Column("cores of processor and server alone", short="{} cores of its own"),
+    "machine_speed": Column("speed of the machine"),
+    "other_cores": Column("cores used by other processes"),
+    "stolen_cores": Column("cores withheld by the hypervisor"),
+    "cpu_reference_us_per_event": Column("CPU time per event at the reference speed", "us"),
+    "instructions_per_event": Column("instructions per event"),
     "scorer_threads": Column("threads per scorer"),
     "lateness_bound_ms": Column("lateness bound", "ms"),
     "burst": Column("burst"),
@@ -75,15 +93,28 @@ COLUMNS = {
         for part, statistic in PERCENTILES.items()
     },
     "latency_ms": Column("latency", "ms"),
-    "throughput_events_per_s": Column("throughput", "events/s"),
-    "throughput_points_per_s": Column("throughput", "data points/s"),
-    "sustainable_events_per_s": Column("sustainable rate", "events/s"),
-    "recovery_s": Column("recovery time", "s"),
+    "throughput_events_per_s": Column("throughput", "events/s", higher=True),
+    "throughput_points_per_s": Column("throughput", "data points/s", higher=True),
+    "throughput_paper_events_per_s": Column("throughput as the paper has it", "events/s", higher=True),
+    "warmup_extended_s": Column("warm-up extended by", "s"),
+    "sustainable_events_per_s": Column("sustainable rate", "events/s", higher=True),
+    **{
+        f"sustainable_{objective}ms_events_per_s": Column(
+            f"sustainable rate at {objective} ms", "events/s", higher=True
+        )
+        for objective in (100, 300, 1000)
+    },
+    "recovery_s": Column("recovery time", "s", plain=True),
+    "backlog_growth_events_per_s": Column("growth of the backlog", "events/s", plain=True),
+    "late_share": Column("share of late events", plain=True),
+    "due_events_per_s": Column("events due", "events/s", plain=True),
+    "appended_events_per_s": Column("predictions appended", "events/s", plain=True),
     "burst_start_s": Column("start of the burst", "s"),
     "burst_end_s": Column("end of the burst", "s"),
     "cpu_us_per_event": Column("CPU time per event", "us"),
     "cpu_processor_us_per_event": Column("CPU time of the processor per event", "us"),
 }
+AGAIN = "again"  # how a twin's label ends
 # Values of a field in words that need no field's name beside them, in the order in which figures compare them.
 VALUES: dict[str, dict[object, str]] = {
     "codec": {"binary": "binary", "json": "JSON"},
@@ -105,7 +136,7 @@ LOAD = (
     "burst_s",
     "between_s",
     "objective_ms",
-    "confirm_s",
+    "search_s",
     "at_most_s",
 )
 
@@ -117,7 +148,7 @@ def column(name: str) -> Column:
 
 def label(name: str) -> str:
     """A column as an axis or a heading: its words and its unit."""
-    words, unit, _ = column(name)
+    words, unit, *_ = column(name)
     return f"{words} ({unit})" if unit else words
 
 
@@ -140,7 +171,7 @@ def display(value: object) -> str:
 
 def long(name: str, value: object) -> str:
     """A column and its value as a caption writes them: "input rate 400 events/s"."""
-    words, unit, _ = column(name)
+    words, unit, *_ = column(name)
     return f"{words} {VALUES.get(name, {}).get(value) or display(value)} {unit}".rstrip()
 
 
@@ -173,6 +204,7 @@ OTHER_SCORERS: tuple[tuple[str, str | None], ...] = ((">", None), ("d", "#cccccc
 SIZE = 5.0  # of a marker, in points
 SIZES = {"*": 8.0, "P": 6.0, "X": 6.0}  # of markers that would look smaller than the others
 FILLINGS = ("full", "none", "left", "bottom")  # of a system's variants, one after the other
+FLOOR: tuple[str, LineStyle] = ("#8c8c8c", (0, (2, 2)))
 
 
 @dataclass(frozen=True)
@@ -186,6 +218,8 @@ class System:
     marker: str
     face: str
     filling: str
+    floor: bool = False  # what the measuring system itself costs: drawn, and ranked with nothing
+    twin_of: str = ""  # the label of the system whose twin it is
 
     def looks(self, joined: bool = True) -> dict[str, Any]:
         """Its looks as matplotlib takes them, for points and for the legend alike; points that are not joined have no
@@ -219,10 +253,17 @@ def filled(filling: str, face: str) -> dict[str, Any]:
 
 def looks_of_processor(name: str) -> tuple[str, LineStyle]:
     """Its colour and line; one of OTHER_PROCESSORS where this checkout has no such processor."""
+    if is_floor(name):
+        return FLOOR
     if name in discovery.names("processors"):
         declaration = discovery.processor(name)
         return declaration.color, declaration.line
     return OTHER_PROCESSORS[zlib.crc32(name.encode()) % len(OTHER_PROCESSORS)]
+
+
+def is_floor(processor: str) -> bool:
+    """Whether a processor scores nothing and so tells what the measuring system itself costs."""
+    return processor in discovery.names("processors") and discovery.processor(processor).floor
 
 
 def looks_of_scorer(name: str) -> tuple[str, str | None]:
@@ -243,19 +284,36 @@ def systems(table: pl.DataFrame, axes: tuple[str, ...]) -> list[System]:
         variant = next(variants.setdefault((processor, scorer), itertools.count()))
         color, line = looks_of_processor(processor)
         marker, face = looks_of_scorer(scorer)
-        details = ", ".join(short(name, value) for name, value in zip(distinct, values, strict=True))
-        name = f"{display(processor)}, {scorer_name(scorer, rows['substitutes'][0])}"
-        name += f" ({details})" if details else ""
-        found.append(System(name, rows, color, line, marker, face or color, FILLINGS[variant % len(FILLINGS)]))
+        details = [short(name, value) for name, value in zip(distinct, values, strict=True) if name != "twin"]
+        system = f"{display(processor)}, {scorer_name(scorer, rows['substitutes'][0])}"
+        twin = dict(zip(distinct, values, strict=True)).get("twin") or 0
+        again = [AGAIN if twin == 1 else f"{AGAIN}, {twin}"] if twin else []
+        name, of = (f"{system} ({', '.join(words)})" if words else system for words in (details + again, details))
+        filling, floor = FILLINGS[variant % len(FILLINGS)], is_floor(processor)
+        found.append(System(name, rows, color, line, marker, face or color, filling, floor, of if twin else ""))
     return found
 
 
+def twins(drawn: list[System]) -> list[tuple[int, int]]:
+    """The places of each system and of its twin among some systems."""
+    places = {system.label: place for place, system in enumerate(drawn)}
+    return [(places[system.twin_of], place) for place, system in enumerate(drawn) if system.twin_of in places]
+
+
 def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.DataFrame]]:
-    """The table, apart by those of the columns that vary: the title and the rows of each panel."""
-    names = tuple(name for name in names if table[name].n_unique() > 1)
+    """The table, apart by those of the columns that vary: the title and the rows of each panel.
+
+    A floor has a scorer of its own, and is in the panels of all scorers.
+    """
+    floors = pl.Series([is_floor(name) for name in table["processor"]], dtype=pl.Boolean)
+    own = table.filter(~floors) if "scorer" in names and not floors.all() else table
+    names = tuple(name for name in names if own[name].n_unique() > 1)
     if not names:
         return [("", table)]
-    ordered = table.sort(names, maintain_order=True).group_by(names, maintain_order=True)
-    return [
-        (", ".join(short(name, value) for name, value in zip(names, key, strict=True)), rows) for key, rows in ordered
-    ]
+    parts = []
+    for key, rows in own.sort(names, maintain_order=True).group_by(names, maintain_order=True):
+        if len(own) < len(table):
+            matches = [pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(names, key, strict=True) if name != "scorer"]
+            rows = pl.concat([rows, table.filter(floors).filter(*matches)])
+        parts.append((", ".join(short(name, value) for name, value in zip(names, key, strict=True)), rows))
+    return parts
