@@ -99,8 +99,8 @@ def run_instance(job: Job, number: int, stop: threading.Event, ready: Callable[[
     reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     reading = {**common, **kafka.librdkafka_consumer(job), **reading}
     writing = {**common, **kafka.librdkafka_producer(job), "delivery.report.only.error": True, "on_delivery": refused}
-    kafka.record(job, "consumer", reading)
-    kafka.record(job, "producer", writing)
+    kafka.record(job, "processor consumer", kafka.librdkafka_effective(reading))
+    kafka.record(job, "processor producer", kafka.librdkafka_effective(writing))
     answer, interval_s = answering(job), job.spec.commit_interval_ms / 1000
     consumer, producer = Consumer(reading), Producer(writing)
     produce, topic = producer.produce, job.output_topic
@@ -154,6 +154,7 @@ PROCESSOR = Processor(
     deliveries=("at_least_once",),
     refuse=refuse,
     memory=GIB // 2,
+    instance_memory=GIB // 8,
     floor=True,
 )
 
