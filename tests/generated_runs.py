@@ -67,6 +67,7 @@ def write_run(
     substitutes: tuple[str, ...] = (),
     sustainable: float | None = None,
     cost: float = 1.0,
+    speed: float = 1.0,
     seed: int = 1,
     answer: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Path:
@@ -118,7 +119,7 @@ def write_run(
     pq.write_table(pa.table(events), folder / "producer.parquet")
     pq.write_table(pa.table(predictions), folder / "consumer.parquet")
     stages = {name: cost * usual for name, usual in stages_of(spec).items()}
-    _write_samples(folder / "processor.json", events["due_ns"], predictions["output_append_ms"], start, stages)
+    _write_samples(folder / "processor.json", events["due_ns"], predictions["output_append_ms"], start, stages, speed)
     manifest = {
         "spec": spec,
         "segments": segments,
@@ -140,16 +141,22 @@ def stages_of(spec: dict) -> dict[str, float]:
 
 
 def _write_samples(
-    path: Path, due_ns: np.ndarray, output_append_ms: np.ndarray, end_ns: int, costs: dict[str, float]
+    path: Path, due_ns: np.ndarray, output_append_ms: np.ndarray, end_ns: int, costs: dict[str, float], speed: float
 ) -> None:
-    """CPU of every stage in proportion to the events answered so far."""
+    """CPU of every stage in proportion to the events answered so far, on a machine of this speed."""
     times = np.arange(due_ns[0] - 5_000_000_000, end_ns + 5_000_000_000, 500_000_000)
     answered = np.searchsorted(np.sort(output_append_ms) * 1_000_000, times)
     stages = {
-        name: {"time_ns": times.tolist(), "cpu_s": (answered * cost / 1e6).tolist(), "pss_bytes_peak": 512 * 2**20}
+        name: {
+            "time_ns": times.tolist(),
+            "cpu_s": (answered * cost / 1e6).tolist(),
+            "pss_bytes": 512 * 2**20,
+            "rss_bytes_peak": 600 * 2**20,
+        }
         for name, cost in costs.items()
     }
-    path.write_text(json.dumps({"stages": stages, "machine": stages["processor"]}))
+    measured = {"time_ns": times.tolist(), "relative": [speed] * len(times)}
+    path.write_text(json.dumps({"stages": stages, "machine": {**stages["processor"], "speed": measured}}))
 
 
 def summarise(folder: Path, out: Path) -> tuple[float, resource.struct_rusage]:

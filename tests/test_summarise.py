@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from generated_runs import STAGES, spec_of, summarise, write_run
@@ -25,7 +26,10 @@ def test_a_constant_load(tmp_path):
     (segment,) = summary["segments"]
     assert (segment["events"], segment["window_events"], segment["warnings"]) == (20_000, 15_000, [])
     assert segment["throughput"]["events_per_s"] == pytest.approx(1000, rel=0.01)
-    received, appended, sent = segment["latency_ms"].values()
+    assert segment["throughput"]["paper_events_per_s"] == pytest.approx(1000, rel=0.01)
+    received, appended, sent = (
+        segment["latency_ms"][name] for name in ("received_minus_due", "append_minus_due", "append_minus_sent")
+    )
     assert received["n"] == 15_000
     assert received["p50"] == pytest.approx(5.3, rel=0.05)  # the median, and 0.3 ms from append to receipt
     assert appended["mean"] == pytest.approx(received["mean"] - 0.3 - 0.5, abs=0.05)  # truncated to 1 ms
@@ -34,7 +38,7 @@ def test_a_constant_load(tmp_path):
     )  # due on a whole ms, so only the append is truncated
     assert received["p99"] < received["p99_9"] < received["max"]
     assert segment["latency_curve"]["ms"][-1] == pytest.approx(received["max"])
-    assert 0 < segment["lateness"]["max_ms"] <= 0.1
+    assert (segment["lateness"]["max_ms"], segment["lateness"]["late_share"]) == (0.5, 0)  # in the ms when it was due
     assert segment["cpu_us_per_event"] == {name: pytest.approx(cost, rel=0.01) for name, cost in STAGES.items()}
     assert not segment["backlog"]["grows"]
     assert segment["accounting"] == {
@@ -47,6 +51,99 @@ def test_a_constant_load(tmp_path):
         "unknown": 0,
     }
     json.dumps(summary, allow_nan=False)
+
+
+def test_the_parts_of_a_latency_are_its_sum(tmp_path):
+    (segment,) = summary_of(tmp_path, Segment("constant", rate=999, warmup_s=5, measure_s=15), late_ms=2.0)["segments"]
+    parts = {name: segment["latency_ms"][name] for name in ("generation", "processing", "delivery")}
+    assert sum(part["mean"] for part in parts.values()) == pytest.approx(
+        segment["latency_ms"]["received_minus_due"]["mean"], abs=1e-6
+    )
+    assert parts["generation"]["mean"] == pytest.approx(1.0, abs=0.05)  # uniform up to 2 ms
+    assert parts["delivery"]["mean"] == pytest.approx(0.3, abs=0.05)
+    assert segment["lateness"]["p99_ms"] == parts["generation"]["p99"]
+    assert segment["warnings"] == []  # half of the 1 ms may be the truncated append's
+
+
+def test_a_slow_generator_or_broker_is_not_charged_to_the_processor_unseen(tmp_path):
+    (segment,) = summary_of(tmp_path, Segment("constant", rate=999, warmup_s=5, measure_s=15), late_ms=6.0)["segments"]
+    (warning,) = segment["warnings"]
+    assert warning.startswith("generator and broker took 3.0 ms (median) until an event was in the input topic")
+
+
+def test_without_the_input_s_append_times_nothing_is_said_of_them(tmp_path):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT), late_ms=20.0)
+    table = pq.read_table(folder / "producer.parquet").to_pydict()
+    pq.write_table(pa.table({**table, "input_append_ms": [-1] * 20_000}), folder / "producer.parquet")
+    (segment,) = summarised(folder)["segments"]
+    assert (segment["lateness"], segment["backlog"], segment["warnings"]) == (None, None, [])
+    assert not {"generation", "processing", "delivery"} & {*segment["latency_ms"]}
+    assert segment["latency_ms"]["received_minus_due"]["p50"] == pytest.approx(5.3, rel=0.05)
+
+
+def test_a_warm_up_longer_than_the_measurement_is_left_out(tmp_path):
+    load = Segment("constant", rate=100, warmup_s=30, measure_s=10)
+    (segment,) = summary_of(tmp_path, load)["segments"]
+    assert (segment["window_events"], segment["window_s"], segment["warnings"]) == (1000, 10, [])
+
+
+def test_a_queue_that_drains_within_the_window_counts_by_wall_time_and_is_a_warning(tmp_path):
+    """Between the first and the last append of the events due in it, this reads 2 410 of the 2 048 offered or so."""
+    load = Segment("constant", rate=2048, warmup_s=11, measure_s=12)
+
+    def answer(due, partition):
+        return due + np.interp(due, due[0] + np.array([11, 23]) * 10**9, [1.8e9, 0.5e9]).astype(np.int64)
+
+    (segment,) = summary_of(tmp_path, load, answer=answer)["segments"]
+    assert segment["throughput"]["events_per_s"] == pytest.approx(2048 * (12 + 1.8 - 0.5) / 12, rel=0.01)
+    backlog, latency = segment["warnings"]
+    assert backlog.startswith("not steady: the backlog fell by ")
+    assert latency.startswith("not steady: the median latency fell by 7")
+    assert segment["trend"]["change"] < -0.6 and segment["trend"]["drifts"]
+
+
+def test_batches_at_the_edges_of_the_window_do_not_raise_throughput(tmp_path):
+    """Between the first and the last append of the events due in it, this reads 500 of the 333 offered."""
+    load = Segment("poisson", rate=333, batch_size=7, warmup_s=6, measure_s=4.5)
+
+    def answer(due, partition):
+        return due[0] + (1 + (due - due[0]) // 1_500_000_000) * 1_500_000_000  # every 1.5 s what has come until then
+
+    (segment,) = summary_of(tmp_path, load, answer=answer)["segments"]
+    assert segment["throughput"]["events_per_s"] == pytest.approx(333, rel=0.1)
+    assert segment["throughput"]["points_per_s"] == 7 * segment["throughput"]["events_per_s"]
+    assert segment["throughput"]["paper_events_per_s"] > 400
+    assert segment["cpu_us_per_event"]["processor"] == pytest.approx(STAGES["processor"], rel=0.4)  # samples at 0.5 s
+
+
+def test_a_backlog_is_measured_while_all_instances_have_work(tmp_path):
+    load = Segment("backlog", rate=20_000, warmup_s=4, measure_s=8)
+
+    def answer(due, partition):
+        appended = due.copy()
+        for instance, rate in enumerate((10_000, 8_000)):
+            own = np.flatnonzero(partition % 2 == instance)
+            appended[own] += np.arange(1, len(own) + 1) * int(1e9 / rate)
+        return appended
+
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", load, parallelism=2), answer=answer)
+    (segment,) = summarised(folder)["segments"]
+    assert segment["throughput"]["events_per_s"] == pytest.approx(18_000, rel=0.001)
+    assert segment["window_s"] == pytest.approx(8, abs=0.01)
+    assert segment["throughput"]["paper_events_per_s"] < 16_000
+    assert segment["cpu_us_per_event"]["processor"] == pytest.approx(STAGES["processor"], rel=0.01)
+    assert segment["warnings"] == []
+
+
+def test_throughput_that_falls_within_a_window_is_a_warning(tmp_path):
+    load = Segment("backlog", rate=4000, warmup_s=10, measure_s=20)
+
+    def answer(due, partition):
+        return due + (30e9 * np.linspace(0, 1, len(due)) ** 1.3).astype(np.int64)
+
+    (segment,) = summary_of(tmp_path, load, answer=answer)["segments"]
+    (warning,) = segment["warnings"]
+    assert warning.startswith("not steady: throughput fell by 2")
 
 
 def test_segments_are_apart_and_their_warnings_too(tmp_path):
@@ -141,7 +238,7 @@ def test_a_backlog_has_no_series_and_a_bursty_load_has_bursts(tmp_path):
     assert segment["series"]["due"][34:36] == [100, 300]
     assert max(segment["series"]["appended"]) <= 202
     assert segment["recovery_s"][0] == pytest.approx(10, abs=1)  # 1000 waiting events at 100/s
-    assert segment["warnings"] == []  # though bursts overload it, and the first quarter is longer than the warm-up
+    assert segment["warnings"] == []  # though bursts overload it
     (drained,) = summary_of(tmp_path / "drained", Segment("backlog", rate=400, warmup_s=2, measure_s=4), capacity=400)[
         "segments"
     ]
@@ -163,7 +260,7 @@ def test_a_run_without_kafka_costs_what_its_engine_does(tmp_path):
 
 def test_nothing_answered_gives_nulls(tmp_path):
     (segment,) = summary_of(tmp_path, CONSTANT, lost=20_000)["segments"]
-    assert segment["throughput"] == {"events_per_s": None, "points_per_s": None}
+    assert segment["throughput"] == {"events_per_s": 0, "points_per_s": 0, "paper_events_per_s": None}
     assert segment["latency_ms"]["received_minus_due"] is None
     assert segment["cpu_us_per_event"] == dict.fromkeys(STAGES)
     assert segment["accounting"]["lost"] == 20_000
@@ -189,3 +286,53 @@ def test_a_million_events_in_10_s_of_cpu_and_2_gb(tmp_path):
     assert used < 10
     assert usage.ru_maxrss < 2e9 / 1024
     assert json.loads((tmp_path / "summary.json").read_text())["accounting"]["distinct"] == 1_000_000
+
+
+def changed(file, change) -> None:
+    """Change a run's JSON file in place."""
+    values = json.loads(file.read_text())
+    change(values)
+    file.write_text(json.dumps(values))
+
+
+def test_the_machines_speed_stands_beside_each_window(tmp_path):
+    (segment,) = summary_of(tmp_path, CONSTANT, speed=0.8)["segments"]
+    assert segment["machine"]["speed"] == 0.8 and segment["machine"]["instructions"] is None
+
+
+def test_what_an_older_version_called_a_peak_is_the_memory_between_the_loads(tmp_path):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT))
+
+    def older(samples: dict) -> None:
+        del samples["machine"]["speed"]
+        for stage in samples["stages"].values():
+            del stage["rss_bytes_peak"]
+            stage["pss_bytes_peak"] = stage.pop("pss_bytes")
+
+    changed(folder / "processor.json", older)
+    summary = summarised(folder)
+    assert (summary["memory_bytes"]["processor"], summary["peak_memory_bytes"]["processor"]) == (512 * 2**20, None)
+    assert summary["segments"][0]["machine"]["speed"] is None
+
+
+@pytest.mark.parametrize("offset_ms", [-250.0, 40.0])
+def test_append_times_of_a_broker_elsewhere_are_told_by_the_runs_clock(tmp_path, offset_ms):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT))
+    (right,) = summarised(folder)["segments"]
+    for name, columns in (("producer", ["input_append_ms"]), ("consumer", ["output_append_ms"])):
+        table = pq.read_table(folder / f"{name}.parquet")
+        for column in columns:
+            shifted = pc.add(table[column], int(offset_ms))
+            table = table.set_column(table.column_names.index(column), column, shifted)
+        pq.write_table(table, folder / f"{name}.parquet")
+    clock = {"offset_ms": offset_ms, "uncertainty_ms": 0.4, "probes": 80}
+    changed(folder / "manifest.json", lambda manifest: manifest.update(clock={"broker": clock}))
+    (segment,) = summarised(folder)["segments"]
+    assert segment == right
+
+    changed(folder / "manifest.json", lambda manifest: manifest["clock"]["broker"].update(uncertainty_ms=3.0))
+    summary = summarised(folder)
+    (segment,) = summary["segments"]
+    assert set(segment["latency_ms"]) == {"received_minus_due", "processing"} and segment["lateness"] is None
+    assert segment["latency_ms"]["processing"] == right["latency_ms"]["processing"]
+    assert summary["warnings"][0].startswith("the broker's clock is known to 3.0 ms only")

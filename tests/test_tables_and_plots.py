@@ -15,7 +15,7 @@ from conftest import ROOT
 from generated_runs import folder_of, spec_of, write_run
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from crayfish.results import captions, digests, looks, plots, tabulation
+from crayfish.results import captions, digests, looks, plots, ranking, tabulation
 from crayfish.results import tables as read
 from crayfish.results.summaries import summarise
 from crayfish.spec import discovery, metrics
@@ -44,6 +44,7 @@ EXPERIMENT_OF = {
     "sustainable_rate": "sustainable_rate",
 }
 KINDS = discovery.names("results/figures")
+PARTS = {"means": "", "series": "_series", "curves": "_curves", "repetitions": "_repetitions"}
 
 
 def run_script(name: str, *arguments: object) -> None:
@@ -98,7 +99,7 @@ def tables(summaries, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     for name, files in summaries.items():
         read = [json.loads(file.read_text()) for file in files]
-        for part, suffix in {"means": "", "series": "_series", "curves": "_curves"}.items():
+        for part, suffix in PARTS.items():
             tabulation.tabulate(name, read, part).write_csv(folder / f"{name}{suffix}.csv")
     every = [file for name in ("input_rate", "scalability") for file in summaries[name]]
     run_script(
@@ -119,12 +120,31 @@ def table_of(kind: str, tables: Path) -> pl.DataFrame:
     pytest.fail(f"no table here has what {kind} draws: name an experiment in EXPERIMENT_OF")
 
 
+@pytest.fixture(scope="module")
+def repetitions(tables):
+    """The repetitions of all experiments, by which the figures rank."""
+    every = [read.read_table(file) for file in sorted(tables.glob("*_repetitions.csv"))]
+    RANKED_FROM[:] = [pl.concat(every, how="diagonal_relaxed")]
+
+
+@pytest.fixture(autouse=True)
+def ranked(repetitions):
+    """Every figure and caption here has the repetitions."""
+
+
+RANKED_FROM: list[pl.DataFrame] = []
+
+
+def ranks_of(kind: str, table: pl.DataFrame):
+    return lambda metric: ranking.rank(table, RANKED_FROM[0], discovery.figure_kind(kind).axes, metric)
+
+
 def draw(kind: str, table: pl.DataFrame):
     """The figure that plot.py makes of a table, and the rows that it shows."""
     module = discovery.figure_kind(kind)
     table = module.select(table)
     with matplotlib.rc_context(plots.STYLE):
-        return module.draw(table), table
+        return module.draw(table, *([ranks_of(kind, table)] if module.ranked else [])), table
 
 
 def legend_of(figure) -> list[str]:
@@ -133,7 +153,7 @@ def legend_of(figure) -> list[str]:
 
 
 def caption(kind: str, table: pl.DataFrame) -> str:
-    return captions.caption(discovery.figure_kind(kind), table)
+    return captions.caption(discovery.figure_kind(kind), table, ranks_of(kind, table))
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -146,14 +166,15 @@ def test_a_row_is_the_mean_and_interval_of_its_repetitions(tables, summaries):
     row = table.row(by_predicate=(pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400), named=True)
     runs = [json.loads(file.read_text()) for file in summaries["input_rate"] if "flink" in str(file)]
     p99 = [run["segments"][1]["latency_ms"]["received_minus_due"]["p99"] for run in runs]
-    interval = metrics.t_interval(p99)
+    interval = metrics.log_interval(p99)
     assert row["latency_p99_ms"] == pytest.approx(interval.mean, rel=1e-5)
     assert row["latency_p99_ms_low"] == pytest.approx(interval.low, rel=1e-5)
     assert row["latency_p99_ms_high"] == pytest.approx(interval.high, rel=1e-5)
     assert row["sent_events"] == sum(run["segments"][1]["events"] for run in runs)
     assert (row["lost_events"], row["duplicated_events"], row["wrong_events"]) == (0, 0, 0)
     assert row["cpu_processor_us_per_event"] == pytest.approx(40, rel=0.02)
-    assert row["peak_memory_processor_mib"] == 512
+    assert (row["memory_processor_mib"], row["peak_memory_processor_mib"]) == (512, 600)
+    assert row["machine_speed"] == 1 and row["cpu_reference_us_per_event"] == row["cpu_us_per_event"]
     assert row["warnings"] == "other processes used 0.51 cores while it was measured"
 
 
@@ -178,6 +199,20 @@ def test_each_run_has_a_row_a_segment_with_its_accounting(tables):
     assert (table["sent_events"] == table["distinct_events"] + table["lost_events"]).all()
     assert table["repetition"].unique().sort().to_list() == [1, 2, 3]
     assert not [name for name in table.columns if name.endswith("_low")]
+    assert table["round"].to_list() == table["repetition"].to_list()
+    assert not table["position"].null_count()
+
+
+def test_a_position_is_that_of_a_run_among_those_of_its_round(summaries):
+    each = [json.loads(file.read_text()) for file in summaries["input_rate"]]
+    for place, summary in enumerate(each):
+        summary["started_ns"] = -place
+    table = tabulation.tabulate("input_rate", each, "repetitions")
+    first = each[0]["run"]
+    assert set(table.filter(pl.col("run") == first)["position"]) == {len(SYSTEMS)}
+    assert sorted(set(table["position"])) == list(range(1, len(SYSTEMS) + 1))
+    del each[0]["started_ns"]  # of a summary of an earlier version
+    assert tabulation.tabulate("input_rate", each, "repetitions")["position"].null_count() == len(RATES)
 
 
 def test_a_table_does_not_depend_on_the_order_of_its_summaries(tables, summaries, tmp_path):
@@ -198,7 +233,7 @@ def test_a_second_is_the_mean_and_interval_of_its_repetitions(tables, summaries)
     of_flink = (pl.col("processor") == "flink") & (pl.col("rate_events_per_s") == 400)
     row = table.row(by_predicate=of_flink & (pl.col("second") == 7), named=True)
     runs = [json.loads(file.read_text()) for file in summaries["input_rate"] if "flink" in str(file)]
-    interval = metrics.t_interval([run["segments"][1]["series"]["p50_ms"][7] for run in runs])
+    interval = metrics.log_interval([run["segments"][1]["series"]["p50_ms"][7] for run in runs])
     assert (row["latency_p50_ms"], row["latency_p50_ms_low"]) == pytest.approx(interval[:2], rel=1e-5)
     assert (row["due_events_per_s"], row["repetitions"]) == (400, 3)
     assert row["latency_p99_ms"] is None  # 400 events
@@ -309,7 +344,7 @@ def test_figures_are_drawn_and_equal_tables_give_equal_bytes(kind, tables, tmp_p
     for part in (
         "**",
         "of 3 repetitions",
-        "95 % confidence intervals (Student's t)",
+        "95 % confidence intervals (Student's t on logarithms)",
         "Held fixed: ",
         "Machine: 2 cores of Example",
     ):
@@ -455,7 +490,7 @@ def test_bursts_from_which_nothing_recovered_are_drawn_and_told(tables):
     table = table.with_columns(*never, recovered_repetitions=pl.when(pl.col("burst").is_not_null()).then(0))
     figure, _ = draw("through_burst", table)
     assert "not recovered" in legend_of(figure)
-    assert "Not ranked" not in caption("through_burst", table)
+    assert "Ranking by recovery time" in caption("through_burst", table)  # of the repetitions, which did recover
 
 
 def test_bursts_are_shaded_and_recovery_is_marked(tables):
@@ -521,12 +556,14 @@ def test_a_comparison_puts_pairs_on_rows_and_tells_the_ratio_of_those_that_part(
     assert (median.get_xlabel(), tail.get_xlabel()) == ("median latency (ms)", "99th percentile of latency (ms)")
     assert len(median.containers) == 4
     told, untold = [text.get_text() for text in median.texts]
-    assert float(told.removesuffix("\u00d7")) == pytest.approx(0.42, abs=0.03) and untold == ""
+    assert float(told.partition("\u00d7")[0]) == pytest.approx(0.42, abs=0.03) and untold == "not told apart"
     text = caption("comparison", table_of("comparison", tables))
     assert (
-        "overlap: Flink, ONNX Runtime (without Kafka) and Flink, ONNX Runtime (with Kafka) (data points per event 128)."
+        "data points per event 32: Flink, ONNX Runtime (without Kafka) ahead of Flink, ONNX Runtime (with Kafka) by 2."
         in text
     )
+    untold = text[text.index("data points per event 128: not told apart: ") :]
+    assert "Flink, ONNX Runtime (without Kafka)" in untold and "(a difference of 1." in untold
 
 
 def test_a_comparison_of_backlogs_is_of_throughput(tables):
@@ -535,10 +572,16 @@ def test_a_comparison_of_backlogs_is_of_throughput(tables):
     assert figure.legends == [] and [text.get_text() for text in figure.axes[0].texts] == [""] * 4
     half = [pl.col(f"throughput_events_per_s{end}") / 2 for end in ("", "_low", "_high")]
     other = table.with_columns(*half, codec=pl.lit("json"), run=pl.col("run") + "_json")
+    slower = [
+        pl.col("throughput_events_per_s") / 2,
+        pl.lit("json").alias("codec"),
+        (pl.col("run") + "_json").alias("run"),
+    ]
+    RANKED_FROM[0] = pl.concat([RANKED_FROM[0], RANKED_FROM[0].with_columns(slower)], how="diagonal_relaxed")
     figure, _ = draw("comparison", pl.concat([other, table]))
     assert figure.axes[0].get_xlabel() == "throughput (events/s)"
     assert legend_of(figure) == ["binary", "JSON"]
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0.50\u00d7"] * 4
+    assert [text.get_text()[:5] for text in figure.axes[0].texts] == ["0.50\u00d7"] * 4
     with pytest.raises(CrayfishError, match="several loads"):
         draw("comparison", pl.concat([other, table.with_columns(load=pl.lit("constant"))]))
 
@@ -577,20 +620,21 @@ def test_a_caption_says_what_a_reader_must_know(tables):
     text = caption("latency_by_rate", read.read_table(tables / "input_rate.csv"))
     for part in [
         "means of 3 repetitions",
-        "95 % confidence intervals (Student's t)",
+        "95 % confidence intervals (Student's t on logarithms)",
         "Held fixed: model FFNN, parallelism 1, codec binary",
         "Machine: 2 cores of Example CPU @ 2.20GHz, 24 GiB.",
         f"Substitutes: {SUBSTITUTE}.",
         "input rate 400 events/s: other processes used 0.51 cores",
     ]:
         assert part in text
-    assert "Not ranked" not in text  # medians of 2, 5 and 8 ms within 2 %
+    assert "Kafka Streams, ONNX Runtime ahead of Flink, ONNX Runtime by 2." in text  # medians of 2, 5 and 8 ms
+    assert "not told apart" not in text
 
 
-def test_a_caption_ranks_nothing_where_intervals_overlap_or_lack(tables):
+def test_a_caption_tells_whom_the_repetitions_do_not_tell_apart(tables):
     table = read.read_table(tables / "scalability.csv")
-    overlapping = caption("throughput_by_parallelism", table)
-    assert "overlap: Flink, no-op and Kafka Streams, no-op (parallelism 1, 2)." in overlapping
+    alike = caption("throughput_by_parallelism", table)
+    assert "parallelism 1: not told apart: " in alike and "parallelism 2: not told apart: " in alike
     single = table.with_columns(repetitions=1, throughput_events_per_s_low=None, throughput_events_per_s_high=None)
     assert "nothing is ranked" in caption("throughput_by_parallelism", single)
 

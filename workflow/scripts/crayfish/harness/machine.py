@@ -1,4 +1,4 @@
-"""What the measurement ran on, and what each stage used of it: hardware, versions, CPU seconds, memory."""
+"""What the measurement ran on, what it did meanwhile (speed, clock, cores lost), and what each stage used of it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,40 @@ import platform
 import subprocess
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
 from crayfish.engine.child import TAG
+from crayfish.harness import clocks, speed
 from crayfish.harness.stages import STAGE
+from crayfish.spec import cgroups
 
 SAMPLE_S = 0.5
+SPEED_EVERY = 4  # samples: 3 ms of CPU in 2 s
 SETTLED_S = 5.0  # a process this young may not have executed its own program yet: its tag can still come
 HARNESS = "harness"
 
 
+def usable_cores(cpus: Collection[int], root: Path = cgroups.ROOT) -> float:
+    """How many cores the run can use at once: its affinity's, or those of a control group's quota."""
+    limit = cgroups.cpu_limit(root)
+    return len(cpus) if limit is None or limit >= len(cpus) else round(limit, 2)
+
+
 def describe() -> dict:
-    """Hardware and kernel."""
+    """Hardware and kernel, and what of it the run may use."""
+    cpus = sorted(os.sched_getaffinity(0))
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(cpus),
+        "cpus": cpus,
+        "cpu_limit": cgroups.cpu_limit(),
         "memory_bytes": psutil.virtual_memory().total,
+        "memory_left_by_cgroups_bytes": cgroups.memory_left(),
         "kernel": platform.release(),
         "system": platform.platform(),
         "host": platform.node(),
@@ -48,21 +62,47 @@ def git_state(folder: Path) -> dict:
     return {"commit": git("rev-parse", "HEAD"), "clean": None if status is None else status == ""}
 
 
+def resident_peak(pid: int) -> int:
+    """The most memory that a process has had resident at once, bytes, as the kernel notes it (VmHWM); 0 without any."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+
+
+def forget_resident_peak(pid: int) -> None:
+    """Let the kernel count a process's peak from now on."""
+    try:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    except OSError:
+        return  # its peak then includes what was before
+
+
 class Sampler(threading.Thread):
-    """Samples the CPU seconds of every stage's process tree; and, when told to, its memory as the sum of PSS.
+    """Samples the CPU seconds of every stage's process tree and its peak of resident memory, and the machine's speed,
+    clock and lost cores; and, when told to, each stage's memory as the sum of PSS.
 
     A stage's processes are found by their tag, so that workers which daemonise count too; what a process that has ended
     had used stays counted as last seen. A context manager: it samples until it is left or finish() is called.
     """
 
-    def __init__(self, tag: str):
+    def __init__(self, tag: str, anchor_ns: int, cpus: Collection[int], counter: speed.Counter | None = None):
+        """anchor_ns: makes the run's clock of the monotonic one (crayfish.harness.clocks), which its times are by.
+        cpus: those of the run: it loses nothing if others use other ones."""
         super().__init__(daemon=True)
-        self._tag = tag
+        self._tag, self._anchor_ns, self._cpus, self._counter = tag, anchor_ns, sorted(cpus), counter
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stage_of: dict[psutil.Process, str | None] = {}  # None: of no stage of this run
         self._cpu: dict[psutil.Process, tuple[str, float]] = {}  # stage, seconds
+        self._used_before: dict[psutil.Process, float] = {}  # seconds that one had used when it was adopted
+        self._pss: dict[str, int] = {}
         self._peak: dict[str, int] = {}
+        self._speed: dict[str, list] = {"time_ns": [], "relative": []}
+        self._anchors: list[int] = []
+        self._throttled: list[float] = []
+        self._instructions: list[int] = []
         self._times: list[int] = []
         self._series: dict[str, list[float]] = {}
         self._busy: list[float] = []
@@ -88,53 +128,107 @@ class Sampler(threading.Thread):
                 self._stage_of[process] = stage
         return self._stage_of[process]
 
+    def adopt(self, pid: int, stage: str) -> None:
+        """Count a process that outlives the run, and so does not bear its tag, as this stage, from now on."""
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        forget_resident_peak(pid)
+        with self._lock:
+            self._stage_of[process], self._used_before[process] = stage, times.user + times.system
+
     def sample(self, memory: bool = False) -> None:
         """One point of every series."""
         with self._lock:
             self._sample(memory)
 
+    def _now_ns(self) -> int:
+        return time.monotonic_ns() + self._anchor_ns
+
     def _sample(self, memory: bool) -> None:
-        resident: dict[str, int] = {}
+        peaks: dict[str, int] = {}
+        shared: dict[str, int] = {}
+        thorough = memory or len(self._times) % SPEED_EVERY == 0
         for process in psutil.process_iter():
             try:
                 if (stage := self._stage(process)) is None:
                     continue
                 times = process.cpu_times()
-                self._cpu[process] = stage, times.user + times.system
+                self._cpu[process] = stage, times.user + times.system - self._used_before.get(process, 0.0)
+                if thorough:
+                    peaks[stage] = peaks.get(stage, 0) + resident_peak(process.pid)
                 if memory:
-                    resident[stage] = resident.get(stage, 0) + process.memory_full_info().pss
+                    shared[stage] = shared.get(stage, 0) + process.memory_full_info().pss
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
-        self._times.append(time.time_ns())
-        whole = psutil.cpu_times()
-        self._busy.append(whole.user + whole.nice + whole.system + whole.irq + whole.softirq)
-        self._stolen.append(whole.steal)
+        self._sample_machine()
         totals: dict[str, float] = {}
         for stage, seconds in self._cpu.values():
             totals[stage] = totals.get(stage, 0.0) + seconds
         for stage, seconds in totals.items():
             series = self._series.setdefault(stage, [0.0] * (len(self._times) - 1))
             series.append(seconds)
-        for stage, size in resident.items():
-            self._peak[stage] = max(self._peak.get(stage, 0), size)
+        for found, most in ((shared, self._pss), (peaks, self._peak)):
+            for stage, size in found.items():
+                most[stage] = max(most.get(stage, 0), size)
+
+    def _sample_machine(self) -> None:
+        self._times.append(self._now_ns())
+        self._anchors.append(clocks.anchor())
+        whole = psutil.cpu_times(percpu=True)
+        own = [whole[cpu] for cpu in self._cpus if cpu < len(whole)]
+        self._busy.append(sum(one.user + one.nice + one.system + one.irq + one.softirq for one in own))
+        self._stolen.append(sum(one.steal for one in own))
+        self._throttled.append(cgroups.throttled_s())
+        if self._counter and (count := self._counter.read()) is not None:
+            self._instructions.append(count)
+
+    def measure_speed(self) -> None:
+        """Time the fixed piece of work once, in the thread that calls."""
+        relative = speed.measure()
+        with self._lock:
+            self._speed["time_ns"].append(self._now_ns())
+            self._speed["relative"].append(relative)
 
     def run(self) -> None:
         while not self._ended.wait(SAMPLE_S):
             self.sample()
+            if len(self._times) % SPEED_EVERY == 0:
+                self.measure_speed()
 
     def measure_memory(self) -> None:
         """Note the memory of every stage. It stalls a large process for 100 ms: never call it in a measured window."""
         self.sample(memory=True)
 
     def finish(self) -> dict:
-        """Stop, and the series: {"stages": {name: {time_ns, cpu_s (cumulative), pss_bytes_peak}}, "machine": {...}}.
+        """Stop, and the series: {"stages": {name: {time_ns, cpu_s, pss_bytes, rss_bytes_peak}}, "machine": {...}}.
 
-        machine: time_ns, and cumulative cpu_s (all processes) and stolen_s (what the hypervisor withheld).
+        stages: cpu_s is cumulative; pss_bytes the largest that measure_memory found (None: never called);
+        rss_bytes_peak the largest sum of what each process alive at once has had resident at most, which counts pages
+        that several of them share several times.
+        machine: time_ns, and cumulative cpu_s (all processes), stolen_s (what the hypervisor withheld), throttled_s
+        (what a control group's quota withheld) and instructions (empty where they are not counted); anchor_ns, the wall
+        clock minus the monotonic one, and first_anchor_ns, that of the run; speed: time_ns and relative.
         """
         self.__exit__()
         self.sample()
         stages = {
-            name: {"time_ns": self._times, "cpu_s": series, "pss_bytes_peak": self._peak.get(name)}
+            name: {
+                "time_ns": self._times,
+                "cpu_s": series,
+                "pss_bytes": self._pss.get(name),
+                "rss_bytes_peak": self._peak.get(name),
+            }
             for name, series in self._series.items()
         }
-        return {"stages": stages, "machine": {"time_ns": self._times, "cpu_s": self._busy, "stolen_s": self._stolen}}
+        counted = len(self._instructions) == len(self._times)
+        machine = {
+            "time_ns": self._times,
+            "cpu_s": self._busy,
+            "stolen_s": self._stolen,
+            "throttled_s": self._throttled,
+            "instructions": self._instructions if counted else [],
+            "anchor_ns": self._anchors,
+            "first_anchor_ns": self._anchor_ns,
+            "speed": self._speed,
+        }
+        return {"stages": stages, "machine": machine}

@@ -109,9 +109,9 @@ class PythonStage(Stage):
         self, run: Run, name: str, python: Path | str, module: str, *arguments: object, log_name: str | None = None
     ):
         command = [str(python), "-m", module, *map(str, arguments)]
-        super().__init__(
-            name, command, run.log_of(log_name or name), run.tag, thread_variables(run.spec.scorer_threads)
-        )
+        log_file, threads = run.log_of(log_name or name), thread_variables(run.spec.scorer_threads)
+        cpus = run.cores.tested if name in ("processor", "server") else run.cores.measuring
+        super().__init__(name, command, log_file, run.tag, threads, cpus)
         self._run = run
 
     def await_event(self, event: str, deadline_s: float = START_DEADLINE_S) -> dict:

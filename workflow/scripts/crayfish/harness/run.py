@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import socket
 import time
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from crayfish.engine import kafka
 from crayfish.engine.child import SCRIPTS
 from crayfish.engine.jvm import Java
-from crayfish.harness import broker, health, in_engine, janitor, machine, probes, stages
+from crayfish.harness import broker, clocks, cores, health, in_engine, janitor, keeper, machine, probes, speed, stages
 from crayfish.harness.broker import Broker
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.harness.parts import Consumer, Parent, Processor, Producer, Server, Signals, machine_lock
@@ -30,6 +31,7 @@ from crayfish.spec import discovery, memory, metrics
 from crayfish.spec.errors import NotMade
 from crayfish.spec.paths import MEASUREMENTS
 from crayfish.spec.run_spec import Job, RunSpec, Segment
+from crayfish.spec.samples import machine_during
 
 EXISTING_DEADLINE_S = 10.0
 PROGRESS_S = 5.0
@@ -88,13 +90,15 @@ class Run:
         self.spec, self.places = spec, places
         self.tag = uuid.uuid4().hex
         self.name = f"crayfish-{self.tag[:12]}"
-        self.anchor_ns = time.time_ns() - time.monotonic_ns()
+        self.anchor_ns = clocks.anchor()
+        self.broker_clock: list[dict] = []  # how far that of a broker elsewhere was ahead: at the start, at the end
         self.started = time.monotonic()
         self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
         self.warnings: list[str] = []
         self.disturbances: list[str] = []  # those of the warnings for which the run is worth making again
         self.segments: list[dict] = []
         self.search: dict | None = None  # what a search has found
+        self.broker_warmup: dict | None = None  # of a broker that lives from run to run: crayfish.harness.warming
         self.marks: dict[str, float] = {}
         self.server: Server | None = None
         self._last_progress = 0.0
@@ -106,8 +110,12 @@ class Run:
             self._signals = opened.enter_context(Signals())
             lock = opened.enter_context(machine_lock())
             self._parent = opened.enter_context(Parent(self.places.owner))
+            cpus = os.sched_getaffinity(0)
+            self.cores = cores.divide(self.spec.cores, cpus)
+            opened.enter_context(cores.on(self.cores.measuring))
             self.folder = opened.enter_context(janitor.scratch_folder(self.tag, held=[lock]))
-            self.sampler = opened.enter_context(machine.Sampler(self.tag))
+            self.counter = opened.enter_context(speed.Counter())
+            self.sampler = opened.enter_context(machine.Sampler(self.tag, self.anchor_ns, cpus, self.counter))
             self._parts: list[Part] = []
             self._open_parts = opened.enter_context(ExitStack())
             self._opened = opened.pop_all()
@@ -154,19 +162,34 @@ class Run:
     # --- the steps that the loads share (crayfish.harness.loads), in their order ---------------------------------
 
     def open_broker(self) -> None:
-        """A broker of the run's own, or the one that runs already; with the run's topics."""
+        """The broker that the spec and the config ask for, with the run's topics."""
         servers = self.places.existing.get("broker")
+        jars, executable = [str(jar) for jar in self.places.broker_jars], self.places.java.executable
         if servers:
             self.broker = self.open(Broker(servers))
+        elif self.spec.broker == "shared" and self.places.owner:
+            kept = keeper.kept(self.places.owner, executable, jars, self.watch)
+            servers, self.broker_warmup = kept.servers, kept.warmup
+            self.sampler.adopt(kept.pid, "broker")
+            cores.pin(kept.pid, self.cores.measuring)
+            self.broker = self.open(Broker(servers, kept))
+            self._opened.callback(kept.copy_log, self.log_of("broker"), kept.log_size())
         else:
-            jars = [str(jar) for jar in self.places.broker_jars]
-            executable, workdir = self.places.java.executable, self.folder / "broker"
-            stage, servers = broker.start(executable, jars, workdir, self.log_of("broker"), self.tag)
+            stage, servers = broker.start(executable, jars, self.folder / "broker", self.log_of("broker"), self.tag)
             self.broker = self.open(Broker(servers, stage))
         topics = [f"{self.name}-input", f"{self.name}-output"]
         self.broker.prepare(topics, self.spec.partitions, self.watch)
+        self.ask_broker_clock()
         self.write_job(servers, *topics)
         self.mark("broker")
+
+    def ask_broker_clock(self) -> None:
+        """Note how far the clock of a broker elsewhere is ahead; one of ours has this machine's."""
+        if servers := self.places.existing.get("broker"):
+            topic = f"{self.name}-clock"
+            with Broker(servers) as clock:
+                clock.prepare([topic], 1, self.watch)
+                self.broker_clock.append(clocks.probe(servers, topic, self.anchor_ns, self.watch))
 
     def write_job(self, servers: str = "", input_topic: str = "", output_topic: str = "") -> None:
         """What the stages are told; no servers and topics where the run has no Kafka."""
@@ -251,6 +274,7 @@ class Run:
         consumer = consumer or self.start_consumer(offline=True)
         self.sampler.measure_memory()  # of a consumer that may end before the next sample, too
         self.predictions = consumer.end(self.output_ends())
+        self.ask_broker_clock()
         self.mark("consumer")
 
 
@@ -265,6 +289,7 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
     with Run(spec, places) as run:
         check_memory(spec)
         check_existing(places.existing)
+        check_cores(spec, places.existing)
         drive = in_engine.drive if spec.transport == "in_engine" else spec.segments[0].declared.drive
         drive(run)
         counts = health.account(spec, sum(segment["events"] for segment in run.segments), run.predictions)
@@ -288,6 +313,16 @@ def check_memory(spec: RunSpec) -> None:
     )
 
 
+def check_cores(spec: RunSpec, addresses: dict[str, str]) -> None:
+    """NotMade where cores are to be a processor's or server's alone that the run does not start."""
+    for part in ("processor", "server"):
+        if spec.cores and part in addresses:
+            raise NotMade(
+                f"run.cores: {spec.cores} cores cannot be kept for the {part} at {addresses[part]}, which this run does"
+                " not start: leave run.cores at 0, or leave it to the run"
+            )
+
+
 def check_existing(addresses: dict[str, str]) -> None:
     """NotMade unless somebody listens at each address; the broker is asked more than that (open_broker)."""
     for part, address in addresses.items():
@@ -304,17 +339,21 @@ def check_existing(addresses: dict[str, str]) -> None:
 def check_health(run: Run, samples: dict) -> int:
     """Warn in the manifest of what makes the measurement doubtful; how many events were late in the input topic."""
     measured, late_events = dict(enumerate(run.segments)), 0
-    if run.search:  # of its probes only the last one is a result
-        measured = {len(run.segments) - 1: run.segments[-1]}
+    if run.search:  # of its probes only one is shown
+        measured = {run.search["segment"]: measured[run.search["segment"]]}
     if not run.spec.saturated:
         table = pq.read_table(run.folder / "producer.parquet", columns=["segment", "due_ns", "input_append_ms"])
         segment, due, appended = (table[name].to_numpy() for name in table.column_names)
         if (late_ms := metrics.lateness_ms(due, appended)) is not None:
-            late_events = int((late_ms > run.spec.lateness_bound_ms).sum())
+            paced = segment >= len(run.search["bursts"]) if run.search else segment >= 0  # bursts are due at once
+            late_events = int((late_ms[paced] > run.spec.lateness_bound_ms).sum())
         run.warnings += health.lateness_warnings(segment, due, appended, run.spec.lateness_bound_ms, measured)
     run.warnings += health.sharing_warnings(run.spec)
     run.disturbances = health.lost_cores_warnings(samples, measured)
     run.warnings += run.disturbances
+    run.warnings += health.clock_warnings(samples, measured)
+    for segment in run.segments:
+        segment["machine"] = machine_during(samples, segment["load_start_ns"], segment["end_ns"])
     if run.server and run.server.about["failures"]:
         run.warnings.append(
             f"the server of {run.spec.scorer} failed {run.server.about['failures']} times and was down for"
@@ -338,15 +377,26 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "search": run.search,
         "warnings": run.warnings,
         "stages": {
-            name: {"cpu_s": round(stage["cpu_s"][-1], 2), "pss_bytes_peak": stage["pss_bytes_peak"]}
+            name: {
+                "cpu_s": round(stage["cpu_s"][-1], 2),
+                "pss_bytes": stage["pss_bytes"],
+                "rss_bytes_peak": stage["rss_bytes_peak"],
+            }
             for name, stage in samples["stages"].items()
         },
         "fixed_cost_s": round(total - run.excluded_s, 3),
         "marks_s": run.marks,
+        "cpus": dataclasses.asdict(run.cores),
+        "clock": {
+            "anchor_ns": run.anchor_ns,
+            "broker": clocks.merged(*run.broker_clock) if len(run.broker_clock) > 1 else None,
+        },
+        "instructions": run.counter.reason or "counted",
         **about,
         "java": dataclasses.asdict(places.java),
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))
         or places.existing.get("broker"),
+        "broker": None if places.existing.get("broker") else {**broker.about(), "warmup": run.broker_warmup},
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "clients": kafka.recorded(run.folder.glob("*/records")),
         "model": str(places.model) if places.model else None,

@@ -15,12 +15,14 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crayfish.engine.child import SCRIPTS, TAG
+from crayfish.harness import cores
 from crayfish.spec.errors import CrayfishError, full_disk
 from crayfish.spec.waiting import wait_until
 
@@ -99,7 +101,16 @@ class StageFailed(CrayfishError):
 class Stage:
     """One process of a run. A context manager: leaving it stops the process, sooner where the run has failed."""
 
-    def __init__(self, name: str, command: list[str], log: Path, tag: str, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        tag: str,
+        environment: dict[str, str] | None = None,
+        cpus: Collection[int] | None = None,
+    ):
+        """cpus: what it and all that it starts may run on; None: what this thread may."""
         self.name = name
         self.log = log
         self.stopping = False
@@ -110,7 +121,7 @@ class Stage:
             "PYTHONPATH": str(SCRIPTS),
             "PYTHONUNBUFFERED": "1",
         }
-        with log.open("w") as errors:
+        with log.open("w") as errors, cores.on(cpus) if cpus else nullcontext():
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

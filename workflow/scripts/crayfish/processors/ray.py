@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from crayfish.engine import kafka, ray_node
 from crayfish.engine.kafka import BROKER_DEADLINE_S
 from crayfish.engine.scoring import ScoringOperator, events_at_once
-from crayfish.spec.contracts import Processor
+from crayfish.spec.contracts import GIB, Processor
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
@@ -353,4 +353,6 @@ PROCESSOR = Processor(
     asynchronous=True,
     address="host:port of its head node; this machine is one of its nodes",
     original="r",
+    memory=3 * GIB // 2,  # its daemons and the object store
+    instance_memory=GIB // 2,  # an actor, and of a pipeline three, of which one scores
 )

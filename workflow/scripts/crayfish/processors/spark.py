@@ -29,7 +29,7 @@ from crayfish.engine import child, jvm, kafka
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.engine.kafka import BROKER_DEADLINE_MS, REQUEST_DEADLINE_MS
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
-from crayfish.spec.contracts import Processor
+from crayfish.spec.contracts import GIB, Processor
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, default
 from crayfish.spec.waiting import wait_until
@@ -381,4 +381,6 @@ PROCESSOR = Processor(
     address="its master's URL, spark://host:port",
     jars=("spark",),
     original="s",
+    memory=5 * GIB // 2,  # one JVM, with a heap of 2 GiB at most
+    instance_memory=GIB // 4,  # a Python worker
 )

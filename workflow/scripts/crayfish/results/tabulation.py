@@ -47,6 +47,7 @@ SERIES_COLUMNS = {
     "p50_ms": "latency_p50_ms",
     "p99_ms": "latency_p99_ms",
 }
+SEARCHED_MS = ("100", "300", "1000")  # objectives that every search tells beside its own, ms
 COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
 STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
 DIGITS = 6
@@ -92,6 +93,9 @@ def metrics_of(summary: dict, segment: dict) -> Row:
     """The metrics of one segment of one run, flat, with units in their names."""
     row: Row = {f"throughput_{unit}": value for unit, value in segment["throughput"].items()}
     row["sustainable_events_per_s"] = segment.get("sustainable_events_per_s")
+    for objective in SEARCHED_MS:
+        found = segment.get("sustainable_by_objective_ms", {}).get(objective, {})
+        row |= {f"sustainable_{objective}ms_events_per_s": found.get("rate")}
     for kind, name in LATENCY_COLUMNS.items():
         values = segment["latency_ms"].get(kind) or {}
         row |= {f"{name}_{part}_ms": values.get(part) for part in (*metrics.PER_MILLE, "max", "mean")}

@@ -129,7 +129,8 @@ class Processor(Part):
     java_jars: tuple[str, ...] | None = None  # jar sets that the source is compiled against, if not `jars`
     # Of the JVM inside its Python process, beside those of all (crayfish.engine.jvm): what no other part sets.
     jvm_options: tuple[str, ...] = ()
-    memory: int = 2 * GIB  # bytes of the engine itself, beside the models in its instances
+    memory: int = 2 * GIB  # bytes of the engine itself, beside its instances
+    instance_memory: int = GIB // 2  # bytes of each parallel instance (its JVM or Python, libraries), beside the model
     # True: it scores nothing, and answers what the scorer noop does. What is measured with it is the cost of the
     # measuring system itself. The word `all` leaves it out.
     floor: bool = False

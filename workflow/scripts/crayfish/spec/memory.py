@@ -1,4 +1,4 @@
-"""The machine's free memory, and the refusal to start what needs more. It uses no package: it serves everywhere."""
+"""The memory that is free, and the refusal to start what needs more. It uses no package: it serves everywhere."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import os
 import tempfile
 from pathlib import Path
 
-from crayfish.spec import discovery
+from crayfish.spec import cgroups, discovery
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.locks import lock
 
-MEMINFO = Path("/proc/meminfo")
+MEMINFO = "proc/meminfo"
 TURN_DEADLINE_S = 900.0
 SMALL = 2**30  # what needs no more may run beside others
 
 
-def available() -> int:
-    """Bytes that can be used without swapping, as the kernel estimates them."""
-    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-    return int(lines["MemAvailable"].removesuffix("kB")) * 1024
+def available(root: Path = cgroups.ROOT) -> int:
+    """Bytes that can be used without swapping, as the kernel estimates them, and within the control groups' limits."""
+    lines = dict(line.split(":", 1) for line in (root / MEMINFO).read_text().splitlines())
+    free = int(lines["MemAvailable"].removesuffix("kB")) * 1024
+    left = cgroups.memory_left(root)
+    return free if left is None else min(free, left)
 
 
 def require(need: int, what: str, remedy: str = "stop other programs, or use a machine with more") -> None:

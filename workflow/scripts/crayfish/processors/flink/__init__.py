@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crayfish.spec import discovery
-from crayfish.spec.contracts import Processor
+from crayfish.spec.contracts import GIB, Processor
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
@@ -117,4 +117,6 @@ PROCESSOR = Processor(
     java={"in_engine": "flink/FlinkInEngine.java"},
     java_jars=("flink_api",),
     original="f",
+    memory=5 * GIB // 4,  # the JobManager, in the client's JVM, and its Python
+    instance_memory=GIB,  # a TaskManager: heap of 768 MiB, metaspace, network and managed memory, Python
 )

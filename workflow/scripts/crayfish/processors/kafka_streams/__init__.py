@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import child
-from crayfish.spec.contracts import Processor
+from crayfish.spec.contracts import GIB, Processor
 
 if TYPE_CHECKING:
     import threading
@@ -75,4 +75,6 @@ PROCESSOR = Processor(
     java={"kafka": "kafka_streams/KafkaStreamsBatching.java"},
     jvm_options=JVM_OPTIONS,
     original="k",
+    memory=GIB // 4,
+    instance_memory=3 * GIB // 4,  # a process of its own: what its JVM's heap of at most 1 GiB grows to, and Python
 )
