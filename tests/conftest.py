@@ -228,6 +228,7 @@ class Harness:
             "reference": ROOT / paths.reference(DATASET, spec.model),
             "packages": ROOT / paths.packages(spec.processor),
             "log": out / "execute_run.log",
+            "tries": 1,
         }
         if spec.transport == "kafka":
             settings["broker-jars"] = ROOT / paths.jar_set("kafka")

@@ -91,3 +91,41 @@ def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
 def test_one_figure_needs_only_its_runs(checkout):
     jobs = dry_run(checkout, "results/test/figures/latency_by_rate.svg", "--config", "seed=2")
     assert jobs["execute_run"] == 4 and jobs["plot"] == 1
+
+
+FAILING = """
+repetitions: 1
+draw: [latency_by_rate]
+experiments:
+  input_rate:
+    vary: {processor: [kafka_streams], scorer: [onnx], ready_timeout_s: [180, 0.001]}
+    load: {rate: [50], warmup_s: 1, measure_s: 4}
+"""
+
+
+def test_a_run_that_fails_is_named_takes_nothing_away_and_is_made_again(resources, tmp_path):
+    (tmp_path / "failing.yaml").write_text(FAILING)
+    results = tmp_path / "results"
+    command = ("figures", "--configfile", str(tmp_path / "failing.yaml"), "--config", f"results={results}")
+    report = ("--report", str(tmp_path / "report.html"), "--report-after-run")
+    done = snakemake(*command, *report)
+    assert done.returncode == 1 and "ready_timeout_s-0.001" in done.stdout.rpartition("Failed runs")[2], done.stdout
+    for name in ("tables/input_rate.csv", "tables/accounting.csv", "tables/runs.csv", "runs.html"):
+        assert "failed: " in (results / name).read_text() or "<h2>Failed</h2>" in (results / name).read_text(), name
+    assert "Failed runs" in (results / "figures/latency_by_rate.rst").read_text()
+    assert "Failed runs" in (tmp_path / "report.html").read_text()
+    again = snakemake("-n", *command)
+    assert again.returncode == 0 and planned(again.stdout)["execute_run"] == 1, again.stdout
+
+
+def test_rounds_go_on_where_intervals_are_wide(resources, tmp_path):
+    (tmp_path / "rounds.yaml").write_text(FAILING.replace("[180, 0.001]", "180"))
+    results = tmp_path / "results"
+    command = ("figures", "--configfile", str(tmp_path / "rounds.yaml"), "--config", f"results={results}")
+    first = snakemake("-n", *command, "precision=0.0001", "at_most=4")
+    assert first.returncode == 0 and planned(first.stdout)["execute_run"] == 3, first.stdout
+    wide = snakemake(*command, "precision=10", "at_most=4")
+    assert wide.returncode == 0 and len(list(results.glob("runs/*/*/summary.json"))) == 3, wide.stdout
+    narrow = snakemake(*command, "precision=0.0001", "at_most=4")
+    assert narrow.returncode == 0 and len(list(results.glob("runs/*/*/summary.json"))) == 4, narrow.stdout
+    assert len((results / "tables/runs.csv").read_text().splitlines()) == 1 + 4
