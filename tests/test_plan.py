@@ -45,8 +45,8 @@ def changed(**changes: object) -> dict:
 def test_the_default_plan_holds_every_combination_once():
     made = plan.make_plan(CONFIG)
     block = CONFIG["experiments"]["scalability"]["vary"]
-    expected = [len(config.expanded(name, values)) for name, values in block.items()]
-    assert len(made.experiments["scalability"].runs) == math.prod(expected)
+    varied, beside = [len(config.expanded(name, values)) for name, values in block.items()], 2  # A/A and floor
+    assert len(made.experiments["scalability"].runs) == math.prod(varied) + beside
     assert len(made.jobs()) == len(set(made.jobs()))
     assert set(made.figures) == set(CONFIG["figures"]) > set(made.drawn) == set(CONFIG["draw"])
 
@@ -60,6 +60,44 @@ def test_repetitions_are_interleaved_and_what_sizes_others_comes_first():
     first_measured = next(index for index, (run, _) in enumerate(jobs) if run not in sizing)
     assert all(run in sizing for run, _ in jobs[:first_measured])
     assert [number for run, number in jobs if run in sizing] == [1] * first_measured
+
+
+def test_each_round_has_a_random_order_of_its_own_from_the_seed():
+    orders = []
+    for seed in (1, 1, 2):
+        made = plan.make_plan(changed(seed=seed, experiments__input_rate__repetitions=4))
+        jobs = made.jobs(["input_rate"])
+        orders += [[run.partition("_seed")[0] for run, number in jobs if number == each] for each in (1, 2, 3, 4)]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders[:8])
+    assert orders[:4] == orders[4:8] and orders[:4] != orders[8:]
+    assert len({tuple(order) for order in orders[:4]}) > 1 and len({order[0] for order in orders[:4]}) > 1
+
+
+def test_the_order_of_an_experiment_does_not_depend_on_what_else_is_wanted():
+    made = plan.make_plan(CONFIG)
+    alone = made.jobs(["input_rate"])
+    assert [job for job in made.jobs(["input_rate", "scalability"]) if job in alone] == alone
+
+
+def test_a_twin_shares_its_systems_pilot_and_needs_its_system():
+    made = plan.make_plan(CONFIG)
+    twins = [run for run in made.experiments["scalability"].runs if made.runs[run].twin]
+    assert len(twins) == 1 and not any(made.runs[made.sized_by[run]].twin for run in twins)
+    for run in twins:
+        assert made.sized_by[run] == made.sized_by[dataclasses.replace(made.runs[run], twin=0).identifier]
+    without = plan.make_plan(changed(experiments__scalability__vary__processor=["flink"]))
+    assert not [run for run in without.experiments["scalability"].runs if without.runs[run].twin]
+
+
+def test_what_stands_beside_is_laid_over_what_varies():
+    block = {"vary": {"processor": ["flink", "ray"], "scorer": "onnx", "parallelism": [1, 2]}}
+    block |= {"load": {"kind": "constant", "rate": 5}, "beside": {"processor": "relay", "scorer": "noop"}}
+    made = plan.make_plan(changed(experiments={"words": block}, figures={}, draw=[]))
+    specs = [made.runs[run] for run in made.experiments["words"].runs]
+    assert [(spec.processor, spec.scorer, spec.parallelism) for spec in specs[4:]] == [
+        ("relay", "noop", 1),
+        ("relay", "noop", 2),
+    ]
 
 
 def test_a_list_in_the_load_makes_segments_of_one_run():

@@ -1,7 +1,7 @@
 """One figure from one part of an experiment's table: --kind KIND --means CSV --out NAME.svg --caption NAME.rst.
 
 The kinds are the modules of crayfish/results/figures/. Each draws one part of the table: --means, --series or --curves;
-the others may be given too.
+the others may be given too. Without --repetitions nothing is ranked.
 """
 
 import argparse
@@ -20,9 +20,10 @@ def main() -> None:
     parser.add_argument("--where", type=json.loads, default={}, help="JSON: column -> list of the values that are kept")
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="files, .svg .pdf .png")
     parser.add_argument("--caption", type=Path, help="where the caption goes, reStructuredText")
+    parser.add_argument("--ranking", type=Path, help="where the ranking of the figure's systems goes, CSV")
     arguments = parser.parse_args()
     paths = {part: vars(arguments)[part] for part in drawing.PARTS}
-    drawing.draw(arguments.kind, paths, arguments.where, arguments.out, arguments.caption)
+    drawing.draw(arguments.kind, paths, arguments.where, arguments.out, arguments.caption, arguments.ranking)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Captions of figures: fixed fields, repetitions, machine, systems that are not ranked, substitutes, warnings."""
+"""Captions of figures: fixed fields, repetitions, machine, the ranking, substitutes, warnings."""
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import polars as pl
 
 from crayfish.results import looks
-from crayfish.results.tables import TIMEOUTS, chosen_metric, first_rows, interval_of, notes, run_columns
-from crayfish.spec import metrics
+from crayfish.results.ranking import LEVEL, Pair, Panel, Ranking, Ranks
+from crayfish.results.tables import TIMEOUTS, chosen_metric, first_rows, notes, run_columns
 from crayfish.spec.contracts import FigureKind
 
-MOST_NAMED = 8  # warnings or pairs that a caption spells out
+MOST_NAMED = 8  # warnings or panels that a caption spells out
+FLOOR_RATIO = 1.2  # a system whose throughput comes this near the floor's may be limited by the measuring system
 
 
 def place_columns(table: pl.DataFrame, kind: FigureKind) -> list[str]:
@@ -21,26 +21,104 @@ def place_columns(table: pl.DataFrame, kind: FigureKind) -> list[str]:
     return [name for name in varying if name not in ("processor", "scorer")]
 
 
-def overlaps(table: pl.DataFrame, kind: FigureKind, metric: str) -> list[str]:
-    """Pairs of systems whose intervals share a point at the same place of the figure, so that neither is ranked."""
-    columns = place_columns(table, kind)
-    keys = [name for name in kind.axes if table[name].n_unique() > 1]
-    places: dict[tuple, list[tuple[str, dict]]] = {}
-    for system in looks.systems(table, kind.axes):
-        for row in first_rows(system.rows.drop_nulls(metric), *keys).iter_rows(named=True):
-            places.setdefault(tuple(row[name] for name in keys), []).append((system.label, row))
-    pairs: dict[str, list[tuple]] = {}
-    for _, present in sorted(places.items(), key=lambda item: tuple(map(str, item[0]))):
-        for (first, row), (second, other) in itertools.combinations(present, 2):
-            if not metrics.intervals_part(interval_of(row, metric), interval_of(other, metric)):
-                pairs.setdefault(f"{first} and {second}", []).append(tuple(row[name] for name in columns))
-    return [pair + (f" ({values_in_words(columns, values)})" if columns else "") for pair, values in pairs.items()]
+def ranked_by(kind: FigureKind, table: pl.DataFrame) -> list[str]:
+    """The metric that ranks the systems of a figure, or none."""
+    present = [name for name in kind.metrics if name in table.columns and table[name].null_count() < len(table)]
+    return [chosen_metric(tuple(present), table)] if present else []
 
 
-def values_in_words(columns: list[str], values: list[tuple]) -> str:
-    """Values of some columns, briefly: "input rate (events/s) 100, 400"."""
-    names = " / ".join(looks.label(name) for name in columns)
-    return f"{names} {', '.join('/'.join(map(looks.display, value)) for value in values)}"
+def by_words(pair: Pair, metric: str) -> str:
+    """By how much the first of two systems is ahead: "1.40 [1.20, 1.63]"."""
+    unit = f" {looks.column(metric).unit}" if pair.plain else ""
+    ends = "" if pair.low is None else f" [{pair.low:.2f}, {pair.high:.2f}]"
+    return f"{pair.ratio:.2f}{ends}{unit}"
+
+
+def place_in_words(ranking: Ranking, panel: Panel) -> str:
+    """Where in the figure a panel is, as "input rate 400 events/s"; empty where there is one place only."""
+    named = zip(ranking.keys, panel.place, strict=True)
+    return ", ".join(looks.long(name, value) for name, value in named if name not in ("processor", "scorer"))
+
+
+def verdicts(panel: Panel, metric: str) -> str:
+    """What was found of a panel's systems: each with the next one that it is ahead of, then those not told apart."""
+    ahead = {}
+    for pair in sorted(panel.ranked, key=lambda pair: panel.order.index(pair.second)):
+        if pair.told:
+            ahead.setdefault(pair.first, f"{pair.first} ahead of {pair.second} by {by_words(pair, metric)}")
+    told = [ahead[name] for name in panel.order if name in ahead]
+    untold = [f"{pair.first} and {pair.second}" for pair in panel.ranked if not pair.told]
+    least = [pair.detectable for pair in panel.ranked if pair.detectable is not None]
+    if untold and least:
+        unit = f" {looks.column(metric).unit}" if any(pair.plain for pair in panel.ranked) else ""
+        could = f" (a difference of {max(least):.2f}{unit} could have been told)"
+        told.append(f"not told apart: {', '.join(untold)}{could}")
+    elif untold:
+        told.append(f"too few repetitions to rank {', '.join(untold)}")
+    return "; ".join(told)
+
+
+def ranking_in_words(ranking: Ranking) -> list[str]:
+    """The paragraphs about the ranking of a figure: how, what was found, of twins, of the order within rounds."""
+    panels = [panel for panel in ranking.panels if panel.ranked]
+    found = []
+    if panels:
+        better = "more" if looks.column(ranking.metric).higher else "less"
+        rounds = "/".join(str(number) for number in sorted({panel.rounds for panel in panels}))
+        told = [
+            ": ".join(filter(None, (place_in_words(ranking, one), verdicts(one, ranking.metric)))) for one in panels
+        ]
+        found.append(
+            f"Ranking by {looks.label(ranking.metric)}, {better} is better ({rounds} rounds; ratios from a model of"
+            f" system and round, Tukey's 95 % intervals over each panel{refinements(panels)}): {listed(told)}."
+        )
+    of_twins = [(place_in_words(ranking, one), pair) for one in ranking.panels for pair in one.twins]
+    if of_twins:
+        told = [": ".join(filter(None, (place, by_words(pair, ranking.metric)))) for place, pair in of_twins]
+        found.append(f"The same system twice (A/A), which is noise: {listed(told)}.")
+        if wrong := [place or pair.first for place, pair in of_twins if pair.told]:
+            found[-1] += (
+                f" Warning: the twins were told apart ({listed(wrong)}), which happens in 5 % of panels; where it"
+                " happens more often, differences of this size are noise."
+            )
+    tested = [panel for panel in panels if panel.position_p is not None]
+    if early := [panel for panel in tested if panel.position_p * len(tested) < LEVEL]:
+        told = [" ".join(filter(None, (place_in_words(ranking, one), f"p = {one.position_p:.2g}"))) for one in early]
+        found.append(f"Warning: the position of a run within its round had an effect: {listed(told)}.")
+    return found
+
+
+def refinements(panels: list[Panel]) -> str:
+    """What the models of some panels have more than system and round."""
+    counts = {
+        "the machine's speed as a covariate": sum(panel.speed for panel in panels),
+        "unequal variances": sum(panel.unequal for panel in panels),
+    }
+    return "".join(f"; {what} in {count} of {len(panels)}" for what, count in counts.items() if count)
+
+
+def floors_in_words(table: pl.DataFrame, kind: FigureKind, metric: str) -> list[str]:
+    """Of each place with a floor: where the measuring system itself limits what the figure shows."""
+    keys = [name for name in place_columns(table, kind) if name in run_columns(table)]
+    limited = []
+    drawn = looks.systems(table, kind.axes)
+    for floor in (system for system in drawn if system.floor):
+        for row in first_rows(floor.rows.drop_nulls(metric)).iter_rows(named=True):
+            place = ", ".join(looks.long(name, row[name]) for name in keys) or "all of it"
+            if "overloaded" in row["warnings"]:
+                limited.append(f"{place}: {floor.label} was itself overloaded")
+            if not looks.column(metric).higher:
+                continue
+            close = [
+                system.label
+                for system in drawn
+                for own in first_rows(system.rows.drop_nulls(metric)).iter_rows(named=True)
+                if not system.floor and all(own[name] == row[name] for name in keys)
+                if row[metric] < FLOOR_RATIO * own[metric]
+            ]
+            if close:
+                limited.append(f"{place}: {floor.label} is less than {FLOOR_RATIO} times {', '.join(close)}")
+    return limited
 
 
 def listed(texts: list[str]) -> str:
@@ -72,31 +150,51 @@ def repetitions_in_words(table: pl.DataFrame, kind: FigureKind) -> str:
     if counts[-1] == 1:
         return f"{mean} are single runs: without repetitions there are no confidence intervals, and nothing is ranked."
     number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    overlap = "" if kind.metrics else f" Where {interval} overlap, nothing is ranked."
-    return f"{mean} are means of {number} repetitions; {interval} are 95 % confidence intervals (Student's t).{overlap}"
+    return (
+        f"{mean} are geometric means of {number} repetitions; {interval} are 95 % confidence intervals (Student's t on"
+        " logarithms) of each alone."
+    )
 
 
 def fixed_in_words(table: pl.DataFrame) -> str:
     """The columns that say what was run and hold one value, unless it is empty or 0, or changes no metric."""
+    own = table.filter(pl.Series([not looks.is_floor(name) for name in table["processor"]], dtype=pl.Boolean))
+    table = own if len(own) else table  # a floor has a scorer of its own
     columns = [name for name in run_columns(table) if name not in TIMEOUTS and table[name].n_unique() == 1]
     return ", ".join(looks.long(name, table[name][0]) for name in columns if table[name][0] not in (None, 0, ""))
 
 
-def caption(kind: FigureKind, table: pl.DataFrame) -> str:
-    """The caption of a figure of this kind, reStructuredText that reads well as plain text."""
+def caption(kind: FigureKind, table: pl.DataFrame, ranks: Ranks | None = None) -> str:
+    """The caption of a figure of this kind, reStructuredText that reads well as plain text. ranks: see FigureKind; None
+    ranks nothing."""
     paragraphs = [
         f"Held fixed: {fixed_in_words(table)}.",
         f"Machine: {'; '.join(table['machine'].unique(maintain_order=True))}.",
     ]
-    present = [name for name in kind.metrics if name in table.columns and table[name].null_count() < len(table)]
-    if present and table["repetitions"].max() > 1:
-        metric = chosen_metric(tuple(present), table)
-        if pairs := overlaps(table, kind, metric):
-            what = f"their 95 % confidence intervals of {looks.label(metric)} overlap"
-            paragraphs.append(f"Not ranked, because {what}: {listed(pairs)}.")
+    for metric in ranked_by(kind, table):
+        if ranks and table["repetitions"].max() > 1:
+            paragraphs += ranking_in_words(ranks(metric))
+        if limited := floors_in_words(table, kind, metric):
+            paragraphs.append(f"Limited by the measuring system, not by what it measures: {listed(limited)}.")
     if substitutes := notes(table):
         paragraphs.append(f"Substitutes: {'; '.join(substitutes)}.")
     if warned := warnings_in_words(table, kind):
         paragraphs.append(f"Warnings (ringed): {listed(warned)}.")
     first = f"**{kind.title}.** {kind.text} {repetitions_in_words(table, kind)}"
     return "\n\n".join([first, *map(escaped, paragraphs)]) + "\n"
+
+
+def failures(table: pl.DataFrame, kind: FigureKind) -> str:
+    """The caption's last paragraph: the runs that failed in every repetition, which the figure does not show; empty
+    where there is none."""
+    failed = table.filter(pl.col("repetitions") == 0)
+    if not len(failed):
+        return ""
+    columns = [name for name in place_columns(table, kind) if name in run_columns(table)]
+    told = [
+        ", ".join([system.label, *(looks.long(name, row[name]) for name in columns if row[name])])
+        + f": {row['warnings']}"
+        for system in looks.systems(table, kind.axes)
+        for row in first_rows(system.rows_among(failed)).iter_rows(named=True)
+    ]
+    return "\n" + escaped(f"Failed runs (not drawn): {listed(list(dict.fromkeys(told)))}.") + "\n"

@@ -7,6 +7,7 @@ figure itself. What a figure cannot show the caption says (captions.py).
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from crayfish.results.looks import SIZE, System, label, panels, systems
+from crayfish.results.looks import SIZE, System, label, panels, systems, twins
+from crayfish.results.ranking import Ranking, Ranks
 from crayfish.results.tables import chosen_metric, ends, notes
 from crayfish.spec.errors import CrayfishError
 
@@ -71,6 +73,7 @@ RING: dict[str, Any] = {
     "color": "black",
     "zorder": 5,
 }
+TWINS: dict[str, Any] = {"color": "#c9c9c9", "linewidth": 5, "solid_capstyle": "butt", "zorder": 0.5}
 
 
 # --- marks ------------------------------------------------------------------------------------------------------------
@@ -135,6 +138,26 @@ def draw_interval(axes: Axes, row: dict[str, Any], metric: str, place: float, **
     axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], **looks)
     if row["warnings"]:
         axes.plot([mean], [place], **RING)
+
+
+def draw_twins(axes: Axes, first: Sequence[tuple], second: Sequence[tuple]) -> None:
+    """Join the points (x, y) of a system to those of its twin, which differ by noise alone."""
+    for (x, y), (other_x, other_y) in zip(first, second, strict=True):
+        axes.plot([x, other_x], [y, other_y], **TWINS)
+
+
+def draw_twin_band(
+    axes: Axes, first: pl.DataFrame, second: pl.DataFrame, place: str, metric: str, along: str = "y"
+) -> None:
+    """The same of lines: what lies between that of a system and that of its twin. place: the column of the places."""
+    both = first.join(second, on=place, suffix="_twin").drop_nulls([metric, f"{metric}_twin"]).sort(place)
+    fill = axes.fill_between if along == "y" else axes.fill_betweenx
+    fill(both[place], both[metric], both[f"{metric}_twin"], color=TWINS["color"], linewidth=0, zorder=TWINS["zorder"])
+
+
+def twin_handles(drawn: list[System]) -> list[Line2D]:
+    """The legend's entry of what joins twins; none if none are drawn."""
+    return [Line2D([], [], label="A/A: the same system twice", **TWINS)] if twins(drawn) else []
 
 
 def dodge(index: int, count: int, width: float) -> float:
@@ -212,8 +235,8 @@ def scale_log(axes: Axes, means: list[float], intervals: list[float], along: str
 
 
 def system_handles(drawn: list[System]) -> list[Line2D]:
-    """The legend's entries of systems."""
-    return [Line2D([], [], label=system.label, **system.looks()) for system in drawn]
+    """The legend's entries of systems, and of what joins twins."""
+    return [*(Line2D([], [], label=system.label, **system.looks()) for system in drawn), *twin_handles(drawn)]
 
 
 def legend(figure: Figure, handles: list[Line2D | Patch], table: pl.DataFrame) -> None:
@@ -298,9 +321,10 @@ def label_rows(axes: Axes, labels: list[str]) -> None:
     axes.set_ylim(len(labels) - 0.4, -0.6)
 
 
-def beside(axes: Axes, row: float, text: str) -> None:
+def beside(axes: Axes, row: float, text: str, **looks: Any) -> None:
     """A text to the right of a row of a horizontal chart."""
-    axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+    looks = {"fontsize": 7, "va": "center", **looks}
+    axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), **looks)
 
 
 # --- figures of several kinds -----------------------------------------------------------------------------------------
@@ -318,10 +342,16 @@ def by_column(table: pl.DataFrame, column: str, panel_columns: tuple[str, ...], 
     width = max(0.12, min(marker * (len(drawn) - 1), 0.45 * min(np.diff(places), default=0)))
     edge = max(0.4, 0.75 * width)
     for one, (title, rows) in zip(axes, parts, strict=True):
+        points: list[dict] = []
         for index, system in enumerate(drawn):
             own = system.rows_among(rows).sort(column)
             shift = 2 ** dodge(index, len(drawn), width)
             draw_points(one, system, [value * shift for value in own[column]], own, metric)
+            filled = own.drop_nulls(metric)
+            points.append({value: (value * shift, mean) for value, mean in filled.select(column, metric).rows()})
+        for first, second in ((points[place], points[other]) for place, other in twins(drawn)):
+            common = [value for value in first if value in second]
+            draw_twins(one, [first[value] for value in common], [second[value] for value in common])
         entitle(one, title)
         one.set_xscale("log", base=2)
         one.set_xticks(steps, [str(step) for step in steps])
@@ -333,22 +363,46 @@ def by_column(table: pl.DataFrame, column: str, panel_columns: tuple[str, ...], 
     return figure
 
 
-def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...]) -> Figure:
+def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...], ranks: Ranks | None = None) -> Figure:
     """One row a system, the highest mean first, with its value beside it; a panel for each value of the panel columns,
-    one below the other."""
+    one below the other. Between two rows: by how much the upper one is ahead, if the ranking tells them apart."""
     parts = panels(table.drop_nulls(metric), panel_columns)
     figure, grid = row_canvas([len(systems(rows, panel_columns)) for _, rows in parts])
+    ranking = ranks(metric) if ranks else None
+    every: list[System] = []
     for (axes,), (title, rows) in zip(grid, parts, strict=True):
         ranked = sorted(systems(rows, panel_columns), key=lambda system: -system.rows[metric].max())
-        for place, system in enumerate(ranked):
-            best = system.rows.sort(metric, descending=True)[:1]
+        best = [system.rows.sort(metric, descending=True)[:1] for system in ranked]
+        for place, (system, own) in enumerate(zip(ranked, best, strict=True)):
             axes.axhline(place, color="#bbbbbb", linewidth=0.5, linestyle=":", zorder=0)
-            draw_points(axes, system, [place], best, metric, joined=False, along="x")
-            beside(axes, place, with_interval(*(float(values[0]) for values in bounds(best, metric))))
+            draw_points(axes, system, [place], own, metric, joined=False, along="x")
+            beside(axes, place, with_interval(*(float(values[0]) for values in bounds(own, metric))))
+        for place, other in twins(ranked):
+            draw_twins(axes, [(best[place][metric][0], place)], [(best[other][metric][0], other)])
+        compared = [place for place, system in enumerate(ranked) if not (system.floor or system.twin_of)]
+        for place, other in itertools.pairwise(compared) if ranking else ():
+            text = ahead_by(ranking, best[place].row(0, named=True), best[other].row(0, named=True))
+            beside(axes, place + 0.5, text, fontsize=5.5, color="#555555")
         label_rows(axes, [system.label for system in ranked])
         entitle(axes, title, loc="left")
         value_axis([axes], rows, [metric], along="x")
-    legend(figure, [], table)
+        every += ranked
+    legend(figure, twin_handles(every), table)
+    return figure
+
+
+def ahead_by(ranking: Ranking, row: dict[str, Any], other: dict[str, Any]) -> str:
+    """A row's metric as a multiple of the other's, where the ranking tells them apart; empty where it ranks neither."""
+    pair, ratio = ranking.between(row, other), ranking.relative(row, other)
+    if pair is None or ratio is None:
+        return ""
+    return f"{ratio.mean:.2f}\u00d7 [{ratio.low:.2f}, {ratio.high:.2f}]" if pair.told else "not told apart"
+
+
+def nothing(text: str) -> Figure:
+    """A figure of no run, which says so."""
+    figure = Figure(figsize=(SINGLE, HEIGHT))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
 
 

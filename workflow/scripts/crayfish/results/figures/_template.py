@@ -4,15 +4,16 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from crayfish.results import plots
+from crayfish.results.ranking import Ranks
 from crayfish.spec.contracts import FigureKind
 
 AXES = ("model", "points_per_event", "rate_events_per_s", "parallelism")
 METRIC = "throughput_events_per_s"
 
 
-def draw(table: pl.DataFrame) -> Figure:
+def draw(table: pl.DataFrame, ranks: Ranks) -> Figure:
     """A row a system, sorted by its mean; a panel for each combination of what AXES names."""
-    return plots.ranked_rows(table, METRIC, AXES)
+    return plots.ranked_rows(table, METRIC, AXES, ranks)
 
 
 FIGURE_KIND = FigureKind(
@@ -22,4 +23,5 @@ FIGURE_KIND = FigureKind(
     axes=AXES,
     metrics=(METRIC,),
     draw=draw,
+    ranked=True,  # `draw` takes the ranking too; without this line, the table alone
 )

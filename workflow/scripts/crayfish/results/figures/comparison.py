@@ -1,6 +1,5 @@
 """Ways of doing the same, pair by pair: whatever varies beside system and load."""
 
-import itertools
 from typing import Any
 
 import polars as pl
@@ -9,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from crayfish.results import looks, plots
-from crayfish.results.tables import TIMEOUTS, chosen_metric, interval_of, varying_columns
-from crayfish.spec import metrics
+from crayfish.results.ranking import Ranking, Ranks
+from crayfish.results.tables import TIMEOUTS, chosen_metric, varying_columns
 from crayfish.spec.contracts import FigureKind
 from crayfish.spec.errors import CrayfishError
 
@@ -19,7 +18,7 @@ METRICS = ("latency_p50_ms", "latency_mean_ms", "throughput_events_per_s")
 MARKERS = "os^D"
 
 
-def draw(table: pl.DataFrame) -> Figure:
+def draw(table: pl.DataFrame, ranks: Ranks) -> Figure:
     fields = compared_fields(table)
     shown = shown_metrics(table)
     order = {key: place for place, key in enumerate(compared_values(table, fields))}
@@ -29,7 +28,7 @@ def draw(table: pl.DataFrame) -> Figure:
     for line, (title, rows), pairs in zip(grid, parts, split, strict=True):
         for axes, metric in zip(line, shown, strict=True):
             for place, pair in enumerate(pairs):
-                draw_pair(axes, place, pair.drop_nulls(metric), fields, order, metric)
+                draw_pair(axes, place, pair.drop_nulls(metric), fields, order, ranks(metric))
             plots.value_axis([axes], rows, [metric], along="x")
         plots.label_rows(line[0], [row_label(table, pair) for pair in pairs])
         plots.entitle(line[0], title, loc="left")
@@ -92,8 +91,9 @@ def handle(place: int, text: str) -> Line2D:
     return Line2D([], [], color="black", linestyle="none", label=text, **marker_of(place, "black"))
 
 
-def draw_pair(axes: Axes, place: int, pair: pl.DataFrame, fields: list[str], order: dict, metric: str) -> None:
+def draw_pair(axes: Axes, place: int, pair: pl.DataFrame, fields: list[str], order: dict, ranking: Ranking) -> None:
     """The compared values on one row, joined, with a small vertical offset."""
+    metric = ranking.metric
     rows = sorted(pair.iter_rows(named=True), key=lambda row: order[tuple(row[name] for name in fields)])
     if not rows:
         return
@@ -104,17 +104,8 @@ def draw_pair(axes: Axes, place: int, pair: pl.DataFrame, fields: list[str], ord
     for row, index, height in zip(rows, places, heights, strict=True):
         marker = marker_of(index, color)
         plots.draw_interval(axes, row, metric, height, color=color, capsize=2, elinewidth=0.8, **marker)
-    plots.beside(axes, place, " ".join(ratios(rows, metric)))
-
-
-def ratios(rows: list[dict], metric: str) -> list[str]:
-    """Each further mean as a multiple of the first, where the two intervals share no point."""
-    intervals = [interval_of(row, metric) for row in rows]
-    return [
-        f"{second.mean / first.mean:.2f}\u00d7"
-        for first, second in itertools.product(intervals[:1], intervals[1:])
-        if first.mean and metrics.intervals_part(first, second)
-    ]
+    texts = [plots.ahead_by(ranking, row, rows[0]) for row in rows[1:]]
+    plots.beside(axes, place, " ".join(filter(None, texts)))
 
 
 FIGURE_KIND = FigureKind(
@@ -123,11 +114,11 @@ FIGURE_KIND = FigureKind(
         "Runs that differ in one field only: throughput of saturated systems or, of a paced load, latency from an"
         " event's intended send time until its prediction was received (the median, or the mean where some run has"
         " fewer than 20 events, and the 99th percentile where there are 1 000 events). Beside each pair: the ratio of"
-        " the second mean to the first, shown only where the two differ significantly (their 95 % confidence intervals"
-        " do not overlap)."
+        " the second to the first with its interval, where the two are told apart."
     ),
     part="means",
     axes=AXES,
     metrics=METRICS,
     draw=draw,
+    ranked=True,
 )

@@ -19,6 +19,8 @@ def draw(table: pl.DataFrame) -> Figure:
     for one, (title, rows) in zip(axes, parts, strict=True):
         for index, system in enumerate(drawn):
             draw_percentiles(one, system, system.rows_among(rows), plots.dodge(index, len(drawn), 0.5))
+        for first, second in looks.twins(drawn):
+            plots.draw_twins(one, *twin_points(rows, drawn, first, second))
         plots.entitle(one, title or looks.short("rate_events_per_s", table["rate_events_per_s"][0]))
         one.set_xticks(range(len(STATISTICS)), list(STATISTICS.values()))
         one.set_xlim(-0.5, len(STATISTICS) - 0.5)
@@ -36,6 +38,17 @@ def draw_percentiles(axes: Axes, system: looks.System, rows: pl.DataFrame, shift
         places = [index + shift for index in range(len(STATISTICS))]
         plots.draw_points(axes, system, places[:-1], points[:-1], "value")
         plots.draw_points(axes, system, places[-1:], points[-1:], "value", joined=False)
+
+
+def twin_points(rows: pl.DataFrame, drawn: list[looks.System], *places: int) -> list[list[tuple]]:
+    """The points of a system and of its twin, each at the statistics that both have."""
+    found = []
+    for place in places:
+        own, shift = drawn[place].rows_among(rows), plots.dodge(place, len(drawn), 0.5)
+        values = {name: own[f"latency_{name}_ms"][0] for name in STATISTICS} if len(own) else {}
+        found.append({name: (list(STATISTICS).index(name) + shift, value) for name, value in values.items() if value})
+    common = [name for name in STATISTICS if all(name in points for points in found)]
+    return [[points[name] for name in common] for points in found]
 
 
 FIGURE_KIND = FigureKind(

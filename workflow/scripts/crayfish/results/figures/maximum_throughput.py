@@ -4,6 +4,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from crayfish.results import looks, plots
+from crayfish.results.ranking import Ranks
 from crayfish.spec.contracts import FigureKind
 
 AXES = ("model", "points_per_event")
@@ -20,19 +21,21 @@ def select(table: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(rows)
 
 
-def draw(table: pl.DataFrame) -> Figure:
-    return plots.ranked_rows(table, METRIC, AXES)
+def draw(table: pl.DataFrame, ranks: Ranks) -> Figure:
+    return plots.ranked_rows(table, METRIC, AXES, ranks)
 
 
 FIGURE_KIND = FigureKind(
     title="Maximum throughput",
     text=(
         "Predictions appended to the output topic per second by saturated systems, each at the parallelism with its"
-        " highest mean; beside each point the mean and its interval."
+        " highest mean; beside each point the mean and its interval, between two rows how many times the throughput of"
+        " the lower one the upper one has, where the two are told apart."
     ),
     part="means",
     axes=AXES,
     metrics=(METRIC,),
     draw=draw,
     select=select,
+    ranked=True,
 )
