@@ -5,6 +5,7 @@ import json
 import pytest
 
 from crayfish.harness import sizing
+from crayfish.harness.run import check_memory
 from crayfish.spec import memory
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
@@ -51,3 +52,14 @@ def test_a_search_that_found_no_rate_is_an_error(found):
     spec = RunSpec("flink", "onnx", (Segment("constant", 0.7, of="sustainable"),))
     with pytest.raises(CrayfishError, match="the search found none"):
         sizing.sized(spec, found(sustainable_events_per_s=0.0))
+
+
+def test_a_run_is_refused_where_its_instances_do_not_fit_into_memory(monkeypatch):
+    """Flink at parallelism 32 was found to take 35 GB."""
+    load = (Segment("constant", rate=1),)
+    small, large = (RunSpec("flink", "noop", load, parallelism=number, partitions=32) for number in (2, 32))
+    assert 33e9 < large.memory_bytes < 40e9
+    monkeypatch.setattr(memory, "available", lambda: 24 * 2**30)
+    check_memory(small)
+    with pytest.raises(CrayfishError, match=r"at parallelism 32 needs about .* lower run\.parallelism"):
+        check_memory(large)
