@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from crayfish.engine import child
+from crayfish.engine import child, kafka
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
@@ -63,20 +63,20 @@ class Sink:
 
     def _opened(self) -> Consumer:
         """A consumer that goes on where the last one was. To tell the ends costs a message more for each event."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._job.bootstrap_servers,
-                "group.id": f"{self._job.group}-sink",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
-                "fetch.queue.backoff.ms": 1,
-                "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
-                "socket.nagle.disable": True,
-                "enable.partition.eof": self._to_ends,
-                "log_level": 3,
-            }
-        )
+        settings = {
+            "bootstrap.servers": self._job.bootstrap_servers,
+            "group.id": f"{self._job.group}-sink",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 1,
+            "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+            "socket.nagle.disable": True,
+            "enable.partition.eof": self._to_ends,
+            "log_level": 3,
+        }
+        kafka.record(self._job, "sink", kafka.librdkafka_effective(settings))
+        consumer = Consumer(settings)
         topic = self._job.output_topic
         consumer.assign([TopicPartition(topic, number, offset) for number, offset in enumerate(self._position)])
         return consumer

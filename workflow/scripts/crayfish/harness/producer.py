@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from crayfish.engine import child
+from crayfish.engine import child, kafka
 from crayfish.harness import pacing
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
@@ -70,22 +70,22 @@ class Generator:
         self._error: KafkaError | None = None
         self._complaint = ""  # what the client said last of a broker that it cannot reach
         self._appends = None if job.spec.saturated else Appends(job)
-        self._producer = Producer(
-            {
-                "bootstrap.servers": job.bootstrap_servers,
-                "enable.idempotence": True,  # keeps a partition's order, by which append times find their event
-                "linger.ms": 5 if job.spec.saturated else 0,
-                "batch.size": 1_000_000,
-                "message.max.bytes": MAX_MESSAGE_BYTES,
-                "queue.buffering.max.messages": 200_000,
-                "queue.buffering.max.kbytes": QUEUE_KB,
-                "socket.nagle.disable": True,
-                "delivery.report.only.error": True,  # a call of Python an event would be most of the generator's cost
-                "on_delivery": self._refused,
-                "error_cb": self._complained,
-                "log_level": 3,
-            }
-        )
+        settings = {
+            "bootstrap.servers": job.bootstrap_servers,
+            "enable.idempotence": True,  # keeps a partition's order, by which append times find their event
+            "linger.ms": 5 if job.spec.saturated else 0,
+            "batch.size": 1_000_000,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": QUEUE_KB,
+            "socket.nagle.disable": True,
+            "delivery.report.only.error": True,  # a call of Python an event would be most of the generator's cost
+            "on_delivery": self._refused,
+            "error_cb": self._complained,
+            "log_level": 3,
+        }
+        kafka.record(job, "generator", kafka.librdkafka_effective(settings))
+        self._producer = Producer(settings)
 
     def _refused(self, error: KafkaError | None, message: object) -> None:
         self._error = self._error or error

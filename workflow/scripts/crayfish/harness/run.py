@@ -163,24 +163,26 @@ class Run:
 
     def open_broker(self) -> None:
         """The broker that the spec and the config ask for, with the run's topics."""
-        servers = self.places.existing.get("broker")
+        servers, pid = self.places.existing.get("broker"), None
         jars, executable = [str(jar) for jar in self.places.broker_jars], self.places.java.executable
         if servers:
             self.broker = self.open(Broker(servers))
         elif self.spec.broker == "shared" and self.places.owner:
             kept = keeper.kept(self.places.owner, executable, jars, self.watch)
-            servers, self.broker_warmup = kept.servers, kept.warmup
+            servers, self.broker_warmup, pid = kept.servers, kept.warmup, kept.pid
             self.sampler.adopt(kept.pid, "broker")
             cores.pin(kept.pid, self.cores.measuring)
             self.broker = self.open(Broker(servers, kept))
             self._opened.callback(kept.copy_log, self.log_of("broker"), kept.log_size())
         else:
             stage, servers = broker.start(executable, jars, self.folder / "broker", self.log_of("broker"), self.tag)
-            self.broker = self.open(Broker(servers, stage))
+            self.broker, pid = self.open(Broker(servers, stage)), stage.process.pid
         topics = [f"{self.name}-input", f"{self.name}-output"]
         self.broker.prepare(topics, self.spec.partitions, self.watch)
         self.ask_broker_clock()
         self.write_job(servers, *topics)
+        if pid:
+            kafka.record(self.job, "broker", broker_settings(pid))
         self.mark("broker")
 
     def ask_broker_clock(self) -> None:
@@ -302,6 +304,13 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
         tries = {"tries": len(earlier) + 1, "earlier_tries": list(earlier)}
         _write(run, about | {"accounting": counts} | tries, samples)
     return run.disturbances
+
+
+def broker_settings(pid: int) -> dict[str, object]:
+    """The JVM's options of the broker with this PID, and its properties: the file that its command line ends with."""
+    command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    properties = dict(line.split("=", 1) for line in Path(command[-1]).read_text().splitlines())
+    return {"jvm_options": [part for part in command if part.startswith(("-X", "-D"))], "properties": properties}
 
 
 def check_memory(spec: RunSpec) -> None:
