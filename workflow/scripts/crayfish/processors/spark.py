@@ -2,7 +2,7 @@
 
 Delivery     at_least_once: every commit_interval_ms progress is written to a checkpoint in the stage's folder, beside
              the stream (asynchronous progress tracking); the sink flushes at the end of each task. Started again there,
-             the job goes on from what was written last. Real time writes it when a batch ends, every 5 s at most.
+             the job goes on from what was written last. Real time writes it when a batch ends, after 5 s or more.
 Parallelism  N: local[N], or N executors of one core of a Spark that runs already. A micro-batch has N tasks at most,
              each with its own Python worker, which loads the model once and keeps it over the micro-batches.
 Buffers      A micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. It crosses into Python in
