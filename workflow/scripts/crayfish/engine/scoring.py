@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import time
 from typing import TYPE_CHECKING
 
 from crayfish.spec import discovery
 
 if TYPE_CHECKING:
-    from crayfish.spec.contracts import LoadedRemoteScorer
+    import numpy as np
+
+    from crayfish.spec.contracts import LoadedRemoteScorer, LoadedScorer
     from crayfish.spec.run_spec import Job
 
 
@@ -25,6 +28,27 @@ def events_at_once(job: Job, most_events: int, most_bytes: int) -> int:
     It is never less than run.async_calls, so that as many requests can be in flight.
     """
     return max(1, job.spec.async_calls, min(most_events, most_bytes // event_bytes(job)))
+
+
+class Slowed:
+    """A scorer that takes so many microseconds of its thread's CPU time more a data point."""
+
+    def __init__(self, scorer: LoadedScorer, added_us: float):
+        self._scorer, self._added_s = scorer, added_us / 1e6
+
+    def __enter__(self) -> Slowed:
+        self._scorer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._scorer.__exit__(*error)
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        outputs = self._scorer.score(batch)
+        until = time.thread_time() + self._added_s * len(batch)
+        while time.thread_time() < until:
+            pass
+        return outputs
 
 
 class ScoringOperator:
@@ -43,6 +67,8 @@ class ScoringOperator:
         self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         # score_async() is called for external scorers alone: RunSpec refuses async_calls with any other.
         self.scorer: LoadedRemoteScorer = discovery.scorer(job.spec.scorer).open(job)  # type: ignore[assignment]
+        if job.spec.added_us:
+            self.scorer = Slowed(self.scorer, job.spec.added_us)  # type: ignore[assignment]
         self._calls, self._runner = job.spec.async_calls, asyncio.Runner()
         per_event = self._score_at_once if self._calls else self._score_each
         self.score_events = self._score_together if job.spec.scoring == "vectorised" else per_event

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
@@ -18,6 +20,9 @@ from crayfish.harness.stages import Stage
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 from crayfish.spec.waiting import wait_until
+
+if TYPE_CHECKING:
+    from crayfish.harness.keeper import Kept
 
 READY_DEADLINE_S = 90.0
 REQUEST_DEADLINE_S = 30.0
@@ -35,9 +40,11 @@ class Broker:
     """A broker and the run's topics on it. A context manager: leaving it stops a broker of the run's own, and removes
     the run's topics from another."""
 
-    def __init__(self, servers: str, stage: Stage | None = None):
-        """servers: its bootstrap servers. stage: of a broker of the run's own; it need not be ready yet."""
-        self.servers, self._stage, self._topics = servers, stage, list[str]()
+    def __init__(self, servers: str, process: Stage | Kept | None = None):
+        """servers: its bootstrap servers. process: of a broker of the run's own, which need not be ready yet, or of one
+        that lives from run to run; None: it is not ours."""
+        self.servers, self._process, self._topics = servers, process, list[str]()
+        self._stage = process if isinstance(process, Stage) else None
         self._admin = admin_client(servers)
 
     def __enter__(self) -> Broker:
@@ -55,9 +62,9 @@ class Broker:
                 log.warning("the topics %s could not be removed: %s", ", ".join(self._topics), refused)
 
     def check(self) -> None:
-        """Raise StageFailed if a broker of the run's own has died."""
-        if self._stage:
-            self._stage.check()
+        """Raise StageFailed if a broker of ours has died."""
+        if self._process:
+            self._process.check()
 
     def prepare(self, topics: list[str], partitions: int, watch: Callable[[], object]) -> None:
         """Wait until it answers, and make the run's topics; `watch` is called meanwhile and may raise."""
@@ -73,16 +80,22 @@ class Broker:
         return [found[number] for number in range(partitions)]
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
-    values = {
+def threads(cores: int) -> dict[str, int]:
+    """The broker's threads, for a machine of so many cores: more than it can run at once only cost switches."""
+    return {"num.network.threads": max(1, cores // 2), "num.io.threads": max(2, cores)}
+
+
+def about() -> dict:
+    """What the manifest says of a broker of ours: its settings, folders and ports apart, and its JVM's options."""
+    return {"settings": _settings(), "jvm_options": JVM_OPTIONS}
+
+
+def _settings() -> dict[str, object]:
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": data,
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 1,
         "transaction.state.log.replication.factor": 1,
@@ -94,12 +107,22 @@ def _properties(data: Path, port: int, controller_port: int) -> str:
         "group.initial.rebalance.delay.ms": 0,
         "auto.create.topics.enable": "false",
         "controlled.shutdown.enable": "false",
-        "num.network.threads": 2,
-        "num.io.threads": 4,
+        **threads(len(os.sched_getaffinity(0))),
+        "log.segment.delete.delay.ms": 1000,  # of the topics of a run that has ended, before the next one measures
         "message.max.bytes": MAX_MESSAGE_BYTES,
         "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
         "socket.request.max.bytes": 2 * MAX_MESSAGE_BYTES,
         "log.retention.ms": -1,
+    }
+
+
+def _properties(data: Path, port: int, controller_port: int) -> str:
+    values = {
+        **_settings(),
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "log.dirs": data,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
