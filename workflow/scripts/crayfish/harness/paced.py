@@ -83,6 +83,7 @@ def send_segment(
     before = sum(segment["events"] for segment in run.segments)
     most_s = load.longest_warmup_s if steady else load.warmup_s
     warmup = Warmup(load.warmup_s, most_s, load.rate)
+    most_s = most_s if warmup.ends_s is None else warmup.ends_s
     start_ns = producer.begin(len(run.segments), dataclasses.replace(load, warmup_s=most_s))["start_ns"]
     was_cut, ended = False, most_s == load.warmup_s
 
