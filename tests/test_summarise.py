@@ -98,7 +98,7 @@ def test_a_queue_that_drains_within_the_window_counts_by_wall_time_and_is_a_warn
     assert segment["throughput"]["events_per_s"] == pytest.approx(2048 * (12 + 1.8 - 0.5) / 12, rel=0.01)
     backlog, latency = segment["warnings"]
     assert backlog.startswith("not steady: the backlog fell by ")
-    assert latency.startswith("not steady: the median latency fell by 7")
+    assert latency.startswith("not steady: the median latency fell by 68%")
     assert segment["trend"]["change"] < -0.6 and segment["trend"]["drifts"]
 
 
@@ -112,7 +112,6 @@ def test_batches_at_the_edges_of_the_window_do_not_raise_throughput(tmp_path):
     (segment,) = summary_of(tmp_path, load, answer=answer)["segments"]
     assert segment["throughput"]["events_per_s"] == pytest.approx(333, rel=0.1)
     assert segment["throughput"]["points_per_s"] == 7 * segment["throughput"]["events_per_s"]
-    assert segment["throughput"]["paper_events_per_s"] > 400
     assert segment["cpu_us_per_event"]["processor"] == pytest.approx(STAGES["processor"], rel=0.4)  # samples at 0.5 s
 
 
