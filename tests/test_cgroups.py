@@ -15,7 +15,7 @@ NO_LIMIT = "9223372036854771712"
 
 def tree(root: Path, files: dict[str, str]) -> Path:
     """Files of /proc and /sys, by their paths."""
-    for name, text in {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 20000000 kB\n", **files}.items():
+    for name, text in {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 20000000 kB", **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")

@@ -83,7 +83,7 @@ def test_a_backlog_is_drained_and_its_predictions_are_checked(harness, tmp_path,
     assert np.ptp(appended) > 0
     used = manifest_of(tmp_path)["stages"]
     assert {"broker", "producer", "processor", "consumer"} <= set(used)
-    assert used["consumer"]["pss_bytes_peak"] > 0
+    assert used["consumer"]["pss_bytes"] > 0
 
 
 @pytest.mark.parametrize("processor", sampled(sampling.PROCESSORS, first=1, step=4))
