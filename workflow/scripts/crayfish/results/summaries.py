@@ -256,7 +256,7 @@ def drift_warnings(summary: dict, load: Segment) -> list[str]:
         found.append(f"not steady: the backlog fell by {-slope:.0f} events/s within the window")
     if trend and trend["drifts"]:
         what = "throughput" if load.saturated else "the median latency"
-        ends = "" if load.saturated else f", from {trend['first_ms']:.3g} to {trend['last_ms']:.3g} ms"
+        ends = "" if load.saturated else f", from {trend['first_ms']:.1f} to {trend['last_ms']:.1f} ms"
         way = "rose" if trend["change"] > 0 else "fell"
         found.append(f"not steady: {what} {way} by {abs(trend['change']):.0%} within the window{ends}")
     return found
