@@ -52,7 +52,8 @@ def test_the_table_has_every_prediction_but_probes_in_their_order(sink, tmp_path
 
 def test_a_report_tells_the_median_latency_since_the_last_one(sink):
     came(sink, [1, 2, 3], 10_000_000)
-    assert (sink.progress()["answered"], sink.progress()["latency_ms"]) == (3, 8.0)
+    assert {"answered": 3, "latency_ms": 8.0}.items() <= sink.progress().items()
+    assert {"answered": 0, "latency_ms": None}.items() <= sink.progress().items()
     came(sink, [4, 5, 6], 10_000_000)
     assert sink.progress()["latency_ms"] == 5.0
 
