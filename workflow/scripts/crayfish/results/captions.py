@@ -190,7 +190,8 @@ def failures(table: pl.DataFrame, kind: FigureKind) -> str:
     failed = table.filter(pl.col("repetitions") == 0)
     if not len(failed):
         return ""
-    columns = [name for name in place_columns(table, kind) if name in run_columns(table)]
+    places = (name for name in run_columns(table) if name in kind.axes and name not in ("processor", "scorer"))
+    columns = [name for name in places if table[name].n_unique() > 1]
     told = [
         ", ".join([system.label, *(looks.long(name, row[name]) for name in columns if row[name])])
         + f": {row['warnings']}"
