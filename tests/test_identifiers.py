@@ -33,8 +33,14 @@ def some_fields(cls: type, without: tuple[str, ...]) -> st.SearchStrategy[dict]:
     return st.fixed_dictionaries({}, optional=drawn)
 
 
+def load_of(kind: str, rate: float, others: dict) -> Segment:
+    if "warmup_at_most_s" in others:  # which is at least the warm-up
+        others = {**others, "warmup_at_most_s": 2 * others.get("warmup_s", 5.0) + others["warmup_at_most_s"]}
+    return Segment(kind, rate=rate, **others)
+
+
 segments = st.builds(
-    lambda kind, rate, others: Segment(kind, rate=rate, **others),
+    load_of,
     st.sampled_from(["constant", "poisson"]),
     NUMBERS,
     some_fields(Segment, ("kind", "rate", "batch_size")),
