@@ -14,7 +14,7 @@ TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: help figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
-  matrix schema compare benchmark format lock clean
+  matrix schema compare benchmark resolution format lock clean
 
 help:
 	@printf '%-26s %s\n' \
@@ -26,6 +26,7 @@ help:
 	  "make test-all" "the same with every pair and model, not a sample" \
 	  "make compare" "two results folders: FIRST=results SECOND=other" \
 	  "make benchmark" "how fast Crayfish's own parts are, to docs/performance.md" \
+	  "make resolution" "which differences can be told apart, for docs/performance.md" \
 	  "make lint" "style, rules, walls and types alone" \
 	  "make format" "format the code" \
 	  "make schema" "config/schema.yaml and the tables of docs/configuration.md, after a change of a declaration" \
@@ -83,6 +84,12 @@ lint-walls:
 	PYTHONPATH=workflow/scripts lint-imports
 lint-types:
 	mypy
+
+resolution: .venv/workflow.txt
+	@$(TOOL)/unlock.py
+	snakemake --cores all results/resolution/tables/resolution_repetitions.csv --show-failed-logs \
+	  --configfile config/resolution.yaml $(ARGS)
+	PYTHONPATH=workflow/scripts resources/environments/analysis/python benchmarks/resolution.py
 
 format: .venv/test.txt
 	ruff check --fix . && ruff format . && snakefmt Snakefile rules

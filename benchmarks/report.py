@@ -1,7 +1,7 @@
 """Writes what `make benchmark` has measured into docs/performance.md, between its markers.
 
-It reads the tables of config/benchmark.yaml, and speed.json and servers.json beside them (benchmarks/speed.py,
-benchmarks/servers.py). What was not measured has no section.
+It reads the tables of config/benchmark.yaml, and speed.json, servers.json and resolution.json beside them, which the
+benchmarks of these names write. What was not measured has no section.
 """
 
 import argparse
@@ -144,7 +144,29 @@ def at_a_rate(load: dict) -> str:
     return f"- At {rounded(load['rate'], 4)} events/s of 3 KB for {load['seconds']:.0f} s, cores: {cores}; ms: {late}."
 
 
-def markdown(tables: dict[str, list[Row]], speed: dict | None, pairs: dict | None) -> str:
+def resolution(rows: list[dict]) -> list[str]:
+    """Of each processor and slow-down: the share of choices of so many rounds that ranked it."""
+    rounds = sorted({row["rounds"] for row in rows})
+    found: dict[tuple[str, str, float], dict[int, float]] = {}
+    for row in rows:
+        found.setdefault((row["processor"], row["kind"], row["slower"]), {})[row["rounds"]] = row["ranked"]
+    return table(
+        ["processor", "against itself", "slower by", *(f"{count} rounds" for count in rounds)],
+        (
+            [
+                f"`{processor}`",
+                kind,
+                f"{slower:.0%}",
+                *(f"{shares[each]:.0%}" if each in shares else "" for each in rounds),
+            ]
+            for (processor, kind, slower), shares in found.items()
+        ),
+    )
+
+
+def markdown(
+    tables: dict[str, list[Row]], speed: dict | None, pairs: dict | None, told_apart: dict | None = None
+) -> str:
     """All sections. tables: the rows of `throughput`, `vectorised` and `latency`, where they were made."""
     lines: list[str] = []
     relays = speed["relays"] if speed else []
@@ -177,6 +199,13 @@ def markdown(tables: dict[str, list[Row]], speed: dict | None, pairs: dict | Non
         lines += ["## Fixed cost of a run", "", told, "", *fixed_costs(rows)]
     if speed:
         lines += ["## The measuring system", "", *measuring_system(speed)]
+    if told_apart:
+        told = (
+            "Saturated runs of a system again under another name (A/A), and slowed down by CPU time that is added to"
+            " each event: the share of choices of so many rounds that rank them. Of A/A that is the false share."
+        )
+        lines += ["## What is told apart", "", f"{told} Measured on {told_apart['machine']}.", ""]
+        lines += resolution(told_apart["rows"])
     if not lines:
         raise CrayfishError("nothing was measured: run `make benchmark`")
     return "\n".join(lines).strip()
@@ -192,10 +221,10 @@ def main() -> None:
         if (file := Path(paths.table(str(arguments.results), name))).exists():
             with file.open() as opened:
                 tables[name] = list(csv.DictReader(opened))
-    for name in ("speed", "servers"):
+    for name in ("speed", "servers", "resolution"):
         if (file := arguments.results / f"{name}.json").exists():
             measured[name] = json.loads(file.read_text())
-    text = markdown(tables, measured.get("speed"), measured.get("servers"))
+    text = markdown(tables, measured.get("speed"), measured.get("servers"), measured.get("resolution"))
     page, found = re.subn(
         f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{text}\n{END}", arguments.file.read_text(), flags=re.DOTALL
     )

@@ -124,6 +124,36 @@ def test_the_page_of_the_checkout_has_the_markers(results):
     assert report(results, (ROOT / "docs/performance.md").read_text()).returncode == 0
 
 
+RESOLUTION = """
+import json, sys
+import numpy as np, polars as pl, resolution
+noise, rows = np.random.default_rng(1), []
+for number in range(1, 7):
+    drift = noise.normal(0, 0.2)
+    for twin, added in ((0, 0.0), (1, 0.0), (0, 3.0), (0, 9.0)):
+        rate = 30_000 * np.exp(drift + noise.normal(0, 0.02)) / (1 + added / 30)
+        rows.append({"processor": "flink", "twin": twin, "added_us": added, "repetition": number,
+                     "throughput_events_per_s": rate})
+print(json.dumps(resolution.resolution(pl.DataFrame(rows))))
+"""
+
+
+def test_what_is_told_apart_is_the_share_of_choices_of_rounds(results):
+    environment = {"PYTHONPATH": f"{SCRIPTS}:{ROOT / 'benchmarks'}"}
+    done = subprocess.run([sys.executable, "-c", RESOLUTION], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    ranked = {(row["kind"], row["rounds"]): row["ranked"] for row in rows}
+    slower = {row["kind"]: row["slower"] for row in rows}
+    assert ranked["A/A", 3] < 0.2 and ranked["added 9 us", 3] == 1  # though the rounds differ by 20 %
+    assert ranked["added 3 us", 3] <= ranked["added 3 us", 6] == 1
+    assert slower["added 9 us"] == pytest.approx(0.23, abs=0.03)
+    assert {row["choices"] for row in rows if row["rounds"] == 3} == {20}
+    (results / "resolution.json").write_text(json.dumps({"machine": "2 cores", "rows": rows}))
+    assert report(results).returncode == 0
+    assert "| `flink` | added 9 us | 23% | 100% |" in (results / "page.md").read_text()
+
+
 @pytest.mark.parametrize("program", sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py")))
 def test_a_benchmark_can_be_imported(program):
     command = [sys.executable, "-c", f"import {program}"]
