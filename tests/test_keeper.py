@@ -40,9 +40,9 @@ def owner():
         process.kill()
 
 
-def kept(resources, owner) -> keeper.Kept:
+def kept(resources, owner, log) -> keeper.Kept:
     jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
-    return keeper.kept(owner.pid, jvm.find().executable, jars, lambda: None, warmup_at_most_s=WARMUP_S)
+    return keeper.kept(owner.pid, jvm.find().executable, jars, log, lambda: None, warmup_at_most_s=WARMUP_S)
 
 
 def gone(pid: int) -> bool:
@@ -50,10 +50,10 @@ def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
 
-def test_runs_of_one_owner_share_a_broker_that_ends_with_it(resources, owner):
-    first = kept(resources, owner)
+def test_runs_of_one_owner_share_a_broker_that_ends_with_it(resources, owner, tmp_path):
+    first = kept(resources, owner, tmp_path / "keeper.log")
     began = time.monotonic()
-    assert kept(resources, owner) == first
+    assert kept(resources, owner, tmp_path / "keeper.log") == first
     assert time.monotonic() - began < keeper.ASK_DEADLINE_S
     assert first.warmup["cpu_us_per_event"]
     owner.kill()
@@ -61,23 +61,23 @@ def test_runs_of_one_owner_share_a_broker_that_ends_with_it(resources, owner):
     assert gone(first.pid)
 
 
-def test_a_broker_that_died_is_told_and_started_again(resources, owner):
-    first = kept(resources, owner)
+def test_a_broker_that_died_is_told_and_started_again(resources, owner, tmp_path):
+    first = kept(resources, owner, tmp_path / "keeper.log")
     psutil.Process(first.pid).kill()
     assert gone(first.pid)
     with pytest.raises(StageFailed, match="broker: it ended by itself"):
         first.check()
-    assert kept(resources, owner).pid != first.pid
+    assert kept(resources, owner, tmp_path / "keeper.log").pid != first.pid
 
 
-def test_a_broker_ends_with_its_keeper(resources, owner):
-    first = kept(resources, owner)
+def test_a_broker_ends_with_its_keeper(resources, owner, tmp_path):
+    first = kept(resources, owner, tmp_path / "keeper.log")
     psutil.Process(first.pid).parent().kill()
     assert gone(first.pid)
 
 
-def test_an_owner_that_has_ended_has_no_broker(owner):
+def test_an_owner_that_has_ended_has_no_broker(owner, tmp_path):
     owner.kill()
     owner.wait()
     with pytest.raises(CrayfishError, match="has ended"):
-        keeper.kept(owner.pid, "java", [], lambda: None)
+        keeper.kept(owner.pid, "java", [], tmp_path / "keeper.log", lambda: None)

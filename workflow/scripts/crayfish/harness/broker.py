@@ -136,12 +136,18 @@ def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -
     command = [java, *JVM_OPTIONS, "-cp", ":".join(jars)]
     identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # no option's dash
     format_command = [java, "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", ":".join(jars), "kafka.tools.StorageTool"]
-    done = subprocess.run(
-        [*format_command, "format", "-t", identifier, "-c", str(properties)],
-        capture_output=True,
-        text=True,
-        timeout=READY_DEADLINE_S,
-    )
+    try:
+        done = subprocess.run(
+            [*format_command, "format", "-t", identifier, "-c", str(properties)],
+            capture_output=True,
+            text=True,
+            timeout=READY_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CrayfishError(
+            f"broker: its data folder {workdir} was not formatted within {READY_DEADLINE_S:g} s: the machine is busy, or"
+            " its disk is; repeat the command when it is not"
+        ) from error
     if done.returncode:
         raise CrayfishError(
             f"broker: its data folder {workdir} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}"

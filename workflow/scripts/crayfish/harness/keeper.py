@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import select
 import signal
@@ -35,7 +34,6 @@ from crayfish.spec.waiting import wait_until
 READY_DEADLINE_S = broker.READY_DEADLINE_S + warming.AT_MOST_S + 30
 ASK_DEADLINE_S = 60.0  # for a process to start, or to answer
 ANSWER_BYTES = 1 << 20
-log = logging.getLogger("crayfish")
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,17 @@ class Kept:
 
 
 def kept(
-    owner: int, java: str, jars: list[str], watch: Callable[[], object], warmup_at_most_s: float = warming.AT_MOST_S
+    owner: int,
+    java: str,
+    jars: list[str],
+    log: Path,
+    watch: Callable[[], object],
+    warmup_at_most_s: float = warming.AT_MOST_S,
 ) -> Kept:
-    """The broker of this owner, warm; started if there is none. `watch` is called meanwhile and may raise.
+    """The broker of this owner, warm; started if there is none: then its keeper writes to `log`.
 
-    Raises CrayfishError with what the keeper said where the broker does not start.
+    `watch` is called meanwhile and may raise. Raises CrayfishError with what the keeper said where the broker does not
+    start.
     """
     try:
         name = _name(owner)
@@ -86,7 +90,7 @@ def kept(
         except ConnectionRefusedError:
             connection.close()
         if process is None or process.poll() is not None:
-            process = _started(owner, java, jars, warmup_at_most_s)
+            process = _started(owner, java, jars, log, warmup_at_most_s)
         return None
 
     failure = CrayfishError(f"broker: its keeper did not answer within {ASK_DEADLINE_S:g} s")
@@ -97,12 +101,18 @@ def kept(
         def answered() -> bool:
             if not select.select([connection], [], [], 0.1)[0]:
                 return False
-            parts.append(connection.recv(ANSWER_BYTES))
-            return not parts[-1]
+            with contextlib.suppress(ConnectionResetError):
+                parts.append(connection.recv(ANSWER_BYTES))
+                return not parts[-1]
+            return True
 
         silent = f"broker: it was not ready within {READY_DEADLINE_S:g} s"
         wait_until(answered, READY_DEADLINE_S, lambda: CrayfishError(silent), watch, pause_s=0)
-    answer = json.loads(b"".join(parts) or b'{"error": "broker: its keeper died"}')
+    if not any(parts):
+        if process is not None:
+            process.wait(ASK_DEADLINE_S)  # for what it says last
+        raise StageFailed(f"broker: its keeper died\n  log: {log}\n{last_lines(log)}")
+    answer = json.loads(b"".join(parts))
     if "error" in answer:
         raise CrayfishError(answer["error"])
     return Kept(**answer)
@@ -113,18 +123,20 @@ def _name(owner: int) -> str:
     return f"\0crayfish-broker-{owner}-{psutil.Process(owner).create_time():.2f}"
 
 
-def _started(owner: int, java: str, jars: list[str], warmup_at_most_s: float) -> subprocess.Popen:
+def _started(owner: int, java: str, jars: list[str], log: Path, warmup_at_most_s: float) -> subprocess.Popen:
     command = [sys.executable, "-m", "crayfish.harness.keeper", "--owner", str(owner), "--java", java]
     command += ["--warmup-at-most-s", str(warmup_at_most_s)]
     environment = {name: value for name, value in os.environ.items() if name != TAG}  # it outlives the run
-    return subprocess.Popen(
-        [*command, "--jars", *jars],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**environment, "PYTHONPATH": str(SCRIPTS)},
-    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as said:
+        return subprocess.Popen(
+            [*command, "--jars", *jars],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            env={**environment, "PYTHONPATH": str(SCRIPTS)},
+        )
 
 
 # --- the keeper ------------------------------------------------------------------------------------------------------
