@@ -145,8 +145,8 @@ def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -
         )
     except subprocess.TimeoutExpired as error:
         raise CrayfishError(
-            f"broker: its data folder {workdir} was not formatted within {READY_DEADLINE_S:g} s: the machine is busy, or"
-            " its disk is; repeat the command when it is not"
+            f"broker: its data folder {workdir} was not formatted within {READY_DEADLINE_S:g} s: the machine or"
+            " its disk is busy; repeat the command when it is not"
         ) from error
     if done.returncode:
         raise CrayfishError(
