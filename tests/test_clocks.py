@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from crayfish.harness import clocks, health
+from crayfish.engine import jvm
+from crayfish.harness import broker, clocks, health
 from crayfish.results import summaries
 
 MS = 1_000_000
@@ -72,3 +73,12 @@ def test_append_times_are_told_by_the_runs_clock():
     events = {"input_append_ms": np.array([100, -1]), "output_append_ms": np.array([110, -1]), "due_ns": np.zeros(2)}
     shifted = summaries.by_the_runs_clock(events, 9.7)
     assert shifted["input_append_ms"].tolist() == [90, -1] and shifted["output_append_ms"].tolist() == [100, -1]
+
+
+def test_the_clock_of_a_broker_on_this_machine_is_this_machines(resources, tmp_path):
+    jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
+    stage, servers = broker.start(jvm.find().executable, jars, tmp_path / "broker", tmp_path / "log", "test")
+    with stage, broker.Broker(servers, stage) as started:
+        started.prepare(["clock"], 1, stage.check)
+        found = clocks.probe(servers, "clock", clocks.anchor(), stage.check)
+    assert abs(found["offset_ms"]) <= found["uncertainty_ms"] and found["probes"] == clocks.PROBES
