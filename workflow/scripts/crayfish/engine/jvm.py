@@ -121,7 +121,7 @@ def jar_files(folders: list[Path]) -> list[Path]:
 
 def options_of(spec: RunSpec) -> list[str]:
     """Of the JVM inside a Python process of the run; CrayfishError where two parts contradict each other."""
-    parts = {"every JVM": OPTIONS}
+    parts: dict[str, Iterable[str]] = {"every JVM": OPTIONS}
     parts[spec.processor] = discovery.processor(spec.processor).jvm_options
     parts[spec.scorer] = discovery.scorer(spec.scorer).jvm_options
     return combined(parts)

@@ -153,7 +153,7 @@ def java_effective(
         values.put(name, value)
     config = java(f"{shaded}org.apache.kafka.clients.{kind}.{kind.capitalize()}Config")(values)
     told = {str(each.getKey()): each.getValue() for each in config.values().entrySet()}
-    return given | {name: str(value) for name, value in sorted(told.items()) if value is not None}
+    return {**given, **{name: str(value) for name, value in sorted(told.items()) if value is not None}}
 
 
 def librdkafka_effective(settings: Mapping[str, object]) -> dict[str, object]:

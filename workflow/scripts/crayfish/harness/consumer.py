@@ -101,14 +101,14 @@ class Sink:
         messages = [first, *self._consumer.consume(CHUNK - 1, 0)]
         received_ns = -1 if self._offline else time.monotonic_ns() + self._anchor_ns
         for message in messages:
-            error = message.error()
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
+            assert partition is not None and offset is not None  # every message has both, and so has a partition's end
             if error is None:
                 self._messages.append(message)
-                self._position[message.partition()] = message.offset() + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._position[message.partition()] = message.offset()
-            else:
-                raise CrayfishError(f"consumer: the broker failed: {error.str()}")
+                offset += 1
+            self._position[partition] = offset
         self._received_ns.extend([received_ns] * (len(self._messages) - len(self._received_ns)))
         if len(self._messages) >= CHUNK:
             self.check()

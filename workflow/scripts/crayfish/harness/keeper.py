@@ -168,7 +168,7 @@ def keep(owner: int, java: str, jars: list[str], warmup_at_most_s: float, listen
             warmup = warming.warm(admin, servers, stage.process.pid, alive, warmup_at_most_s)
             answer = asdict(Kept(servers, stage.process.pid, str(stage.log), warmup))
             died = os.pidfd_open(stage.process.pid)
-            while select.select([listener, ended, told, died], [], [])[0] == [listener]:
+            while select.select([listener.fileno(), ended, told, died], [], [])[0] == [listener.fileno()]:
                 _tell(listener, answer)
 
 

@@ -281,8 +281,10 @@ class Appends:
             for message in [first, *consumer.consume(READ_AT_ONCE, 0)] if first else ():
                 if message.error():
                     raise KafkaException(message.error())
-                found.setdefault(message.partition(), []).append(message.timestamp()[1])
-                self._positions[message.partition()] = message.offset() + 1
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None and offset is not None  # every message that was read has both
+                found.setdefault(partition, []).append(message.timestamp()[1])
+                self._positions[partition] = offset + 1
             for number, times in found.items():
                 self._times[number].append(np.array(times, np.int64))
                 if self._positions[number] >= ends[number]:

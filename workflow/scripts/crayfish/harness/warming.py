@@ -91,7 +91,7 @@ class Loop:
             while not self._stop.is_set():
                 for message in consumer.consume(IN_FLIGHT, 0.1):
                     if message.error() is None:
-                        producer.produce(target, message.value(), partition=message.partition())
+                        producer.produce(target, message.value())
                         self.events += source == self._topics[0]
                 producer.poll(0)
         finally:

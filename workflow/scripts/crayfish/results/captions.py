@@ -42,7 +42,7 @@ def place_in_words(ranking: Ranking, panel: Panel) -> str:
 
 def verdicts(panel: Panel, metric: str) -> str:
     """What was found of a panel's systems: each with the next one that it is ahead of, then those not told apart."""
-    ahead = {}
+    ahead: dict[str, str] = {}
     for pair in sorted(panel.ranked, key=lambda pair: panel.order.index(pair.second)):
         if pair.told:
             ahead.setdefault(pair.first, f"{pair.first} ahead of {pair.second} by {by_words(pair, metric)}")
@@ -82,7 +82,7 @@ def ranking_in_words(ranking: Ranking) -> list[str]:
                 " happens more often, differences of this size are noise."
             )
     tested = [panel for panel in panels if panel.position_p is not None]
-    if early := [panel for panel in tested if panel.position_p * len(tested) < LEVEL]:
+    if early := [panel for panel in tested if (panel.position_p or 0.0) * len(tested) < LEVEL]:
         told = [" ".join(filter(None, (place_in_words(ranking, one), f"p = {one.position_p:.2g}"))) for one in early]
         found.append(f"Warning: the position of a run within its round had an effect: {listed(told)}.")
     return found

@@ -380,7 +380,8 @@ def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...]
         for place, other in twins(ranked):
             draw_twins(axes, [(best[place][metric][0], place)], [(best[other][metric][0], other)])
         compared = [place for place, system in enumerate(ranked) if not (system.floor or system.twin_of)]
-        for place, other in itertools.pairwise(compared) if ranking else ():
+        for place, other in itertools.pairwise(compared) if ranking is not None else ():
+            assert ranking is not None
             text = ahead_by(ranking, best[place].row(0, named=True), best[other].row(0, named=True))
             beside(axes, place + 0.5, text, fontsize=5.5, color="#555555")
         label_rows(axes, [system.label for system in ranked])

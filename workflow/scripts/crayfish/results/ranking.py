@@ -283,8 +283,10 @@ def _half_width(
 
 def _pair(first: str, second: str, difference: float, half: float | None, twins: bool, plain: bool) -> Pair:
     scale: Callable[[float], float] = float if plain else math.exp
-    ends = (None, None, None) if half is None else (scale(difference - half), scale(difference + half), scale(half))
-    return Pair(first, second, scale(difference), *ends, twins, plain)
+    if half is None:
+        return Pair(first, second, scale(difference), None, None, None, twins, plain)
+    low, high = scale(difference - half), scale(difference + half)
+    return Pair(first, second, scale(difference), low, high, scale(half), twins, plain)
 
 
 # --- the repetitions of a table ---------------------------------------------------------------------------------------

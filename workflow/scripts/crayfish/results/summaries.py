@@ -166,7 +166,8 @@ def median_trend(window: Columns, start_ns: int, end_ns: int) -> dict[str, Any] 
         return None
     logs = np.log(medians)
     line = metrics.slope(np.arange(len(logs), dtype=float), logs)
-    change = metrics.Interval(*(math.expm1(min(part * (len(logs) - 1), LARGEST_LOG)) for part in line[:3]), line.n)
+    mean, low, high = (math.expm1(min((part or 0.0) * (len(logs) - 1), LARGEST_LOG)) for part in line[:3])
+    change = metrics.Interval(mean, low, high, line.n)
     middle, span = float(np.mean(logs)), line.mean * (len(logs) - 1)
     ends = {"first_ms": math.exp(middle - span / 2), "last_ms": math.exp(middle + span / 2)}
     return {**trend_of(change), **ends}
@@ -237,12 +238,12 @@ def costs(samples: dict, start_ns: int, end_ns: int, events_per_s: float | None)
 
 def generation_warnings(latency: dict[str, dict | None]) -> list[str]:
     """Where what comes before the processor is a large part of the median latency, as far as append times tell that."""
-    parts = [(latency.get(name) or {}).get("p50") for name in ("generation", "received_minus_due")]
-    if None in parts or parts[0] - APPEND_ERROR_MS <= MOST_GENERATION * parts[1]:
+    generation, whole = ((latency.get(name) or {}).get("p50") for name in ("generation", "received_minus_due"))
+    if generation is None or whole is None or generation - APPEND_ERROR_MS <= MOST_GENERATION * whole:
         return []
     return [
-        f"generator and broker took {parts[0]:.1f} ms (median) until an event was in the input topic, of a median"
-        f" latency of {parts[1]:.1f} ms"
+        f"generator and broker took {generation:.1f} ms (median) until an event was in the input topic, of a median"
+        f" latency of {whole:.1f} ms"
     ]
 
 

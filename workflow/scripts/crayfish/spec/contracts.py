@@ -222,9 +222,9 @@ class FigureKind(Part):
     part: str  # of the experiment's table: "means", "series" or "curves"
     axes: tuple[str, ...]  # columns that are axes or panels: they tell no system from another
     metrics: tuple[str, ...]  # columns whose intervals rank the systems; the first that every row has is taken
-    draw: Callable[
-        [Any], Any
-    ]  # the table's rows -> a matplotlib Figure. Raises CrayfishError where they lack its columns
+    # draw(rows of the table), or draw(rows, ranks) if it is ranked: a matplotlib Figure. Raises CrayfishError where the
+    # rows lack its columns.
+    draw: Callable[..., Any]
     select: Callable[[Any], Any] = lambda table: table  # the rows that are drawn, of all that are there
     ranked: bool = False  # `draw` shows a ranking: its second argument gives that (results/ranking.py) of a metric
 

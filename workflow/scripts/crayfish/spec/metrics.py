@@ -291,7 +291,9 @@ def log_interval(values: list[float] | np.ndarray) -> Interval:
     if not (values > 0).all():
         raise ValueError(f"a value of {values.min():g} has no logarithm")
     mean, low, high, count = t_interval(np.log(values))
-    return Interval(math.exp(mean), *(None if end is None else math.exp(end) for end in (low, high)), count)
+    if low is None or high is None:
+        return Interval(math.exp(mean), None, None, count)
+    return Interval(math.exp(mean), math.exp(low), math.exp(high), count)
 
 
 def mean_interval(values: list[float] | np.ndarray, plain: bool = False) -> Interval:
@@ -352,14 +354,16 @@ def trend(values: np.ndarray) -> Interval:
 
     values: float[k], k >= 3, of mean more than 0, of blocks of equal length; a line is fitted (slope).
     """
-    mean, low, high, count = slope(np.arange(len(values), dtype=float), values)
-    scale = (len(values) - 1) / float(np.mean(values))
-    return Interval(mean * scale, low * scale, high * scale, count)
+    line, scale = slope(np.arange(len(values), dtype=float), values), (len(values) - 1) / float(np.mean(values))
+    low, high = (None if end is None else end * scale for end in (line.low, line.high))
+    return Interval(line.mean * scale, low, high, line.n)
 
 
 def drifts(change: Interval) -> bool:
     """Whether a window is not steady: a change over it is significant and at least 5 %, up or down."""
-    return change.low is not None and change.low * change.high > 0 and abs(change.mean) >= DRIFT
+    if change.low is None or change.high is None:
+        return False
+    return change.low * change.high > 0 and abs(change.mean) >= DRIFT
 
 
 def grows(backlog_slope: Interval) -> bool:

@@ -26,8 +26,8 @@ def draw(table: pl.DataFrame) -> Figure:
                 marked = [place for place, above in enumerate(own["above"]) if round(above, 9) in TICKS]
                 plots.draw_line(one, system, own["above"].to_numpy(), own, metric, along="x", marked=marked[1:])
         for first, second in looks.twins(drawn):
-            pair = (drawn[place].rows_among(rows) for place in (first, second))
-            plots.draw_twin_band(one, *pair, "above", metric, along="x")
+            own, other = (drawn[place].rows_among(rows) for place in (first, second))
+            plots.draw_twin_band(one, own, other, "above", metric, along="x")
         plots.entitle(one, title)
         percentile_axis(one, table["above"].min() / 1.5)
     plots.value_axis(axes, table, [metric], log=True, along="x")

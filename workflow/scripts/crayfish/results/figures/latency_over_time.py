@@ -20,8 +20,10 @@ def draw(table: pl.DataFrame) -> Figure:
             for own in system.segments(rows):
                 plots.draw_line(one, system, own["second"].to_numpy() + 0.5, own, metric)
         for first, second in looks.twins(drawn):
-            pair = (drawn[place].rows_among(rows).with_columns(at=pl.col("second") + 0.5) for place in (first, second))
-            plots.draw_twin_band(one, *pair, "at", metric)
+            own, other = (
+                drawn[place].rows_among(rows).with_columns(at=pl.col("second") + 0.5) for place in (first, second)
+            )
+            plots.draw_twin_band(one, own, other, "at", metric)
         one.axvspan(0, rows["warmup_s"].max(), color="#eeeeee", zorder=0, linewidth=0)
         plots.entitle(one, title)
         one.set_xlim(0, table["second"].max() + 1)
