@@ -145,7 +145,7 @@ def test_a_second_harness_is_refused_while_one_measures(harness, tmp_path):
 
 def test_a_harness_whose_owner_dies_ends_by_itself(harness, tmp_path):
     owner = subprocess.Popen(["sleep", "600"])
-    run = harness(long_run("kafka_streams"), tmp_path / "run", owner=owner.pid)
+    run = harness({**long_run("kafka_streams"), "broker": "own"}, tmp_path / "run", owner=owner.pid)
     run.await_log("sent")
     owner.kill()
     owner.wait()
