@@ -160,7 +160,10 @@ def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
     config.write_text(
         f"results: {results}\nrepetitions: 1\n"
         "experiments:\n"
-        "  input_rate: {vary: {processor: [kafka_streams]}, load: {rate: [50, 100], warmup_s: 1, measure_s: 4}}\n"
+        "  input_rate:\n"
+        "    vary: {processor: [kafka_streams]}\n"
+        "    beside: []\n"
+        "    load: {rate: [50, 100], warmup_s: 1, measure_s: 4}\n"
     )
     target = f"{results}/tables/input_rate.csv"
     command = [sys.executable, "-m", "snakemake", "--cores", "all", target, "--configfile", str(config)]

@@ -144,7 +144,9 @@ def comparison(first: Path, second: Path) -> str:
     if warned := warning_rows(measured, other):
         lines += ["\n| run | segment | warning | first | second |", "|---|---|---|---|---|", *warned]
     lines += ["\n| differs | first | second |", "|---|---|---|"]
-    setup, other_setup = ({key: ", ".join(sorted(texts)) for key, texts in each.setup.items()} for each in (measured, other))
+    setup, other_setup = (
+        {key: ", ".join(sorted(texts)) for key, texts in each.setup.items()} for each in (measured, other)
+    )
     for name in sorted(setup.keys() | other_setup.keys()):
         if setup.get(name) != other_setup.get(name):
             lines.append(f"| {name} | {setup.get(name, '-')} | {other_setup.get(name, '-')} |")

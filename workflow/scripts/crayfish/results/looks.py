@@ -313,7 +313,11 @@ def panels(table: pl.DataFrame, names: tuple[str, ...]) -> list[tuple[str, pl.Da
     parts = []
     for key, rows in own.sort(names, maintain_order=True).group_by(names, maintain_order=True):
         if len(own) < len(table):
-            matches = [pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(names, key, strict=True) if name != "scorer"]
+            matches = [
+                pl.col(name).eq_missing(pl.lit(value))
+                for name, value in zip(names, key, strict=True)
+                if name != "scorer"
+            ]
             rows = pl.concat([rows, table.filter(floors).filter(*matches)])
         parts.append((", ".join(short(name, value) for name, value in zip(names, key, strict=True)), rows))
     return parts

@@ -132,7 +132,7 @@ def _experiment() -> Schema:
                 " the products of each, one after the other. A word (embedded, external, all) adds the parts that it"
                 " stands for; a combination that a part refuses because of a word is left out, and the plan says so"
             },
-            "beside": _one_or_several(vary)
+            "beside": {"anyOf": [vary, {"type": "array", "items": vary}]}
             | {
                 "description": "blocks that are laid over that of `vary`, each for further runs: another floor (relay), or"
                 " a twin of a system, which is left out where that system itself is not run"
@@ -261,7 +261,9 @@ KEYS: dict[str, Key] = {
         _search,
     ),
     "run": Key("fields of every run, unless an experiment says otherwise", {}, _fields_to_set),
-    "experiments": Key("name → `vary`, `beside`, `fix`, `load`, `repetitions`, `description`", {}, lambda: _named(_experiment())),
+    "experiments": Key(
+        "name → `vary`, `beside`, `fix`, `load`, `repetitions`, `description`", {}, lambda: _named(_experiment())
+    ),
     "figures": Key(
         "name → `experiment`, `kind` (a module of `results/figures`), `where` (field → the values that are drawn)",
         {},
