@@ -63,7 +63,7 @@ def test_a_backlog_of_large_events_has_the_time_that_writing_them_takes():
 
     assert longest_s() == pytest.approx(10_000 / 2000)
     spec = RunSpec("flink", "noop", (Segment("backlog", rate=100, batch_size=512),))
-    assert longest_s(batch_size=512) == pytest.approx(10_000 * spec.event_bytes / 20e6) > 500
+    assert longest_s(batch_size=512) == pytest.approx(10_000 * spec.event_bytes / 20e6)
 
 
 def test_a_segment_ends_with_its_last_prediction():
