@@ -259,7 +259,7 @@ def test_the_warm_up_ends(rate, event_bytes, seed):
         speed = rate * random.lognormal(0, 0.2)
         bursts.append(search.Burst(events, events / speed, speed))
         assert len(bursts) < 40
-    assert len(bursts) >= 2
+    assert len(bursts) >= 2 or bursts[0].seconds > search.WARMUP_S  # so slow that one tells the rate
 
 
 def test_the_warm_up_of_an_engine_that_gets_faster_goes_on():
