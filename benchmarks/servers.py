@@ -77,9 +77,7 @@ def drained(run: Run) -> dict:
     """The backlog's measured window, in the same words: events, from when to when."""
     appended = pq.read_table(run.folder / "consumer.parquet")["output_append_ms"].to_numpy()
     warmup_end_ms = run.segments[0]["load_start_ns"] / 1e6
-    start_ms, end_ms = metrics.drained_window(
-        appended, warmup_end_ms, appended.max(), run.spec.segments[0].measure_s
-    )
+    start_ms, end_ms = metrics.drained_window(appended, warmup_end_ms, appended.max(), run.spec.segments[0].measure_s)
     window = appended[(appended >= start_ms) & (appended <= end_ms)] * 1_000_000
     return {"calls": len(window) - 1, "start_ns": int(window.min()), "end_ns": int(window.max())}
 

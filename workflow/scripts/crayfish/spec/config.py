@@ -134,8 +134,8 @@ def _experiment() -> Schema:
             },
             "beside": {"anyOf": [vary, {"type": "array", "items": vary}]}
             | {
-                "description": "blocks that are laid over that of `vary`, each for further runs: another floor (relay), or"
-                " a twin of a system, which is left out where that system itself is not run"
+                "description": "blocks that are laid over that of `vary`, each for further runs: another floor (relay),"
+                " or a twin of a system, which is left out where that system itself is not run"
             },
             "fix": _fields_to_set() | {"description": "fields that are the same in all runs of the experiment"},
             "load": _one_or_several(_load())
