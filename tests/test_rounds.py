@@ -117,7 +117,7 @@ def test_fewer_rounds_at_most_than_at_least_are_refused():
         (["PRECISION=0.1", "ARGS=-n --config seed=2"], "-n --config precision=0.1 seed=2"),
         (["ARGS=-n --config seed=2"], "-n --config seed=2"),
     ],
-    ids=" ".join,
+    ids=["alone", "at_most", "with --config", "without"],
 )
 def test_make_hands_the_precision_on(given, told):
     done = subprocess.run(["make", "-n", "figures", *given], cwd=ROOT, capture_output=True, text=True, check=True)
