@@ -1,12 +1,16 @@
 """A run that fails for good leaves a hole with its name; one that others disturbed is made again."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from generated_runs import MACHINE, folder_of, spec_of, write_run
 
-from crayfish.engine import jvm
+from crayfish.engine import child, jvm
 from crayfish.harness import run, sizing, tries
 from crayfish.harness.parts import Interrupted
 from crayfish.harness.run import Places
@@ -207,3 +211,34 @@ def test_what_a_failed_run_sizes_fails_with_its_reason(places, tmp_path):
     backlog = RunSpec("flink", "noop", (LOADS["backlog"],))
     with pytest.raises(CrayfishError, match="finds its rate failed: some: the processor died"):
         sizing.sized(backlog, tmp_path / "summary.json")
+
+
+def executed_run(tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
+    """execute_run.py on a machine of its own, where no broker can be started: there are no jars."""
+    spec = RunSpec("flink", "noop", (PACED,), broker="own")
+    command = [sys.executable, ROOT / paths.script("execute_run"), "--spec", spec.to_json(), "--out", tmp_path / "run"]
+    command += ["--python", "no/python", "--reference", "no.npz", *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+
+
+def made_of(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "run").iterdir() if path.is_file()}
+
+
+def test_the_program_succeeds_with_a_hole_where_it_is_asked_for_one(tmp_path):
+    done = executed_run(tmp_path, "--hole")
+    assert done.returncode == 0 and "failed: broker" in done.stderr and "Traceback" not in done.stderr
+    assert made_of(tmp_path) == {*paths.MEASUREMENTS, paths.FAILURES}
+    assert "broker" in summarise(tmp_path / "run")["failed"]
+
+
+def test_the_program_fails_without_a_trace_where_no_hole_is_asked_for(tmp_path):
+    assert executed_run(tmp_path).returncode == 1 and not made_of(tmp_path)
+
+
+def test_what_the_user_must_start_first_leaves_no_hole(tmp_path):
+    (port,) = child.free_ports(1)
+    done = executed_run(tmp_path, "--hole", "--processor-address", f"127.0.0.1:{port}")
+    assert done.returncode == 1 and "does not answer" in done.stderr and not made_of(tmp_path)
