@@ -206,7 +206,7 @@ def test_each_run_has_a_row_a_segment_with_its_accounting(tables):
 def test_a_position_is_that_of_a_run_among_those_of_its_round(summaries):
     each = [json.loads(file.read_text()) for file in summaries["input_rate"]]
     for place, summary in enumerate(each):
-        summary["started_ns"] = -place
+        summary["started_ns"] = 1000 - place
     table = tabulation.tabulate("input_rate", each, "repetitions")
     first = each[0]["run"]
     assert set(table.filter(pl.col("run") == first)["position"]) == {len(SYSTEMS)}
@@ -438,7 +438,8 @@ def test_the_maximum_is_each_system_s_highest_row_highest_first(tables):
     assert [label.split(",")[0] for label in labels] == ["Kafka Streams", "Flink"]
     assert [container[0].get_xdata()[0] for container in axes.containers] == [1000, 500]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first at the top
-    assert [text.get_text().split("  ")[0] for text in axes.texts] == ["1\u202f000", "500"]
+    texts = [text.get_text().split("  ")[0] for text in axes.texts]
+    assert texts == ["1\u202f000", "500", "not told apart"]  # by the repetitions, which nobody faked
     assert shown.filter(pl.col("processor") == "flink")["parallelism"].to_list() == [1]
 
 
@@ -490,7 +491,7 @@ def test_bursts_from_which_nothing_recovered_are_drawn_and_told(tables):
     table = table.with_columns(*never, recovered_repetitions=pl.when(pl.col("burst").is_not_null()).then(0))
     figure, _ = draw("through_burst", table)
     assert "not recovered" in legend_of(figure)
-    assert "Ranking by recovery time" in caption("through_burst", table)  # of the repetitions, which did recover
+    assert "Ranking" not in caption("through_burst", table)
 
 
 def test_bursts_are_shaded_and_recovery_is_marked(tables):
@@ -621,7 +622,8 @@ def test_a_caption_says_what_a_reader_must_know(tables):
     for part in [
         "means of 3 repetitions",
         "95 % confidence intervals (Student's t on logarithms)",
-        "Held fixed: model FFNN, parallelism 1, codec binary",
+        "Held fixed: model FFNN, parallelism 1",
+        "codec binary",
         "Machine: 2 cores of Example CPU @ 2.20GHz, 24 GiB.",
         f"Substitutes: {SUBSTITUTE}.",
         "input rate 400 events/s: other processes used 0.51 cores",

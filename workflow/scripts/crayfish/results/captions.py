@@ -92,7 +92,7 @@ def refinements(panels: list[Panel]) -> str:
     """What the models of some panels have more than system and round."""
     counts = {
         "the machine's speed as a covariate": sum(panel.speed for panel in panels),
-        "unequal variances": sum(panel.unequal for panel in panels),
+        "a variance of each system": sum(panel.unequal for panel in panels),
     }
     return "".join(f"; {what} in {count} of {len(panels)}" for what, count in counts.items() if count)
 
@@ -104,20 +104,21 @@ def floors_in_words(table: pl.DataFrame, kind: FigureKind, metric: str) -> list[
     drawn = looks.systems(table, kind.axes)
     for floor in (system for system in drawn if system.floor):
         for row in first_rows(floor.rows.drop_nulls(metric)).iter_rows(named=True):
-            place = ", ".join(looks.long(name, row[name]) for name in keys) or "all of it"
+            words = ", ".join(looks.long(name, row[name]) for name in keys)
+            place = f"{words}: " if words else ""
             if "overloaded" in row["warnings"]:
-                limited.append(f"{place}: {floor.label} was itself overloaded")
+                limited.append(f"{place}{floor.label} was itself overloaded")
             if not looks.column(metric).higher:
                 continue
             close = [
                 system.label
                 for system in drawn
                 for own in first_rows(system.rows.drop_nulls(metric)).iter_rows(named=True)
-                if not system.floor and all(own[name] == row[name] for name in keys)
+                if not (system.floor or system.twin_of) and all(own[name] == row[name] for name in keys)
                 if row[metric] < FLOOR_RATIO * own[metric]
             ]
             if close:
-                limited.append(f"{place}: {floor.label} is less than {FLOOR_RATIO} times {', '.join(close)}")
+                limited.append(f"{place}{floor.label} is less than {FLOOR_RATIO} times {', '.join(close)}")
     return limited
 
 

@@ -73,7 +73,7 @@ RING: dict[str, Any] = {
     "color": "black",
     "zorder": 5,
 }
-TWINS: dict[str, Any] = {"color": "#c9c9c9", "linewidth": 5, "solid_capstyle": "butt", "zorder": 0.5}
+TWINS: dict[str, Any] = {"color": "#c9c9c9", "linewidth": 9, "solid_capstyle": "round", "zorder": 0.5}
 
 
 # --- marks ------------------------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...]
     ranking = ranks(metric) if ranks else None
     every: list[System] = []
     for (axes,), (title, rows) in zip(grid, parts, strict=True):
-        ranked = sorted(systems(rows, panel_columns), key=lambda system: -system.rows[metric].max())
+        ranked = in_order(systems(rows, panel_columns), metric)
         best = [system.rows.sort(metric, descending=True)[:1] for system in ranked]
         for place, (system, own) in enumerate(zip(ranked, best, strict=True)):
             axes.axhline(place, color="#bbbbbb", linewidth=0.5, linestyle=":", zorder=0)
@@ -383,13 +383,23 @@ def ranked_rows(table: pl.DataFrame, metric: str, panel_columns: tuple[str, ...]
         for place, other in itertools.pairwise(compared) if ranking is not None else ():
             assert ranking is not None
             text = ahead_by(ranking, best[place].row(0, named=True), best[other].row(0, named=True))
-            beside(axes, place + 0.5, text, fontsize=5.5, color="#555555")
+            beside(axes, other - 0.5, text, fontsize=5.5, color="#555555")
         label_rows(axes, [system.label for system in ranked])
         entitle(axes, title, loc="left")
         value_axis([axes], rows, [metric], along="x")
         every += ranked
     legend(figure, twin_handles(every), table)
     return figure
+
+
+def in_order(drawn: list[System], metric: str) -> list[System]:
+    """Systems, the highest mean first, each followed by its twins; floors come last."""
+    best = {system.label: system.rows[metric].max() for system in drawn}
+
+    def sort_key(system: System) -> tuple:
+        return system.floor, -best.get(system.twin_of, best[system.label]), system.twin_of or system.label, system.label
+
+    return sorted(drawn, key=sort_key)
 
 
 def ahead_by(ranking: Ranking, row: dict[str, Any], other: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from crayfish.results.tables import first_rows
 from crayfish.spec.metrics import Interval
 
 LEVEL = 0.05
+LEAST_VARIANCE = 0.02  # of one system, as a share of the pooled one: an unbiased estimate may be negative
 SPEED, POSITION = "machine_speed", "position"
 RATES = ("rate_events_per_s", "peak_rate_events_per_s")
 
@@ -197,17 +198,22 @@ def own_variances(fit: Fit, system: np.ndarray) -> np.ndarray | None:
 
 def moderated(fit: Fit, system: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Each system's variance, shrunk towards the pooled one, and its degrees of freedom; None where Bartlett's test
-    finds no difference, or where there are too few repetitions to look for one."""
+    finds no difference, or where there are too few repetitions to look for one.
+
+    The test is of own_variances, not of the residuals, which a noisy system spoils for all through the rounds. With few
+    rounds it finds differences where there are none; that costs nothing, since such variances are shrunk to the pooled.
+    """
     from scipy import optimize, special, stats
 
     counts = np.bincount(system)
-    if counts.min() < 2 or (own := own_variances(fit, system)) is None:
-        return None
-    groups = [fit.residuals[system == number] for number in range(len(counts))]
-    if not all(np.ptp(group) > 0 for group in groups) or stats.bartlett(*groups).pvalue >= LEVEL:
+    if counts.min() < 2 or (own := own_variances(fit, system)) is None or not fit.variance > 0:
         return None
     freedom, pooled = (counts - 1).astype(float), fit.variance
-    own = np.maximum(own, pooled * 1e-3)
+    own = np.maximum(own, pooled * LEAST_VARIANCE)
+    total, more = freedom.sum(), len(own) - 1
+    unequal = total * np.log(freedom @ own / total) - freedom @ np.log(own)
+    if stats.chi2.sf(unequal / (1 + ((1 / freedom).sum() - 1 / total) / (3 * more)), more) >= LEVEL:
+        return None
     # The variances' logarithms spread by trigamma(d/2) by chance alone; what they spread more is the prior's.
     spread = float(np.var(np.log(own), ddof=1) - np.mean(special.polygamma(1, freedom / 2)))
     if spread <= 0:
