@@ -35,18 +35,19 @@ def table(corner: str, rows: dict[str, list[str]], columns: tuple[str, ...]) -> 
 
 
 def markdown() -> str:
-    """The matrix of processors and scorers, that of scorers and models, and why what is refused is refused."""
+    """The matrix of processors, floors left out, and scorers, that of scorers and models, and why what is refused is refused."""
     rooms = {room: discovery.names(room) for room in ("processors", "scorers", "models")}
+    processors = tuple(name for name in rooms["processors"] if not discovery.processor(name).floor)
     reasons: list[str] = []
     pairs = {
-        scorer: [cell(reasons, processor=processor, scorer=scorer) for processor in rooms["processors"]]
+        scorer: [cell(reasons, processor=processor, scorer=scorer) for processor in processors]
         for scorer in rooms["scorers"]
     }
     models = {
         scorer: [cell(reasons, processor="kafka_streams", scorer=scorer, model=model) for model in rooms["models"]]
         for scorer in rooms["scorers"]
     }
-    lines = [*table("scorer", pairs, rooms["processors"]), "", *table("scorer", models, rooms["models"])]
+    lines = [*table("scorer", pairs, processors), "", *table("scorer", models, rooms["models"])]
     notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, start=1)]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
