@@ -71,7 +71,9 @@ EXPECTED = {
     "run.sh -e r": {"kind": {"bursty"}, "rate": {0.7}, "peak_rate": {1.1}, "burst_s": {30}, "between_s": {120}},
     "run.sh -ec s": {"rate": {128, 0.2, 256}, "batch_size": {1, 8}},
     "run.sh -ec l": {"rate": {512, 2048, 4096, 0.3333, 0.2, 30000}, "batch_size": {1, 8, 32, 128, 512}},
-    "run.sh -ec d": {"processor": {name for name in PROCESSORS if discovery.processor(name).original}},
+    "run.sh -ec d": {
+        "processor": {name for name in PROCESSORS if (its := discovery.processor(name)).original or its.floor}
+    },
     "run.sh -sp a": {"processor": PROCESSORS},
     "run.sh -m a": {"model": MODELS},
     "run.sh -msm x": {"scorer": EXTERNAL},

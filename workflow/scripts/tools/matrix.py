@@ -35,7 +35,7 @@ def table(corner: str, rows: dict[str, list[str]], columns: tuple[str, ...]) -> 
 
 
 def markdown() -> str:
-    """The matrix of processors, floors left out, and scorers, that of scorers and models, and why what is refused is refused."""
+    """The matrices of processors (no floors), scorers and models, and why what is refused is refused."""
     rooms = {room: discovery.names(room) for room in ("processors", "scorers", "models")}
     processors = tuple(name for name in rooms["processors"] if not discovery.processor(name).floor)
     reasons: list[str] = []

@@ -16,7 +16,7 @@ from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
 
-FIXED_COST_S = 15  # of a run, for the estimate
+FIXED_COST_S = 11  # of a run, for the estimate: 15 with a broker of its own, which takes 4 to start
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
 LEAST_ROUNDS = 3  # where a precision is asked for: of fewer, an interval's width says little
