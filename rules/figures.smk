@@ -24,7 +24,7 @@ rule plot:
         png=paths.figure(RESULTS, "{figure}", "png"),
         caption=paths.figure(RESULTS, "{figure}", "rst"),
         ranking=shown(
-            paths.table(RESULTS, "{figure}" + plan.RANKING),
+            paths.table(RESULTS, f"{{figure}}{plan.RANKING}"),
             "ranking",
             lambda wildcards: figure_of(wildcards)["experiment"],
             shows="ranking",

@@ -88,7 +88,8 @@ def record_clients(job: Job) -> None:
 
     reads = {**source_settings(job), "group.id": job.group, "enable.auto.commit": "false"}
     for kind, settings in (("consumer", reads), ("producer", sink_settings(job))):
-        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, settings, SHADED))
+        given = {"bootstrap.servers": job.bootstrap_servers, **settings}
+        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, given, SHADED))
 
 
 def _source(job: Job) -> object:
