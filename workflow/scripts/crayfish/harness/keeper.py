@@ -109,8 +109,9 @@ def kept(
         silent = f"broker: it was not ready within {READY_DEADLINE_S:g} s"
         wait_until(answered, READY_DEADLINE_S, lambda: CrayfishError(silent), watch, pause_s=0)
     if not any(parts):
-        if process is not None:
-            process.wait(ASK_DEADLINE_S)  # for what it says last
+        if process is None:  # of an earlier broker that has just died: the next has a keeper of its own
+            return kept(owner, java, jars, log, watch, warmup_at_most_s)
+        process.wait(ASK_DEADLINE_S)  # for what it says last
         raise StageFailed(f"broker: its keeper died\n  log: {log}\n{last_lines(log)}")
     answer = json.loads(b"".join(parts))
     if "error" in answer:

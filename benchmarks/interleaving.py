@@ -1,0 +1,221 @@
+"""Does it narrow the intervals to interleave systems finely? All of a panel are up at once and only one is at work.
+
+Slices: every system of the panel is started, warmed up and then paused by SIGSTOP, with its producer and consumer;
+in each round each goes on for one slice, in random order, and the first part of a slice is left out. Whole runs: the
+same panel by `execute`, one run after the other, in as many rounds as fit into the same time. Both share one warm
+broker. Printed and kept (results/benchmark/interleaving.json): each pair's ratio with its interval, from the blocked
+model that figures rank by. One system of the panel is there twice: between twins any difference is noise, but an
+interval from slices knows nothing of what differs from one start of a system to the next.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+from places import RESULTS, places, write
+
+from crayfish.harness import paced, probes, run, stages
+from crayfish.harness.loads import backlog
+from crayfish.harness.parts import Consumer, Processor, Producer, machine_lock
+from crayfish.results import ranking
+from crayfish.results.ranking import Value
+from crayfish.spec import errors
+from crayfish.spec.run_spec import RunSpec
+
+PANEL = {
+    "flink": {"processor": "flink"},
+    "kafka_streams": {"processor": "kafka_streams"},
+    "kafka_streams twin": {"processor": "kafka_streams", "twin": 1},
+    "ray": {"processor": "ray"},
+}
+WARMUP_S = 10.0  # of each system, before its first slice
+CAPACITY = 60_000.0  # events/s that no system of the panel passes: so many are written for each second of slices
+Values = dict[str, list[Value]]
+
+
+def spec_of(system: str, kind: str, rate: float, warmup_s: float, measure_s: float) -> RunSpec:
+    """A run of a system of the panel."""
+    load = {"kind": kind, "rate": rate, "warmup_s": warmup_s, "measure_s": measure_s}
+    return RunSpec.from_dict({"scorer": "onnx", **PANEL[system], "segments": [load]})
+
+
+class Paused:
+    """A run that works only within `at_work`."""
+
+    def __init__(self, opened: run.Run):
+        self.run = opened
+        self.processor: Processor
+        self.clients: tuple[Producer, Consumer] | None = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to every process of the run."""
+        for process in stages.tagged(self.run.tag):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Go on, and pause again."""
+        self.signal(signal.SIGCONT)
+        yield
+        self.signal(signal.SIGSTOP)
+
+
+def opened(stack: contextlib.ExitStack, spec: RunSpec, out: Path) -> Paused:
+    """A run with nothing but its broker open."""
+    return Paused(stack.enter_context(run.Run(spec, dataclasses.replace(places(spec, out), owner=os.getpid()))))
+
+
+def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespace) -> dict[str, Values]:
+    """p50 and p99 of every slice, ms."""
+    panel = {}
+    for system in PANEL:
+        its = opened(stack, spec_of(system, "constant", asked.rate, WARMUP_S, asked.slice_s), out / system)
+        its.processor, *clients = paced.start(its.run)
+        its.clients = tuple(clients)
+        paced.send_segment(its.run, its.run.spec.segments[0], *its.clients, title=system, steady=False)
+        its.signal(signal.SIGSTOP)
+        panel[system] = its
+    load = dataclasses.replace(its.run.spec.segments[0], warmup_s=asked.settle_s)
+    for _ in range(asked.rounds):
+        for system in random.sample(list(PANEL), len(PANEL)):
+            with panel[system].at_work():
+                paced.send_segment(panel[system].run, load, *panel[system].clients, title=system, steady=False)
+    found: dict[str, Values] = {"p50_ms": {}, "p99_ms": {}}
+    for system, its in panel.items():
+        its.signal(signal.SIGCONT)
+        its.run.finish(its.processor, *its.clients)
+        latency = latencies(its.run.folder)
+        for number, segment in enumerate(its.run.segments[1:]):
+            within = latency[0] >= segment["load_start_ns"]
+            within &= latency[0] < segment["end_ns"]
+            for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+                value = Value(number, float(np.quantile(latency[1][within], share)), None, None)
+                found[name].setdefault(system, []).append(value)
+        its.run.close_parts()
+    return found
+
+
+def latencies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """When each event was due, ns, and its latency from then to its receipt, ms."""
+    events, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("producer", "consumer"))
+    due, received = events["due_ns"].to_numpy(), np.zeros(len(events), np.int64)
+    received[answers["sequence"].to_numpy()] = answers["received_ns"].to_numpy()
+    return due, (received - due) / 1e6
+
+
+def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespace) -> dict[str, Values]:
+    """events/s of every slice."""
+    panel, slices = {}, {system: [] for system in PANEL}
+    seconds = asked.rounds * asked.slice_s + WARMUP_S
+    for system in PANEL:
+        its = opened(stack, spec_of(system, "backlog", CAPACITY, 0.0, seconds), out / system)
+        its.run.open_broker()
+        producer = its.run.start_producer()
+        probes.send(its.run.job, its.run.pool)
+        producer.await_event("ready")
+        backlog.await_backlog(its.run, producer, producer.begin(0)["events"])
+        producer.end()
+        panel[system] = its
+    for its in panel.values():
+        its.processor = its.run.start_processor()
+        its.run.await_path(its.processor)
+        time.sleep(WARMUP_S)
+        its.signal(signal.SIGSTOP)
+    for _ in range(asked.rounds):
+        for system in random.sample(list(PANEL), len(PANEL)):
+            with panel[system].at_work():
+                start = time.monotonic_ns() + panel[system].run.anchor_ns
+                time.sleep(asked.slice_s)
+                end = time.monotonic_ns() + panel[system].run.anchor_ns
+                slices[system].append((start + int(asked.settle_s * 1e9), end))
+    found: Values = {}
+    for system, its in panel.items():
+        its.signal(signal.SIGCONT)
+        its.run.finish(its.processor, None, None)
+        appended = pq.read_table(its.run.folder / "consumer.parquet")["output_append_ms"].to_numpy()
+        for number, (start, end) in enumerate(slices[system]):
+            count = int(((appended >= start / 1e6) & (appended < end / 1e6)).sum())
+            found.setdefault(system, []).append(Value(number, 1e9 * count / (end - start), None, None))
+        its.run.close_parts()
+    return {"events_per_s": found}
+
+
+def whole(out: Path, asked: argparse.Namespace, until: float) -> dict[str, Values]:
+    """The same of whole runs, in rounds until this time."""
+    names = ("events_per_s",) if asked.kind == "backlog" else ("p50_ms", "p99_ms")
+    found: dict[str, Values] = {name: {} for name in names}
+    for number in itertools.count():
+        if number >= 3 and time.monotonic() >= until:
+            return found
+        for system in random.sample(list(PANEL), len(PANEL)):
+            folder = out / f"{system}-{number}"
+            rate, seconds = (20_000.0, 15.0) if asked.kind == "backlog" else (asked.rate, 12.0)
+            spec = spec_of(system, asked.kind, rate, 4.0, seconds - (4.0 if asked.kind == "backlog" else 0.0))
+            run.execute(spec, dataclasses.replace(places(spec, folder), owner=os.getpid()))
+            segment = json.loads((folder / "manifest.json").read_text())["segments"][0]
+            if asked.kind == "backlog":
+                appended = np.sort(pq.read_table(folder / "consumer.parquet")["output_append_ms"].to_numpy())
+                kept = appended[len(appended) // 3 :]
+                values = {"events_per_s": 1000 * (len(kept) - 1) / float(kept[-1] - kept[0])}
+            else:
+                due, latency = latencies(folder)
+                kept = latency[(due >= segment["load_start_ns"]) & (due < segment["end_ns"])]
+                values = {"p50_ms": float(np.quantile(kept, 0.5)), "p99_ms": float(np.quantile(kept, 0.99))}
+            for name, value in values.items():
+                found[name].setdefault(system, []).append(Value(number, value, None, None))
+
+
+def told(found: dict[str, Values], seconds: float) -> dict:
+    """Each pair's ratio with its interval, by metric; and the values."""
+    metrics = {}
+    for name, values in found.items():
+        panel = ranking.compared(values, {}, higher=name == "events_per_s", plain=False, place=())
+        pairs = {f"{pair.first} / {pair.second}": [pair.ratio, pair.low, pair.high] for pair in panel.pairs}
+        metrics[name] = {
+            "values": {system: [each.value for each in its] for system, its in values.items()},
+            "pairs": pairs,
+        }
+    return {"seconds": seconds, "metrics": metrics}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", choices=["constant", "backlog"], default="constant")
+    parser.add_argument("--rate", type=float, default=512.0, help="events/s of the paced load")
+    parser.add_argument("--rounds", type=int, default=10, help="of slices")
+    parser.add_argument("--slice-s", type=float, default=2.0, help="that is measured of a paced slice")
+    parser.add_argument("--settle-s", type=float, default=1.0, help="that is left out at the start of each slice")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    random.seed(1)
+    measured = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        out, began = Path(scratch), time.monotonic()
+        with machine_lock() as held, contextlib.ExitStack() as stack:
+            # One lock for all runs of the panel.
+            run.machine_lock, lock = (lambda: contextlib.nullcontext(held)), run.machine_lock
+            sliced = sliced_backlog if asked.kind == "backlog" else sliced_paced
+            measured["slices"] = told(sliced(stack, out / "slices", asked), time.monotonic() - began)
+            run.machine_lock = lock
+        seconds, began = time.monotonic() - began, time.monotonic()
+        found = whole(out / "whole", asked, began + seconds)
+        measured["whole"] = told(found, time.monotonic() - began)
+    write(asked.results, f"interleaving-{asked.kind}", measured)
+    print(json.dumps(measured, indent=2))
+
+
+if __name__ == "__main__":
+    errors.main(main)
