@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from crayfish.engine.child import free_ports
@@ -66,11 +66,16 @@ class Broker:
         if self._process:
             self._process.check()
 
-    def prepare(self, topics: list[str], partitions: int, watch: Callable[[], object]) -> None:
-        """Wait until it answers, and make the run's topics; `watch` is called meanwhile and may raise."""
+    def prepare(self, topics: list[str], partitions: int, watch: Callable[[], object], group: str = "") -> None:
+        """Wait until it answers, make the run's topics, and wait until its group, if it has one, can be asked for.
+
+        `watch` is called meanwhile and may raise.
+        """
         wait_ready(self._admin, self.servers, READY_DEADLINE_S if self._stage else REQUEST_DEADLINE_S, watch)
         self._topics = topics
         make_topics(self._admin, topics, partitions)
+        if group:
+            await_coordinator(self._admin, group, watch)
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """The end offset of every partition of a topic."""
@@ -203,14 +208,25 @@ def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
             future.result(REQUEST_DEADLINE_S)
         except KafkaException as error:
             raise CrayfishError(f"broker: the topic {topic} cannot be made: {error.args[0].str()}") from error
-    # A topic that was made is not at once led by a broker.
+    # A topic that was made is not at once led by a broker: one that deletes the topics of a large run takes its time.
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic in topics for number in range(partitions)}
 
     def all_led() -> None:
         for future in admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S).values():
             future.result(REQUEST_DEADLINE_S)
 
-    _await_answer(all_led, REQUEST_DEADLINE_S, "broker: the topics were made, but do not answer; see the broker's log")
+    _await_answer(all_led, READY_DEADLINE_S, "broker: the topics were made, but do not answer; see the broker's log")
+
+
+def await_coordinator(admin: AdminClient, group: str, watch: Callable[[], object] | None = None) -> None:
+    """Wait until a consumer group's offsets are answered: for its first groups a broker names a coordinator that is
+    not one yet, and some clients take that for a failure."""
+
+    def answered() -> None:
+        (future,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+        future.result(REQUEST_DEADLINE_S)
+
+    _await_answer(answered, REQUEST_DEADLINE_S, f"broker: nothing coordinates the consumer group {group}", watch)
 
 
 def remove_topics(admin: AdminClient, topics: list[str]) -> None:

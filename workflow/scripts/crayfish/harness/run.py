@@ -178,7 +178,7 @@ class Run:
             stage, servers = broker.start(executable, jars, self.folder / "broker", self.log_of("broker"), self.tag)
             self.broker, pid = self.open(Broker(servers, stage)), stage.process.pid
         topics = [f"{self.name}-input", f"{self.name}-output"]
-        self.broker.prepare(topics, self.spec.partitions, self.watch)
+        self.broker.prepare(topics, self.spec.partitions, self.watch, self.name)
         self.ask_broker_clock()
         self.write_job(servers, *topics)
         if pid:

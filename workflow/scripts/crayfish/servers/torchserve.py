@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import jvm
+from crayfish.engine import jvm, kafka
 from crayfish.servers import _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
@@ -99,6 +99,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     folder = Path(job.workdir)
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     (folder / "log4j2.xml").write_text(LOG)
+    kafka.record(job, "server JVM", JVM_OPTIONS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     _child.serve(
         job,
