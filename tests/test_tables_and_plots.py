@@ -659,3 +659,14 @@ def test_a_caption_reaches_the_report_through_its_template(tables, tmp_path, mon
     page = docutils.core.publish_parts(text, writer="html", settings_overrides=strict)["body"]
     assert "<strong>Latency by rate.</strong>" in page
     assert "a *strange_ `CPU|" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("latency_by_rate", "latency_p50_ms"), ("throughput_by_parallelism", "throughput_events_per_s")],
+)
+def test_an_interval_of_two_repetitions_does_not_squeeze_what_was_measured(kind, metric, tables):
+    table = table_of(kind, tables)
+    figure, shown = draw(kind, table.with_columns((pl.col(metric) * 1e6).alias(f"{metric}_high")))
+    highest = max(shown[name].max() or 0 for name in shown.columns if f"{name}_high" in shown.columns)
+    assert figure.axes[0].get_ylim()[1] <= 4 * highest

@@ -193,8 +193,9 @@ def value_axis(
 ) -> None:
     """One scale of some metrics for all panels, from 0 or logarithmic, named as the first metric unless told.
 
-    log: None chooses a logarithmic scale where the means differ by a factor of 20 and more. Raises CrayfishError where
-    no mean is positive.
+    It holds all means and, as far as it can, the ends of their intervals: those of two repetitions can be so wide that
+    nothing else would be seen, and are cut by the edge. log: None chooses a logarithmic scale where the means differ by
+    a factor of 20 and more. Raises CrayfishError where no mean is positive.
     """
     means = [value for metric in metrics for value in table[metric].drop_nulls() if value > 0]
     if not means:
@@ -208,7 +209,7 @@ def value_axis(
         if logarithmic:
             scale_log(one, means, intervals, along)
         else:
-            (one.set_ylim if along == "y" else one.set_xlim)(0, max(intervals + means) * 1.05)
+            (one.set_ylim if along == "y" else one.set_xlim)(0, min(max(intervals + means) * 1.05, max(means) * 2))
         (one.yaxis if along == "y" else one.xaxis).set_major_formatter(FuncFormatter(spaced))
         if along == "y" and one.get_subplotspec().is_first_col():
             one.set_ylabel(text or label(metrics[0]))
@@ -217,15 +218,12 @@ def value_axis(
 
 
 def scale_log(axes: Axes, means: list[float], intervals: list[float], along: str) -> None:
-    """A logarithmic axis that holds all means and, as far as it can, the ends of their intervals.
-
-    An interval of few repetitions can reach to 0 and below, which no logarithmic axis shows: it is cut.
-    """
+    """A logarithmic axis that holds all means and, as far as it can, the ends of their intervals: see value_axis."""
     floor = max(min(means) / 4, min([end for end in intervals if end > 0] + means) / 1.3)
-    top = max(intervals + means)
+    top = min(max(means) * 4, max(intervals + means) * 1.3)
     axis = axes.yaxis if along == "y" else axes.xaxis
     (axes.set_yscale if along == "y" else axes.set_xscale)("log")
-    (axes.set_ylim if along == "y" else axes.set_xlim)(floor, top * 1.3)
+    (axes.set_ylim if along == "y" else axes.set_xlim)(floor, top)
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if top / floor < 300 else (1,)))
     axis.set_minor_locator(LogLocator(subs=range(1, 10)))
     axis.set_minor_formatter(NullFormatter())
