@@ -39,6 +39,7 @@ experiments:
     load: {rate: [50, 100], warmup_s: 1, measure_s: 4}
   scalability:
     vary: {processor: [kafka_streams]}
+    beside: []
     load: {warmup_s: 1, measure_s: 3}
   bursty:
     vary: {processor: [kafka_streams]}

@@ -85,12 +85,12 @@ def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
     jobs = dry_run(checkout, "tables", "--config", "experiments={scalability: {load: {measure_s: 4}}}")
     assert jobs["execute_run"] == 4  # 2 systems, 2 repetitions; their pilots and input_rate stay
     jobs = dry_run(checkout, "results/test/tables/input_rate.csv", "--config", "run={partitions: 4}")
-    assert jobs["execute_run"] == 4
+    assert jobs["execute_run"] == 8  # 2 systems, a twin and the floor
 
 
 def test_one_figure_needs_only_its_runs(checkout):
     jobs = dry_run(checkout, "results/test/figures/latency_by_rate.svg", "--config", "seed=2")
-    assert jobs["execute_run"] == 4 and jobs["plot"] == 1
+    assert jobs["execute_run"] == 8 and jobs["plot"] == 1
 
 
 FAILING = """
@@ -99,6 +99,7 @@ draw: [latency_by_rate]
 experiments:
   input_rate:
     vary: {processor: [kafka_streams], scorer: [onnx], ready_timeout_s: [180, 0.001]}
+    beside: []
     load: {rate: [50], warmup_s: 1, measure_s: 4}
 """
 
