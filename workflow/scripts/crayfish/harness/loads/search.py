@@ -43,8 +43,10 @@ def drive(run: Run) -> None:
     from crayfish.harness import paced
 
     processor, producer, consumer = paced.start(run)
+    began = time.monotonic()
     bursts = _warm_up(run, producer, consumer)
     probes = _probe(run, producer, consumer, bursts[-1].rate)
+    run.excluded_s = time.monotonic() - began  # bursts and drains are load, too
     run.finish(processor, producer, consumer)
     _conclude(run, bursts, probes)
 
