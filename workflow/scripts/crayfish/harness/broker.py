@@ -212,6 +212,7 @@ def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic in topics for number in range(partitions)}
 
     def all_led() -> None:
+        admin.list_topics(timeout=REQUEST_DEADLINE_S)  # librdkafka goes on believing what it heard of a topic too early
         for future in admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S).values():
             future.result(REQUEST_DEADLINE_S)
 
