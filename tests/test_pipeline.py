@@ -100,6 +100,7 @@ experiments:
   input_rate:
     vary: {processor: [kafka_streams], scorer: [onnx], ready_timeout_s: [180, 0.001]}
     beside: []
+    fix: {broker: own}  # for so few runs, none is worth warming up
     load: {rate: [50], warmup_s: 1, measure_s: 4}
 """
 
