@@ -35,10 +35,10 @@ from crayfish.spec import errors
 from crayfish.spec.run_spec import RunSpec
 
 PANEL = {
-    "flink": {"processor": "flink"},
     "kafka_streams": {"processor": "kafka_streams"},
     "kafka_streams twin": {"processor": "kafka_streams", "twin": 1},
     "ray": {"processor": "ray"},
+    "flink": {"processor": "flink"},  # the last to start: after 50 s of a pause its JobManager gives up its TaskManager
 }
 WARMUP_S = 8.0  # of each system, before its first slice
 WHOLE_S = 12.0  # that is measured of a whole run, after a warm-up of WHOLE_WARMUP_S
@@ -103,7 +103,7 @@ def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespa
         its.signal(signal.SIGSTOP)
         panel[system] = its
     load = dataclasses.replace(its.run.spec.segments[0], warmup_s=asked.settle_s)
-    for _ in range(asked.rounds):
+    for _ in range(1 + asked.rounds):
         for system in shuffled(asked.kind):
             with panel[system].at_work():
                 paced.send_segment(panel[system].run, load, *panel[system].clients, title=system, steady=False)
@@ -112,7 +112,7 @@ def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespa
         its.signal(signal.SIGCONT)
         its.run.finish(its.processor, *its.clients)
         latency = latencies(its.run.folder)
-        for number, segment in enumerate(its.run.segments[1:]):
+        for number, segment in enumerate(its.run.segments[2:]):  # a first slice is for what a long pause broke
             within = latency[0] >= segment["load_start_ns"]
             within &= latency[0] < segment["end_ns"]
             for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
@@ -126,14 +126,15 @@ def latencies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """When each event was due, ns, and its latency from then to its receipt, ms."""
     events, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("producer", "consumer"))
     due, received = events["due_ns"].to_numpy(), np.zeros(len(events), np.int64)
-    received[answers["sequence"].to_numpy()] = answers["received_ns"].to_numpy()
+    # Backwards, so that the first answer stays: some processors repeat events after a pause.
+    received[answers["sequence"].to_numpy()[::-1]] = answers["received_ns"].to_numpy()[::-1]
     return due, (received - due) / 1e6
 
 
 def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespace) -> dict[str, Values]:
     """events/s of every slice."""
     panel, slices = {}, {system: [] for system in panel_of(asked.kind)}
-    seconds = asked.rounds * asked.slice_s + WARMUP_S
+    seconds = (1 + asked.rounds) * asked.slice_s + WARMUP_S
     for system in panel_of(asked.kind):
         rate = CAPACITY[str(PANEL[system]["processor"])]
         its = opened(stack, spec_of(system, "backlog", rate, 0.0, seconds), out / system)
@@ -149,7 +150,7 @@ def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Names
         its.run.await_path(its.processor)
         time.sleep(WARMUP_S)
         its.signal(signal.SIGSTOP)
-    for _ in range(asked.rounds):
+    for _ in range(1 + asked.rounds):
         for system in shuffled(asked.kind):
             with panel[system].at_work():
                 start = time.monotonic_ns() + panel[system].run.anchor_ns
@@ -161,7 +162,7 @@ def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Names
         its.signal(signal.SIGCONT)
         its.run.finish(its.processor, None, None)
         appended = pq.read_table(its.run.folder / "consumer.parquet")["output_append_ms"].to_numpy()
-        for number, (start, end) in enumerate(slices[system]):
+        for number, (start, end) in enumerate(slices[system][1:]):
             count = int(((appended >= start / 1e6) & (appended < end / 1e6)).sum())
             found.setdefault(system, []).append(Value(number, 1e9 * count / (end - start), None, None))
         its.run.close_parts()
