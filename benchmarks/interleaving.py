@@ -3,9 +3,9 @@
 Slices: every system of the panel is started, warmed up and then paused by SIGSTOP, with its producer and consumer;
 in each round each goes on for one slice, in random order, and the first part of a slice is left out. Whole runs: the
 same panel by `execute`, one run after the other, in as many rounds as fit into the same time. Both share one warm
-broker. Printed and kept (results/benchmark/interleaving.json): each pair's ratio with its interval, from the blocked
-model that figures rank by. One system of the panel is there twice: between twins any difference is noise, but an
-interval from slices knows nothing of what differs from one start of a system to the next. It is called by hand, with
+broker. Printed and kept (results/benchmark/interleaving-KIND.json): each pair's ratio with its interval, from the
+blocked model that figures rank by. One system of the panel is there twice: between twins any difference is noise, but
+an interval from slices knows nothing of what differs from one start of a system to the next. It is called by hand, with
 the environment of the tests, which has what the harness and what the ranking need:
 PYTHONPATH=workflow/scripts .venv/bin/python benchmarks/interleaving.py --kind backlog
 """
