@@ -97,3 +97,30 @@ def test_bursts_come_after_a_gap_and_are_cut_by_the_end():
 def test_a_backlog_without_a_pilots_rate_is_refused():
     with pytest.raises(CrayfishError, match="make no event of a backlog load"):
         pacing.due_offsets(Segment("backlog"), 1)
+
+
+@pytest.mark.parametrize(
+    ("load", "size"),
+    [
+        (Segment("constant", rate=100.0), 1),
+        (Segment("constant", rate=2048.0), 4),
+        (Segment("poisson", rate=20_000.0), 40),
+        (Segment("constant", rate=1e7), pacing.MOST_TOGETHER),
+        (Segment("constant", rate=1e6, warmup_s=0.0, measure_s=0.001), 1),  # each partition has several turns
+    ],
+)
+def test_what_is_due_within_2_ms_goes_together(load, size):
+    assert pacing.together(load, partitions=8) == size
+
+
+@given(loads.filter(lambda load: not load.saturated), st.integers(1, 32), st.integers(1, 5000))
+def test_partitions_take_turns_of_what_goes_together(load, partitions, events):
+    found, size = pacing.partitions_of(load, events, partitions), pacing.together(load, partitions)
+    shares = np.bincount(found, minlength=partitions)
+    assert shares.max() - shares.min() <= size
+    assert (found[:: size * partitions] == 0).all()
+    assert np.count_nonzero(np.diff(found)) == (0 if partitions == 1 else (events - 1) // size)
+
+
+def test_a_backlog_goes_round_event_by_event():
+    assert pacing.partitions_of(Segment("backlog", rate=1e6), 5, 4).tolist() == [0, 1, 2, 3, 0]

@@ -14,6 +14,9 @@ import numpy as np
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
+TOGETHER_S = 0.002
+MOST_TOGETHER = 500
+LEAST_TURNS = 64  # of each partition in a segment, so that their shares are even
 ROUNDING = 1e-6  # of an event: 0.1/s for 30 s are 3 events, though the product of the floats exceeds 3
 
 
@@ -50,3 +53,19 @@ def where_integral_is(segment: Segment, marks: np.ndarray) -> np.ndarray:
     """When the integral of the rate reaches each of these values, float[n], increasing: int64[n], ns."""
     times, events = integral(segment)
     return np.rint(np.interp(marks, events, times) * 1e9).astype(np.int64)
+
+
+def together(segment: Segment, partitions: int) -> int:
+    """How many events of a paced segment go together, in one request to one partition: those due within TOGETHER_S.
+
+    One request an event is most of what a broker, a generator and a sink cost on a small machine: see "The generator"
+    in docs/methodology.md. The first of them waits for the last, so that this is 1 below 1 000 events/s.
+    """
+    turns = segment.rate * (segment.warmup_s + segment.measure_s) / (LEAST_TURNS * partitions)
+    return max(1, int(min(segment.rate * TOGETHER_S, turns, MOST_TOGETHER)))
+
+
+def partitions_of(segment: Segment, events: int, partitions: int) -> np.ndarray:
+    """The partition of each of a segment's events, int16[events]: together where they go together, in turn."""
+    size = 1 if segment.saturated else together(segment, partitions)
+    return (np.arange(events) // size % partitions).astype(np.int16)

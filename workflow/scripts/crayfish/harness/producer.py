@@ -36,7 +36,8 @@ from crayfish.spec.waiting import Deadline
 PR_SET_TIMERSLACK = 29
 LEAD_NS = 200_000_000  # from the command to the first event of a segment
 LONGEST_SLEEP_NS = 50_000_000  # after which it looks for commands again
-AT_ONCE = 500  # events between two polls of the client, however many are due
+AT_ONCE = 500  # events between two polls of the client, however many are due; no fewer than go together
+TOGETHER_NS = int(pacing.TOGETHER_S * 1e9)
 PROGRESS_NS = 500_000_000
 FLUSH_DEADLINE_S = 60.0  # for the broker to take what it was sent, or to give any of it back
 QUEUE_KB = 256 * 1024  # that the client holds at most, before sending waits
@@ -65,7 +66,7 @@ class Generator:
         self._job, self._pool, self._anchor_ns, self._report = job, pool, anchor_ns, report
         self._commands = commands
         self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
-        self._segments: list[tuple[int, np.ndarray, np.ndarray]] = []  # segment, due, sent
+        self._segments: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []  # segment, partition, due, sent
         self._sequence = 0
         self._error: KafkaError | None = None
         self._complaint = ""  # what the client said last of a broker that it cannot reach
@@ -118,31 +119,41 @@ class Generator:
         due = offsets + (start_ns + self._anchor_ns)
         end_ns = int(start_ns + self._anchor_ns + (load.warmup_s + load.measure_s) * 1e9)
         sent = np.zeros(len(due), np.int64)
+        partition = pacing.partitions_of(load, len(due), self._job.spec.partitions)
         self._report(event="segment_started", segment=index, events=len(due), start_ns=int(start_ns + self._anchor_ns))
         if load.saturated:
-            self._send_backlog(load, index, bodies, due, sent)
+            self._send_backlog(load, index, bodies, partition, due, sent)
             end_ns = time.monotonic_ns() + self._anchor_ns
         else:
-            count, end_ns = self._send_paced(load, index, bodies, due, sent, end_ns)
-            due, sent = due[:count].copy(), sent[:count].copy()
+            count, end_ns = self._send_paced(load, index, bodies, partition, due, sent, end_ns)
+            partition, due, sent = partition[:count].copy(), due[:count].copy(), sent[:count].copy()
         left = self._producer.flush(FLUSH_DEADLINE_S)
         self._check()
         if left:
             raise CrayfishError(
                 f"producer: the broker did not take {left} events within {FLUSH_DEADLINE_S:g} s ({self._complaint})"
             )
-        self._segments.append((index, due, sent))
+        self._segments.append((index, partition, due, sent))
         self._sequence += len(due)
         self._report(event="segment_done", segment=index, sent=self._sequence, end_ns=int(end_ns))
 
     def _send_paced(
-        self, load: Segment, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray, end_ns: int
+        self,
+        load: Segment,
+        index: int,
+        bodies: list[bytes],
+        partition: np.ndarray,
+        due: np.ndarray,
+        sent: np.ndarray,
+        end_ns: int,
     ) -> tuple[int, int]:
         """Send what is due until end_ns or, if that is sooner, until a command ends it.
 
-        Returns how many events were sent, and when the segment ended.
+        Events that go together are sent when the last of them is due, or TOGETHER_NS after the first was. Returns how
+        many events were sent, and when the segment ended.
         """
-        stamp, partitions, points, many = self._codec.stamp, self._job.spec.partitions, load.batch_size, len(bodies)
+        stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
+        size, partitions = pacing.together(load, self._job.spec.partitions), partition.tolist()
         monotonic, sleep, anchor, first = time.monotonic_ns, time.sleep, self._anchor_ns, self._sequence
         topic, produce, poll = self._job.input_topic, self._producer.produce, self._producer.poll
         dues, position, next_report = due.tolist(), 0, 0
@@ -150,13 +161,15 @@ class Generator:
         while True:
             now = monotonic() + anchor
             until = min(bisect_right(dues, now, position, end), position + AT_ONCE)
+            if position < until < end and now < dues[position] + TOGETHER_NS:
+                until = max(position, until - until % size)
             for place in range(position, until):
                 sequence = first + place
                 value = stamp(bodies[sequence % many], points, sequence, dues[place])
                 sent[place] = monotonic() + anchor
                 while True:
                     try:
-                        produce(topic, value, partition=sequence % partitions)
+                        produce(topic, value, partition=partitions[place])
                         break
                     except BufferError:
                         self._make_room()
@@ -176,21 +189,31 @@ class Generator:
                 end_ns = end_ns if told["end_ns"] else max(end_ns, now)
             if position >= end and now >= end_ns:
                 return end, end_ns
-            wait_ns = (dues[position] if position < end else end_ns) - anchor - monotonic()
+            last = min(position - position % size + size, end) - 1  # of those that go together next
+            wake_ns = min(dues[last], dues[position] + TOGETHER_NS) if position < end else end_ns
+            wait_ns = wake_ns - anchor - monotonic()
             if wait_ns > 0:
                 sleep(min(wait_ns, LONGEST_SLEEP_NS) / 1e9)
 
-    def _send_backlog(self, load: Segment, index: int, bodies: list[bytes], due: np.ndarray, sent: np.ndarray) -> None:
-        stamp, partitions, points, many = self._codec.stamp, self._job.spec.partitions, load.batch_size, len(bodies)
+    def _send_backlog(
+        self,
+        load: Segment,
+        index: int,
+        bodies: list[bytes],
+        partition: np.ndarray,
+        due: np.ndarray,
+        sent: np.ndarray,
+    ) -> None:
+        stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
         monotonic, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
         topic, produce = self._job.input_topic, self._producer.produce
-        for position, due_ns in enumerate(due.tolist()):
+        for position, (number, due_ns) in enumerate(zip(partition.tolist(), due.tolist(), strict=True)):
             sequence = first + position
             value = stamp(bodies[sequence % many], points, sequence, due_ns)
             sent[position] = monotonic() + anchor
             while True:
                 try:
-                    produce(topic, value, partition=sequence % partitions)
+                    produce(topic, value, partition=number)
                     break
                 except BufferError:
                     self._make_room()
@@ -203,12 +226,12 @@ class Generator:
     def write(self, path: Path) -> None:
         """The table of every event; CrayfishError if the input topic does not hold exactly what was sent."""
         columns: dict[str, np.ndarray] = {
-            "segment": np.concatenate([np.full(len(due), index, np.int16) for index, due, _ in self._segments]),
-            "due_ns": np.concatenate([due for _, due, _ in self._segments]),
-            "sent_ns": np.concatenate([sent for _, _, sent in self._segments]),
+            "segment": np.concatenate([np.full(len(due), index, np.int16) for index, _, due, _ in self._segments]),
+            "due_ns": np.concatenate([due for *_, due, _ in self._segments]),
+            "sent_ns": np.concatenate([sent for *_, sent in self._segments]),
         }
         sequence = np.arange(self._sequence, dtype=np.int64)
-        partition = (sequence % self._job.spec.partitions).astype(np.int16)
+        partition = np.concatenate([partition for _, partition, _, _ in self._segments])
         appended = np.full(self._sequence, -1, np.int64)
         if self._appends:
             for number, times in enumerate(self._appends.read()):

@@ -23,6 +23,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clie
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
 RELATIVE_TO = ("sustainable",)
+LONGEST_EXTENSION_S = 20.0  # of a warm-up, unless the load says otherwise
 LONGEST_NAME = 200  # bytes of a run's identifier: a file system allows 255, and names with suffixes are made of it
 TYPES: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
@@ -152,8 +153,8 @@ class Segment:
     )
     warmup_at_most_s: float = _field(
         "of `constant`, `poisson` through Kafka: while latency still falls by 5 % or more from one block of the warm-up"
-        " to the next, the warm-up goes on, up to this; `0`: three times `warmup_s`; the same as `warmup_s`: it is not"
-        " extended",
+        " to the next, the warm-up goes on, up to this; `0`: five times `warmup_s`, at most 20 s more than it; the same"
+        " as `warmup_s`: it is not extended",
         0.0,
         unit="s",
         least=0,
@@ -178,7 +179,7 @@ class Segment:
         if 0 < self.warmup_at_most_s < self.warmup_s:
             raise CrayfishError(
                 f"load.warmup_at_most_s: {self.warmup_at_most_s!r} is less than load.warmup_s ({self.warmup_s!r});"
-                " allowed: that and more, or 0 for three times that"
+                " allowed: that and more, or 0"
             )
 
     @classmethod
@@ -195,7 +196,8 @@ class Segment:
     @property
     def longest_warmup_s(self) -> float:
         """How long its warm-up may be extended to, s; warmup_s where its kind has none that is."""
-        return (self.warmup_at_most_s or 3 * self.warmup_s) if self.declared.stationary else self.warmup_s
+        by_itself = min(5 * self.warmup_s, self.warmup_s + LONGEST_EXTENSION_S)
+        return (self.warmup_at_most_s or by_itself) if self.declared.stationary else self.warmup_s
 
     @property
     def saturated(self) -> bool:

@@ -29,9 +29,10 @@ log = logging.getLogger("crayfish")
 
 @dataclass(frozen=True)
 class Answers:
-    """What became of a segment's events, int64[n] each, in order of due time; and whether it was cut off, or not
-    drained in time."""
+    """What became of a segment's events, int[n] each, in order of due time; and whether it was cut off, or not drained
+    in time."""
 
+    partition: np.ndarray
     due_ns: np.ndarray
     received_ns: np.ndarray
     output_append_ms: np.ndarray
@@ -53,8 +54,6 @@ def drive(run: Run) -> None:
 
 def _warm_up(run: Run, producer: Producer, consumer: Consumer) -> list[search.Burst]:
     """Send bursts and drain each, until they are drained no faster."""
-    import numpy as np
-
     from crayfish.harness import search, sizing
     from crayfish.spec import memory
 
@@ -63,8 +62,7 @@ def _warm_up(run: Run, producer: Producer, consumer: Consumer) -> list[search.Bu
     most = sizing.MEMORY_SHARE * memory.available()
     while events := search.next_burst(bursts, size, partitions, most):
         answers = _answers(run, producer, consumer, events / AT_ONCE_S, 0.0, AT_ONCE_S, "warming up")
-        sequence = sum(segment["events"] for segment in run.segments[:-1]) + np.arange(len(answers.due_ns))
-        bursts.append(search.drained(answers.due_ns, answers.output_append_ms, sequence % partitions))
+        bursts.append(search.drained(answers.due_ns, answers.output_append_ms, answers.partition))
         log.info("%s  a burst of %d events: %.4g events/s", run.places.title, events, bursts[-1].rate)
     return bursts
 
@@ -120,6 +118,7 @@ def _answers(
     sizing.require_disk(run, len(due))
     was_cut = paced.send_segment(run, load, producer, consumer, title, steady=False, cut=cut)
     segment, first = run.segments[-1], sum(segment["events"] for segment in run.segments[:-1])
+    partition = pacing.partitions_of(load, len(due), run.spec.partitions)[: segment["events"]]
     due, in_time = due[: segment["events"]] + segment["start_ns"], True
     while True:
         consumer.write()
@@ -130,7 +129,7 @@ def _answers(
         received[place[rows]] = table["received_ns"].to_numpy()[rows]
         appended[place[rows]] = table["output_append_ms"].to_numpy()[rows]
         if (received >= 0).all():
-            return Answers(due, received, appended, was_cut or not in_time)
+            return Answers(partition, due, received, appended, was_cut or not in_time)
         in_time = False
         _await_rest(run, consumer, first + len(due), title)
 
