@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,7 @@ def test_every_model_says_what_it_is_made_in_and_needs():
 
 
 def test_what_needs_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(memory, "MAKES", str(tmp_path)[-90:])  # held until this process ends
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemFree: 1 kB\nMemAvailable:    2000000 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     memory.require_making("ffnn", "a conversion")
@@ -97,11 +96,11 @@ def test_what_needs_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_large_model_that_waits_too_long_for_its_turn_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(memory, "MAKES", str(tmp_path)[-90:])
     monkeypatch.setattr(memory, "TURN_DEADLINE_S", 0.3)
     monkeypatch.setattr(memory, "available", lambda: 2**40)
     memory.require_making("resnet50", "a conversion")
-    with pytest.raises(CrayfishError, match="being made"):
+    with pytest.raises(CrayfishError, match=rf"another large model, which process {os.getpid()} of"):
         memory.require_making("vgg19", "a conversion")
 
 

@@ -104,11 +104,12 @@ def test_a_parent_that_exits_is_noticed_by_the_watch(opened):
             run.watch()
 
 
-def test_a_second_run_on_the_machine_is_refused(tmp_path):
+def test_a_second_run_on_the_machine_is_refused():
+    name = uuid.uuid4().hex
     with (
-        parts.machine_lock(tmp_path / "lock"),
-        pytest.raises(CrayfishError, match=rf"another Crayfish run measures .*\(process {os.getpid()}\)"),
-        parts.machine_lock(tmp_path / "lock", deadline_s=0.2),
+        parts.machine_lock(name),
+        pytest.raises(CrayfishError, match=rf"another Crayfish run measures .*\(process {os.getpid()} of \w+\)"),
+        parts.machine_lock(name, deadline_s=0.2),
     ):
         pass
 
@@ -118,18 +119,18 @@ def test_kill_9_ends_everything_and_the_machine_is_held_until_then(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from crayfish.harness import janitor, parts;"
         "from crayfish.harness.stages import Stage\n"
-        "path, tag = Path(sys.argv[1]), sys.argv[2]\n"
-        "with parts.machine_lock(path) as lock, janitor.scratch_folder(tag, held=[lock]) as folder:\n"
-        "    stage = Stage('part', ['sleep', '600'], path.with_name('log'), tag)\n"
+        "log, tag = Path(sys.argv[1]), sys.argv[2]\n"
+        "with parts.machine_lock(tag) as lock, janitor.scratch_folder(tag, held=[lock]) as folder:\n"
+        "    stage = Stage('part', ['sleep', '600'], log, tag)\n"
         "    print(folder, flush=True); time.sleep(600)"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "lock"), tag]
+    command = [sys.executable, "-c", program, str(tmp_path / "log"), tag]
     environment = {**os.environ, "PYTHONPATH": str(stages.SCRIPTS)}
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     folder = Path(owner.stdout.readline().strip())
     assert folder.is_dir() and len(list(stages.tagged(tag))) == 1
     owner.kill()
-    with parts.machine_lock(tmp_path / "lock"):  # which the janitor held until it had done its work
+    with parts.machine_lock(tag):  # which the janitor held until it had done its work
         assert not folder.exists() and list(stages.tagged(tag)) == []
     owner.communicate()
 

@@ -1,9 +1,11 @@
 """The one wait, and the one lock."""
 
 import os
+import pwd
 import subprocess
 import sys
 import time
+import uuid
 
 import psutil
 import pytest
@@ -15,9 +17,8 @@ from crayfish.spec.waiting import Deadline, wait_until
 
 HOLDER = """
 import sys, time
-from pathlib import Path
 from crayfish.spec.locks import lock
-lock(Path(sys.argv[1]), 0, str)
+lock(sys.argv[1], 0, str)
 print("held", flush=True)
 time.sleep(60)
 """
@@ -63,36 +64,35 @@ def test_progress_extends_a_deadline():
 
 
 @pytest.fixture
-def held(tmp_path):
-    """A file that another process has locked; that process."""
-    path = tmp_path / "lock"
+def held():
+    """A name that another process holds; that process."""
+    name = uuid.uuid4().hex
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    command = [sys.executable, "-c", HOLDER, str(path)]
+    command = [sys.executable, "-c", HOLDER, name]
     holder = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    yield path, holder
+    yield name, holder
     holder.kill()
     holder.communicate()
 
 
 def test_a_lock_that_another_process_holds_is_refused_with_its_name(held):
-    path, holder = held
+    name, holder = held
+    user = pwd.getpwuid(os.getuid()).pw_name
     descriptors = psutil.Process().num_fds()
-    with pytest.raises(CrayfishError, match=f"^held by process {holder.pid}$"):
-        lock(path, 0.2, lambda who: f"held by {who}")
+    with pytest.raises(CrayfishError, match=f"^held by process {holder.pid} of {user}$"):
+        lock(name, 0.2, lambda who: f"held by {who}")
     assert psutil.Process().num_fds() == descriptors
 
 
 def test_a_lock_is_free_when_its_holder_was_killed(held):
-    path, holder = held
+    name, holder = held
     holder.kill()
-    descriptor = lock(path, 60, lambda who: f"held by {who}")
-    assert path.read_text() == f"process {os.getpid()}"
-    os.close(descriptor)
+    os.close(lock(name, 60, lambda who: f"held by {who}"))
 
 
-def test_a_lock_that_is_closed_can_be_taken_again(tmp_path):
+def test_a_lock_that_is_closed_can_be_taken_again():
     began = time.monotonic()
     for _ in range(2):
-        os.close(lock(tmp_path / "lock", 60, str))
+        os.close(lock("crayfish-test-again", 60, str))
     assert time.monotonic() - began < 60

@@ -23,7 +23,7 @@ from crayfish.harness import stages
 from crayfish.harness.stages import Stage
 from crayfish.spec.errors import NotMade
 from crayfish.spec.limits import thread_variables
-from crayfish.spec.locks import lock
+from crayfish.spec.locks import MEASURES, lock
 
 if TYPE_CHECKING:
     from crayfish.harness.run import Run
@@ -83,13 +83,13 @@ class Parent:
 
 
 @contextmanager
-def machine_lock(path: Path | None = None, deadline_s: float = LOCK_DEADLINE_S) -> Iterator[int]:
-    """Hold the machine for one run, so that no two measure at once; the lock's file descriptor.
+def machine_lock(name: str = MEASURES, deadline_s: float = LOCK_DEADLINE_S) -> Iterator[int]:
+    """Hold the machine for one run, so that no two measure at once, whoever's they are; the lock's file descriptor.
 
     A process that inherits the descriptor holds the machine on until it ends.
     """
     descriptor = lock(
-        path or Path(tempfile.gettempdir()) / "crayfish.lock",
+        name,
         deadline_s,
         lambda holder: (
             f"another Crayfish run measures on this machine ({holder}), and two at once would disturb each other: wait"

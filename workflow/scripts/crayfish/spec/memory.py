@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from crayfish.spec import cgroups, discovery
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.locks import lock
+from crayfish.spec.locks import MAKES, lock
 
 MEMINFO = "proc/meminfo"
 TURN_DEADLINE_S = 900.0
@@ -38,13 +37,12 @@ def require_making(model: str, what: str) -> None:
     if need <= SMALL:
         require(need, f"{what} of {model}")
         return
-    path = Path(tempfile.gettempdir(), f"crayfish-making-{os.getuid()}.lock")
     turn = lock(
-        path,
+        MAKES,
         TURN_DEADLINE_S,
         lambda holder: (
-            f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model that is being made by {holder}"
-            f" ({path}): wait for it or stop it, then repeat the command"
+            f"{what} of {model} has waited {TURN_DEADLINE_S:g} s for another large model, which {holder} makes: wait"
+            " for it or stop it, then repeat the command"
         ),
     )
     try:
