@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import kafka
-from crayfish.spec import discovery
+from crayfish.spec import discovery, inheritance
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ def ask(program: str) -> Java:
     command = [program, "-XshowSettings:properties", "-version"]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=ASK_DEADLINE_S
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=ASK_DEADLINE_S,
+            env=inheritance.inherited(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CrayfishError(f"java: {program} cannot be run: {error}") from error

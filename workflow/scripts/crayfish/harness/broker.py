@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from crayfish.engine.child import free_ports
 from crayfish.harness.stages import Stage
+from crayfish.spec import inheritance
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 from crayfish.spec.waiting import wait_until
@@ -147,6 +148,7 @@ def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -
             capture_output=True,
             text=True,
             timeout=READY_DEADLINE_S,
+            env=inheritance.inherited(os.environ),
         )
     except subprocess.TimeoutExpired as error:
         raise CrayfishError(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.harness import stages
+from crayfish.spec import inheritance
 
 
 @contextmanager
@@ -28,7 +29,8 @@ def scratch_folder(tag: str, python: Path | str = sys.executable, held: Sequence
     python: an interpreter with psutil. held: descriptors that stay open until the janitor has done its work.
     """
     folder = Path(tempfile.mkdtemp(prefix="crayfish-"))
-    environment = {name: value for name, value in os.environ.items() if name != TAG}
+    environment = inheritance.inherited(os.environ)
+    environment.pop(TAG, None)
     janitor = subprocess.Popen(
         [str(python), "-m", "crayfish.harness.janitor", tag, str(folder)],
         stdin=subprocess.PIPE,

@@ -27,7 +27,7 @@ import psutil
 from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.harness import broker, janitor, warming
 from crayfish.harness.stages import StageFailed, last_lines
-from crayfish.spec import errors
+from crayfish.spec import errors, inheritance
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
@@ -127,7 +127,8 @@ def _name(owner: int) -> str:
 def _started(owner: int, java: str, jars: list[str], log: Path, warmup_at_most_s: float) -> subprocess.Popen:
     command = [sys.executable, "-m", "crayfish.harness.keeper", "--owner", str(owner), "--java", java]
     command += ["--warmup-at-most-s", str(warmup_at_most_s)]
-    environment = {name: value for name, value in os.environ.items() if name != TAG}  # it outlives the run
+    environment = inheritance.inherited(os.environ)
+    environment.pop(TAG, None)  # it outlives the run
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as said:
         return subprocess.Popen(

@@ -27,7 +27,7 @@ from crayfish.harness import broker, clocks, cores, health, in_engine, janitor, 
 from crayfish.harness.broker import Broker
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.harness.parts import Consumer, Parent, Processor, Producer, Server, Signals, machine_lock
-from crayfish.spec import discovery, memory, metrics
+from crayfish.spec import discovery, inheritance, memory, metrics, surroundings
 from crayfish.spec.errors import NotMade
 from crayfish.spec.paths import MEASUREMENTS
 from crayfish.spec.run_spec import Job, RunSpec, Segment
@@ -289,6 +289,7 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
     places.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine.describe(), "git": machine.git_state(SCRIPTS)}
     with Run(spec, places) as run:
+        check_surroundings(spec)
         check_memory(spec)
         check_existing(places.existing)
         check_cores(spec, places.existing)
@@ -311,6 +312,12 @@ def broker_settings(pid: int) -> dict[str, object]:
     command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     properties = dict(line.split("=", 1) for line in Path(command[-1]).read_text().splitlines())
     return {"jvm_options": [part for part in command if part.startswith(("-X", "-D"))], "properties": properties}
+
+
+def check_surroundings(spec: RunSpec) -> None:
+    """NotMade where the machine or the user's settings lack what the run needs."""
+    if faults := surroundings.faults([spec]):
+        raise NotMade("\n".join(faults))
 
 
 def check_memory(spec: RunSpec) -> None:
@@ -410,6 +417,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "clients": kafka.recorded(run.folder.glob("*/records")),
         "model": str(places.model) if places.model else None,
         "given": places.existing,
+        "variables": inheritance.told(os.environ),
     }
     (run.folder / "run.json").write_text(json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n")
     (run.folder / "processor.json").write_text(json.dumps(samples))

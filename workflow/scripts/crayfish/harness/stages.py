@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.harness import cores
+from crayfish.spec import inheritance
 from crayfish.spec.errors import CrayfishError, full_disk
 from crayfish.spec.waiting import wait_until
 
@@ -128,7 +129,7 @@ class Stage:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, **own, **(environment or {})},
+                env={**inheritance.inherited(os.environ), **own, **(environment or {})},
                 start_new_session=True,
             )
         assert self.process.stdin is not None and self.process.stdout is not None  # they are pipes
