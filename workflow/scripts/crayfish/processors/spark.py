@@ -375,6 +375,7 @@ PROCESSOR = Processor(
     line=(0, (5, 1.5, 1, 1.5)),
     run=run,
     refuse=refuse,
+    asks_user=True,  # Hadoop does, for its own login
     deliveries=("at_least_once",),
     executions=("micro_batch", "real_time"),
     asynchronous=True,

@@ -75,6 +75,7 @@ SCORER = Scorer(
     marker="D",
     fill="#000000",
     open=Dl4jScorer,
+    unpacks_code=True,
     format="h5",
     own_process=True,
     jars=nd4j.JARS,

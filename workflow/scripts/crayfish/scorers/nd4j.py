@@ -143,6 +143,7 @@ SCORER = Scorer(
     marker="v",
     fill="#8c8c8c",
     open=Nd4jScorer,
+    unpacks_code=True,
     format="npz",
     own_process=True,
     jars=JARS,

@@ -36,6 +36,7 @@ SCORER = Scorer(
     marker="p",
     fill="#8fd08a",
     open=TritonScorer,
+    unpacks_code=True,
     format="onnx",
     external=True,
 )

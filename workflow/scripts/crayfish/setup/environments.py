@@ -107,6 +107,8 @@ def deploy(pinned: Path, out: Path, deployment: str) -> None:
         json.dumps({"environment": pinned.stem, "deployment": made_by, **listed}, indent=2) + "\n"
     )
     wrapper = out / "python.part"
-    wrapper.write_text(f'#!/bin/sh\nexec "{interpreter}" "$@"\n')
+    # Relative to itself, so that a checkout that is moved or copied takes its environments along.
+    started = "${0%/*}/venv/bin/python" if deployment == "uv" else str(interpreter)
+    wrapper.write_text(f'#!/bin/sh\nexec "{started}" "$@"\n')
     wrapper.chmod(0o755)
     wrapper.replace(out / "python")

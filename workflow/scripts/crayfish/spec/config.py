@@ -7,11 +7,15 @@ come the defaults, the closed JSON schema (config/schema.yaml), the tables of do
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import functools
+import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -34,6 +38,12 @@ TOLD = {
 OF_THE_CONFIG = ("dataset", "seed")  # fields of a run that are keys of the top level
 RATES = ("rate", "peak_rate")  # of a load: they may be fractions
 NAME = "^[a-z][a-z0-9_]*$"
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # what people write as one: YAML has 1e3 for a text
+# Values that reach a shell or a list of files: no blank, quote, brace or other sign that means something to either.
+FOLDER = "^[\\w./+=@%][\\w./+=@%,:-]*$"
+ADDRESS = "^[\\w\\[/][\\w.\\[\\]:/,-]*:[0-9]+$"
+PATHS = ("results", "dataset_folder")
+WHOLE = ("repetitions", "at_most", "seed")
 # Field of a run -> word that stands for several parts -> the parts that it stands for.
 WORDS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "processor": {
@@ -175,7 +185,7 @@ def addresses() -> dict[str, str]:
 
 
 def _cluster() -> Schema:
-    address = {"type": "string", "pattern": "^[^\\s'\"]+:[0-9]+$"}
+    address = {"type": "string", "pattern": ADDRESS}
     known = {name: {**address, "description": told} for name, told in addresses().items()}
     return {"type": ["null", "object"], "properties": known, "additionalProperties": address}
 
@@ -198,9 +208,10 @@ def _search() -> Schema:
 
 KEYS: dict[str, Key] = {
     "results": Key(
-        "the folder of runs, tables, figures and the report",
+        "the folder of runs, tables, figures and the report. `~` and `$NAME`, here, in `dataset_folder` and in a file"
+        " of `weights`, are what the shell would make of them",
         "results",
-        lambda: {"type": "string", "pattern": "^[^\\s'\"]+$"},
+        lambda: {"type": "string", "pattern": FOLDER},
     ),
     "dataset": Key(
         "`fashion_mnist`; or `synthetic`: seeded, not downloaded, and named in every output",
@@ -384,15 +395,37 @@ def validate(config: dict) -> None:
 
 
 def complete(config: dict) -> dict:
-    """The config with the defaults of the keys that it lacks; of `pilot` and `search` also of the keys in them."""
+    """The config with the defaults of the keys that it lacks, of `pilot` and `search` also of the keys in them; paths
+    expanded, and whole numbers as such."""
     values = {name: copy.deepcopy(config.get(name, key.default)) for name, key in KEYS.items()}
     blocks = [name for name in ("pilot", "search") if isinstance(values[name], dict)]
-    merged = {name: {**KEYS[name].default, **values[name]} for name in blocks}
-    return {**config, **values, **merged}
+    values |= {name: {**KEYS[name].default, **values[name]} for name in blocks}
+    values |= {name: _path(values[name]) for name in PATHS}
+    values |= {name: whole(values[name]) for name in WHOLE}
+    for blocks_of, name, made in (("weights", "file", _path), ("experiments", "repetitions", whole)):
+        if isinstance(values[blocks_of], dict):
+            for block in values[blocks_of].values():
+                if isinstance(block, dict) and name in block:
+                    block[name] = made(block[name])
+    return {**config, **values}
+
+
+def _path(value: Any) -> Any:
+    """A path with `~` and variables as a shell has them; one that a shell does not know stays as it is."""
+    if not isinstance(value, str) or not value:
+        return value
+    with contextlib.suppress(RuntimeError):  # of a user who does not exist
+        value = str(Path(value).expanduser())
+    return os.path.expandvars(value)
+
+
+def whole(value: Any) -> Any:
+    """3 for 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parsed(value: Any) -> Any:
-    """The value with texts that are YAML numbers, truths or nulls as such: nested `--config` values come as texts."""
+    """The value with texts that are numbers, truths or nulls as such: nested `--config` values come as texts."""
     if isinstance(value, dict):
         return {key: parsed(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -402,6 +435,8 @@ def parsed(value: Any) -> Any:
             plain = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
+        if isinstance(plain, str) and NUMBER.fullmatch(plain):
+            return whole(float(plain))
         return plain if plain is None or isinstance(plain, bool | int | float) else value
     return value
 

@@ -134,6 +134,7 @@ class Processor(Part):
     # True: it scores nothing, and answers what the scorer noop does. What is measured with it is the cost of the
     # measuring system itself. The word `all` leaves it out.
     floor: bool = False
+    asks_user: bool = False  # True: it does not start where the user has no name, as in some containers
     original: str | None = None  # the letter that run.sh -sp of the original takes for it
 
 
@@ -148,6 +149,7 @@ class Scorer(Part):
     format: str | None  # the model format that it, or its server, reads ("onnx", ...); None: it reads no model
     external: bool = False  # True: it calls a server, which crayfish.servers has a module of the same name for
     protocols: tuple[str, ...] = ("grpc",)  # of an external one: "grpc", "http"
+    unpacks_code: bool = False  # True: it, or its server, loads libraries that it unpacks into the temporary folder
     own_process: bool = False  # True: it cannot live in a Python that an engine's JVM embeds (Flink's thread execution)
     jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs
     # Of the JVM inside its process, beside the engine's (crayfish.engine.jvm): it adds, and overrides none.

@@ -133,7 +133,8 @@ def _content(file: str) -> bytes:
 def _checksum(files: tuple[str, ...]) -> str:
     found = hashlib.sha256()
     for file in files:
-        found.update(f"{file} {len(_content(file))}\n".encode() + _content(file))
+        name = (ROOT / file).relative_to(ROOT)  # the same, wherever the checkout and the working directory are
+        found.update(f"{name} {len(_content(file))}\n".encode() + _content(file))
     return found.hexdigest()[:16]
 
 

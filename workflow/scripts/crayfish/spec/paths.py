@@ -1,6 +1,8 @@
-"""Where every file lies: texts, relative to the project's root, which rules, tests and benchmarks share.
+"""Where every file lies: texts, which rules, tests and benchmarks share.
 
-An argument may be a wildcard of Snakemake, as in interpreter("{env}"). ROOT / interpreter("flink") is absolute.
+What the project consists of lies in its checkout, ROOT; what is made, in the working directory, which need not be the
+same. Paths are relative where they are. An argument may be a wildcard of Snakemake, as in interpreter("{env}").
+ROOT / interpreter("flink") is absolute.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[4]
+CODE = "" if Path.cwd() == ROOT else f"{ROOT}/"  # before the name of a file of the checkout
 RESOURCES = "resources"
-SCRIPTS = "workflow/scripts"
+SCRIPTS = f"{CODE}workflow/scripts"
+NOTEBOOK, PUBLISHED = f"{CODE}notebooks/analysis.ipynb", f"{CODE}notebooks/published.csv"
 LIBRARY = f"{SCRIPTS}/crayfish"
 # What execute_run leaves of a repetition; summarise_run adds the summary.
 MEASUREMENTS = ("run.json", "producer.parquet", "consumer.parquet", "processor.json", "manifest.json")
@@ -26,17 +30,17 @@ def script(name: str) -> str:
 
 def environment_pins(environment: str) -> str:
     """The pinned packages of an environment."""
-    return f"envs/{environment}.yaml"
+    return f"{CODE}envs/{environment}.yaml"
 
 
 def jar_pins(jar_set: str) -> str:
     """The pinned Maven artifacts of a jar set."""
-    return f"envs/java/{jar_set}.yaml"
+    return f"{CODE}envs/java/{jar_set}.yaml"
 
 
 def dataset_pins(dataset: str) -> str:
     """The sources and checksums of a data set."""
-    return f"envs/data/{dataset}.yaml"
+    return f"{CODE}envs/data/{dataset}.yaml"
 
 
 def environment(name: str) -> str:
@@ -162,6 +166,11 @@ def configuration(results: str, kind: str = "yaml") -> str:
 def runs_page(results: str) -> str:
     """The page of all runs' manifests."""
     return f"{results}/runs.html"
+
+
+def report(results: str) -> str:
+    """All results in one page."""
+    return f"{results}/report.html"
 
 
 def log(rule: str, *names: str) -> str:

@@ -58,6 +58,7 @@ class Plan:
     seed: int = 0  # of the order within each round
     precision: float | None = None  # the share of its mean that a headline interval may be wide to each side
     at_most: int = 1  # rounds, where there is a precision
+    narrowing: str = ""  # the keys that keep some parts alone, with their values
 
     @functools.cached_property
     def _repetitions(self) -> dict[str, int]:
@@ -104,6 +105,14 @@ class Plan:
         count = self.most if most else self.repetitions
         repeated = [(run, number) for run in measured for number in range(1, count(run) + 1)]
         return list(dict.fromkeys([*((run, 1) for run in sizing), *sorted(repeated, key=drawn_place)]))
+
+    def require_drawn(self) -> None:
+        """CrayfishError if no run is left of any figure that is to be drawn."""
+        if not self.drawn:
+            raise CrayfishError(
+                f"draw: no run is left of the figures that are drawn, with {self.narrowing or 'these'}: name more"
+                " parts, or draw a figure that has some"
+            )
 
     @property
     def drawn_experiments(self) -> list[str]:
@@ -152,12 +161,14 @@ class Plan:
         ]
 
     def left_out_lines(self) -> list[str]:
-        """What is printed about combinations that a word such as `all` would have made."""
-        return [
+        """What is printed of combinations that a word such as `all` would have made, and of experiments without any."""
+        empty = [name for name, experiment in self.experiments.items() if not experiment.runs]
+        left_out = [
             f"Crayfish: left out of {name}: {count} runs: {reason}"
             for name, reasons in self.left_out.items()
             for reason, count in reasons.items()
         ]
+        return left_out + [f"Crayfish: no run is left of {', '.join(empty)} with {self.narrowing}"] * bool(empty)
 
     def tables(self, results: str, part: str = "") -> list[str]:
         """A part of the table of every experiment that is drawn."""
@@ -416,16 +427,19 @@ def make_plan(config: dict) -> Plan:
     for name in drawn:
         if name not in config["figures"]:
             raise checks.unknown("draw", name, config["figures"])
+    left = tuple(name for name in drawn if name in figures)
+    narrowing = ", ".join(f"{name}: {config[name]}" for name in NARROWED if config[name] is not None)
     return Plan(
         runs,
         sized_by,
         experiments,
         figures,
-        tuple(name for name in drawn if name in figures),
+        left,
         {name: reasons for name, reasons in left_out.items() if reasons},
         config["seed"],
         config["precision"],
         config["at_most"],
+        narrowing,
     )
 
 

@@ -74,8 +74,12 @@ def exact(number: float) -> str:
 
 
 def _build(cls: type, where: str, values: dict) -> dict:
-    """Keyword arguments for a dataclass, checked: no unknown key, none missing, every plain type right."""
+    """Keyword arguments for a dataclass, checked: no unknown key, none missing, every plain type right; a whole number
+    may be written as 3.0."""
     known = {each.name: each for each in fields(cls)}
+    for name, value in values.items():
+        if name in known and str(known[name].type) == "int" and isinstance(value, float) and value.is_integer():
+            values[name] = int(value)
     for key, value in values.items():
         if key not in known:
             raise CrayfishError(f"{where}.{key}: unknown key; allowed: {', '.join(known)}")
