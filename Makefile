@@ -3,17 +3,16 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CONFIG ?= config
-RESULTS ?= $(shell sed -n 's/^results: *//p' config/$(CONFIG).yaml)
 ARGS ?=
 # Only the last --config counts: where ARGS has one, these go into it.
 ROUNDS := $(if $(PRECISION),precision=$(PRECISION) )$(if $(AT_MOST),at_most=$(AT_MOST) )
 CALL := $(if $(ROUNDS),$(if $(filter --config,$(ARGS)),$(subst --config ,--config $(ROUNDS),$(ARGS)),--config $(ROUNDS)$(ARGS)),$(ARGS))
-DRY := $(filter -n% --dry-run --dryrun,$(ARGS))
 TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
-# Snakemake would make its report of a dry run too, and end with an error.
-REPORT := $(if $(DRY),,--report $(RESULTS)/report.html --report-after-run --report-stylesheet workflow/report/style.css)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-.PHONY: help figures test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
+# The programs of an environment know where it was made.
+$(if $(shell test -f .venv/pyvenv.cfg && ! grep -qF " $$(cd .venv && pwd -P)" .venv/pyvenv.cfg && rm -rf .venv && echo moved),\
+  $(info This checkout was moved or copied: its .venv is made again.))
+.PHONY: help figures debug report environments doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
   matrix schema compare benchmark resolution format lock clean
 
 help:
@@ -21,6 +20,10 @@ help:
 	  "make figures" "measure what is missing; draw the figures, the tables and the report" \
 	  "make figures CONFIG=laptop" "the same with config/laptop.yaml; ARGS=... goes to Snakemake, ARGS=-n shows the plan" \
 	  "make figures PRECISION=0.1" "repeat until each interval is within 10 % of its mean; AT_MOST=8 rounds" \
+	  "make debug" "the same with config/debug.yaml: every part once, which proves that all works here" \
+	  "make report" "the report, and whatever of the results it lacks" \
+	  "make environments" "everything that needs a network, ahead: environments, jars, data set and models" \
+	  "make doctor" "what this machine lacks, and what to do about it" \
 	  "make check" "lint, types and every test that needs no engine" \
 	  "make test" "make check, then the tests on real engines; ARGS=\"-k ray\" goes to pytest" \
 	  "make test-all" "the same with every pair and model, not a sample" \
@@ -34,10 +37,27 @@ help:
 	  "make lock" "pin the environments and jars anew" \
 	  "make clean" "remove all but results"
 
+CONFIGS := $(patsubst config/%.yaml,%,$(filter-out %/schema.yaml %/experiments.yaml %/_template.yaml,$(wildcard config/*.yaml)))
+KNOWN = @test -f config/$(CONFIG).yaml || { echo "CONFIG=$(CONFIG): there is no config/$(CONFIG).yaml; there are: $(CONFIGS)"; exit 1; }
+SNAKEMAKE = snakemake --cores all $(1) --show-failed-logs --configfile config/$(CONFIG).yaml $(CALL)
+
 figures: .venv/workflow.txt
+	$(KNOWN)
 	@$(TOOL)/unlock.py
-	snakemake --cores all figures --show-failed-logs --configfile config/$(CONFIG).yaml $(REPORT) $(CALL)
-	@$(if $(DRY),,echo "Figures: $(CURDIR)/$(RESULTS)/figures   Tables: $(CURDIR)/$(RESULTS)/tables   Report: $(CURDIR)/$(RESULTS)/report.html")
+	$(call SNAKEMAKE,figures report)
+
+report: .venv/workflow.txt
+	$(KNOWN)
+	@$(TOOL)/unlock.py
+	$(call SNAKEMAKE,report)
+
+environments: .venv/workflow.txt
+	$(KNOWN)
+	@$(TOOL)/unlock.py
+	$(call SNAKEMAKE,environments)
+
+debug:
+	@$(MAKE) --no-print-directory figures CONFIG=debug
 
 # ARGS goes to pytest and replaces its choice of tests: make test ARGS="-k kafka_streams"; make test ARGS="-m flink"
 test: $(if $(ARGS),.venv/test.txt,check)
@@ -98,6 +118,9 @@ lock: .venv/workflow.txt
 	$(TOOL)/lock.py
 	snakemake --cores 1 resources/environments/jars/python
 	for set in envs/java/*.yaml; do resources/environments/jars/python workflow/scripts/jars.py --set $$set --lock || exit 1; done
+
+doctor: .venv/workflow.txt
+	@$(TOOL)/doctor.py
 
 clean:
 	rm -rf .venv .snakemake resources logs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

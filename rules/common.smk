@@ -7,13 +7,14 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
 from crayfish.engine import jvm
-from crayfish.spec import dependencies, discovery, paths, plan
+from crayfish.spec import dependencies, discovery, inheritance, paths, plan, surroundings
 from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
+shell.prefix(inheritance.shell_prefix(os.environ))
 config = complete(parsed(config))
 try:
     PLAN = plan.make_plan(config)
@@ -23,7 +24,7 @@ except CrayfishError as error:
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
 OWN = {"workflow", "test"}  # which `make` installs into .venv
-ENVIRONMENTS = sorted({path.stem for path in Path(workflow.basedir, "envs").glob("*.yaml")} - OWN)
+ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
 
 if workflow.is_main_process:
     for line in PLAN.left_out_lines():
@@ -41,7 +42,7 @@ wildcard_constraints:
     experiment="|".join(PLAN.experiments),
     run="[^/]+",
     models="models|all_models",
-    table="|".join([*PLAN.experiments, "runs"]),
+    table="|".join([*(name for name, experiment in PLAN.experiments.items() if experiment.runs), "runs"]),
     figure="|".join(PLAN.figures) or "none",
     digest="|".join(plan.DIGESTS),
     part="|".join(plan.TABLE_PARTS),
@@ -124,6 +125,15 @@ if workflow.is_main_process:
     atexit.register(end_as_failed)
 
 
+def something_drawn(wildcards):
+    """No file; an error that a user can read where the narrowed config leaves no run of what is drawn."""
+    try:
+        PLAN.require_drawn()
+    except CrayfishError as error:
+        raise WorkflowError(str(error))
+    return []
+
+
 def spec_of(wildcards):
     """The RunSpec of a job; an error that a user can read if the plan has no such run."""
     try:
@@ -136,6 +146,12 @@ def inputs_of_run(wildcards):
     """All that depends on the run; sized_by is the summary of what finds the rate of its load."""
     sized_by = [paths.summary(RESULTS, run) for run in PLAN.sizing(wildcards.run)]
     return dependencies.run_inputs(spec_of(wildcards), CLUSTER, jdk()) | {"sized_by": sized_by}
+
+
+def prepared(wildcards):
+    """What is made for the runs that are drawn before any of them: all that needs a network."""
+    found = [dependencies.run_inputs(PLAN.runs[run], CLUSTER, jdk()) for run, _ in PLAN.jobs(PLAN.drawn_experiments)]
+    return sorted({file for inputs in found for files in inputs.values() for file in files})
 
 
 def figure_of(wildcards):
@@ -157,7 +173,16 @@ def shown(file, caption, category, **labels):
     return report(file, caption=f"../workflow/report/{caption}.rst", category=category, labels=labels)
 
 
+def refuse_here():
+    """Refuse what this machine cannot run, before anything is made; on a cluster each node is asked by its own runs."""
+    if workflow.local_exec:
+        wanted = [PLAN.runs[run] for run, _ in jobs()]
+        if faults := surroundings.faults(wanted):
+            raise WorkflowError("\n".join(faults))
+
+
 onstart:
+    refuse_here()
     # Snakemake's default limit of 100 jobs a second wakes its scheduler once a second for every job that ended while others
     # waited: after 40 minutes that is half a core beside what a run measures. A limit of the user's own stays.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
@@ -172,4 +197,10 @@ onerror:
 
 onsuccess:
     FAILED.extend(failed_runs())
-    print(f"Figures: {Path(RESULTS).resolve()}/figures  Tables: {Path(RESULTS).resolve()}/tables", file=sys.stderr)
+    for name, made in {
+        "Figures": "figures",
+        "Tables": "tables",
+        "Report": Path(paths.report(RESULTS)).name,
+    }.items():
+        if (place := Path(RESULTS, made).resolve()).exists():
+            print(f"{name}: {place}", file=sys.stderr)

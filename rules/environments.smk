@@ -17,4 +17,4 @@ rule environment:
     params:
         deployment="conda" if "conda" in str(workflow.deployment_settings.deployment_method).lower() else "uv",
     shell:
-        "python3 {input.script} --yaml {input.yaml} --deployment {params.deployment} --out $(dirname {output.python}) 2> {log}"
+        "python3 {input.script:q} --yaml {input.yaml:q} --deployment {params.deployment} --out $(dirname {output.python}) 2> {log}"

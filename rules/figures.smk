@@ -38,6 +38,6 @@ rule plot:
         kind=lambda wildcards: figure_of(wildcards)["kind"],
         where=lambda wildcards: json.dumps(PLAN.kept(wildcards.figure), sort_keys=True),
     shell:
-        "{input.python} {input.script} --kind {params.kind} --where {params.where:q} --means {input.means}"
+        "{input.python} {input.script:q} --kind {params.kind} --where {params.where:q} --means {input.means}"
         " --series {input.series} --curves {input.curves} --repetitions {input.repetitions}"
         " --out {output.svg} {output.pdf} {output.png} --caption {output.caption} --ranking {output.ranking} 2> {log}"

@@ -14,4 +14,4 @@ rule jars:
     conda:
         "../envs/jars.yaml"
     shell:
-        "{input.python} {input.script} --set {input.set} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --set {input.set:q} --out {output} 2> {log}"

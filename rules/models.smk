@@ -23,7 +23,7 @@ rule dataset:
     params:
         options=lambda wildcards, input: dependencies.dataset_options(input.pins, config),
     shell:
-        "{input.python} {input.script} {params.options} --out {output.data} 2> {log}"
+        "{input.python} {input.script:q} {params.options} --out {output.data} 2> {log}"
 
 
 rule train:
@@ -50,7 +50,7 @@ rule train:
         seed=config["seed"],
         weights=lambda wildcards: dependencies.weights_options((config["weights"] or {}).get(wildcards.model)),
     shell:
-        "{input.python} {input.script} --model {wildcards.model} --data {input.data} --seed {params.seed}"
+        "{input.python} {input.script:q} --model {wildcards.model} --data {input.data} --seed {params.seed}"
         " {params.weights} --out $(dirname {output.weights}) 2> {log}"
 
 
@@ -67,7 +67,7 @@ rule convert:
     resources:
         mem_mb=making_memory_mb,
     shell:
-        "{input.python} {input.script} --model {wildcards.model} --source {input.source} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --model {wildcards.model} --source {input.source:q} --out {output} 2> {log}"
 
 
 # The same for the one format that is a folder: Snakemake asks a rule to say so of an output, whatever its wildcards are.
@@ -98,7 +98,7 @@ rule verify_format:
             jdk=input.jdk, server_python=input.server_python, harness_python=input.harness_python
         ),
     shell:
-        "{input.python} {input.script} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
+        "{input.python} {input.script:q} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
         " --environment {params.environment} --file {input.file} --reference {input.reference} {params.options}"
         " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
 
@@ -125,4 +125,4 @@ rule describe_models:
             for described in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
         ],
     shell:
-        "{input.python} {input.script} --training {input.training} {params.files} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --training {input.training} {params.files} --out {output} 2> {log}"

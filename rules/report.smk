@@ -17,7 +17,7 @@ rule configuration:
     params:
         config=json.dumps(config),
     shell:
-        "{input.python} {input.script} --config {params.config:q} --out {output.yaml} --html {output.html} 2> {log}"
+        "{input.python} {input.script:q} --config {params.config:q} --out {output.yaml} --html {output.html} 2> {log}"
 
 
 rule describe_runs:
@@ -33,16 +33,16 @@ rule describe_runs:
     params:
         manifests=lambda wildcards: PLAN.words(RESULTS, made("runs"), "manifest.json"),
     shell:
-        "{input.python} {input.script} --manifests {params.manifests} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --manifests {params.manifests} --out {output} 2> {log}"
 
 
 rule execute_notebook:
     input:
         **dependencies.program("execute_notebook", "notebook"),
         declarations=dependencies.declarations("processors", "scorers", "models"),
-        imported=dependencies.of_notebook("notebooks/analysis.ipynb"),
-        notebook="notebooks/analysis.ipynb",
-        published="notebooks/published.csv",
+        imported=dependencies.of_notebook(paths.NOTEBOOK),
+        notebook=paths.NOTEBOOK,
+        published=paths.PUBLISHED,
         configuration=rules.configuration.output.yaml,
         figures=PLAN.figure_files(RESULTS, "png"),
         tables=PLAN.all_tables(RESULTS),
@@ -54,5 +54,5 @@ rule execute_notebook:
     conda:
         "../envs/notebook.yaml"
     shell:
-        "{input.python} {input.script} --notebook {input.notebook} --results $(dirname {input.configuration})"
+        "{input.python} {input.script:q} --notebook {input.notebook:q} --results $(dirname {input.configuration})"
         " --out {output.notebook} --html {output.html} 2> {log}"

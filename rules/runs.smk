@@ -29,7 +29,7 @@ rule execute_run:
             **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
         ),
     shell:
-        "{input.python} {input.script} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
+        "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
         " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
         " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
         " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
@@ -49,7 +49,7 @@ rule summarise_run:
     params:
         library=dependencies.checksum(dependencies.summary_files()),
     shell:
-        "{input.python} {input.script} --run $(dirname {output}) --out {output} 2> {log}"
+        "{input.python} {input.script:q} --run $(dirname {output}) --out {output} 2> {log}"
 
 
 if PLAN.precision:
@@ -72,5 +72,5 @@ if PLAN.precision:
             precision=PLAN.precision,
             summaries=lambda wildcards: PLAN.words(RESULTS, to_judge(wildcards), paths.SUMMARY),
         shell:
-            "{input.python} {input.script} --precision {params.precision} --summaries {params.summaries}"
+            "{input.python} {input.script:q} --precision {params.precision} --summaries {params.summaries}"
             " --out {output} 2> {log}"

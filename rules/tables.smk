@@ -20,7 +20,7 @@ rule tabulate:
         part=lambda wildcards: "runs" if wildcards.table == "runs" else wildcards.part.removeprefix("_") or "means",
         summaries=lambda wildcards: PLAN.words(RESULTS, made(wildcards.table), paths.SUMMARY),
     shell:
-        "{input.python} {input.script} --experiment {wildcards.table} --part {params.part}"
+        "{input.python} {input.script:q} --experiment {wildcards.table} --part {params.part}"
         " --summaries {params.summaries} --out {output} 2> {log}"
 
 
@@ -35,4 +35,4 @@ rule digest:
     conda:
         "../envs/analysis.yaml"
     shell:
-        "{input.python} {input.script} --digest {wildcards.digest} --tables {input.tables} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --digest {wildcards.digest} --tables {input.tables} --out {output} 2> {log}"

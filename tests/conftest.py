@@ -171,9 +171,7 @@ def _checkout(resources, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def _made(_checkout) -> Path:
-    report = ["--report", "results/test/report.html", "--report-after-run"]
-    report += ["--report-stylesheet", "workflow/report/style.css"]
-    done = snakemake("figures", "--configfile", "test.yaml", *report, "--verbose", cwd=_checkout)
+    done = snakemake("figures", "report", "--configfile", "test.yaml", "--verbose", cwd=_checkout)
     (_checkout / "made.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout
     assert "[1/" in done.stdout  # which run of how many

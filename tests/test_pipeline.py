@@ -108,14 +108,13 @@ experiments:
 def test_a_run_that_fails_is_named_takes_nothing_away_and_is_made_again(resources, tmp_path):
     (tmp_path / "failing.yaml").write_text(FAILING)
     results = tmp_path / "results"
-    command = ("figures", "--configfile", str(tmp_path / "failing.yaml"), "--config", f"results={results}")
-    report = ("--report", str(tmp_path / "report.html"), "--report-after-run")
-    done = snakemake(*command, *report)
+    command = ("figures", "report", "--configfile", str(tmp_path / "failing.yaml"), "--config", f"results={results}")
+    done = snakemake(*command)
     assert done.returncode == 1 and "ready_timeout_s-0.001" in done.stdout.rpartition("Failed runs")[2], done.stdout
     for name in ("tables/input_rate.csv", "tables/accounting.csv", "tables/runs.csv", "runs.html"):
         assert "failed: " in (results / name).read_text() or "<h2>Failed</h2>" in (results / name).read_text(), name
     assert "Failed runs" in (results / "figures/latency_by_rate.rst").read_text()
-    assert "Failed runs" in (tmp_path / "report.html").read_text()
+    assert "Failed runs" in (results / "report.html").read_text()
     again = snakemake("-n", *command)
     assert again.returncode == 0 and planned(again.stdout)["execute_run"] == 1, again.stdout
 

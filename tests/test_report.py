@@ -6,13 +6,11 @@ import csv
 import io
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import ROOT
 from PIL import Image
 from playwright.sync_api import Browser, Download, Locator, Page, TimeoutError, sync_playwright
 
@@ -160,12 +158,3 @@ def test_a_page_is_shown_within_the_report(category, report, made):
             assert {f"{row['run']}/{row['repetition']}" for row in csv.DictReader(file)} <= set(text.split())
         framed.locator("summary").first.click()
         assert '"accounting"' in framed.locator("details").first.inner_text()
-
-
-@pytest.mark.parametrize(("arguments", "reports"), [("", True), ("--config repetitions=1", True), ("-n", False)])
-def test_only_what_is_run_is_reported(arguments, reports):
-    command = ["make", "--dry-run", "figures", f"ARGS={arguments}"]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    (asked,) = (line for line in said.splitlines() if line.startswith("snakemake"))
-    assert asked.endswith(arguments) and ("--report-after-run" in asked) == reports
-    assert ("Report: " in said) == reports
