@@ -52,6 +52,8 @@ rule report:
         paths.report(RESULTS),
     log:
         paths.log("report"),
+    conda:
+        "envs/workflow.yaml"
     params:
         snakefile=f"{CHECKOUT}/Snakefile",
         python=sys.executable,
