@@ -10,7 +10,7 @@ CALL := $(if $(ROUNDS),$(if $(filter --config,$(ARGS)),$(subst --config ,--confi
 TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The programs of an environment know where it was made.
-$(if $(shell test -f .venv/pyvenv.cfg && ! grep -qF " $$(cd .venv && pwd -P)" .venv/pyvenv.cfg && rm -rf .venv && echo moved),\
+$(if $(shell grep -qs '^command' .venv/pyvenv.cfg && ! grep -qF " $$(cd .venv && pwd -P)" .venv/pyvenv.cfg && rm -rf .venv && echo moved),\
   $(info This checkout was moved or copied: its .venv is made again.))
 .PHONY: help figures debug report environments doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
   matrix schema compare benchmark resolution format lock clean
