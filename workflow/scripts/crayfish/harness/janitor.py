@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from crayfish.engine.child import SCRIPTS, TAG
+from crayfish.engine.child import SCRIPTS
 from crayfish.harness import stages
 from crayfish.spec import inheritance
 
@@ -29,8 +29,7 @@ def scratch_folder(tag: str, python: Path | str = sys.executable, held: Sequence
     python: an interpreter with psutil. held: descriptors that stay open until the janitor has done its work.
     """
     folder = Path(tempfile.mkdtemp(prefix="crayfish-"))
-    environment = inheritance.inherited(os.environ)
-    environment.pop(TAG, None)
+    environment = inheritance.inherited(os.environ)  # without the tag of a run, which it outlives
     janitor = subprocess.Popen(
         [str(python), "-m", "crayfish.harness.janitor", tag, str(folder)],
         stdin=subprocess.PIPE,

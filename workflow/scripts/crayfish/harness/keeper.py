@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from crayfish.engine.child import SCRIPTS, TAG
+from crayfish.engine.child import SCRIPTS
 from crayfish.harness import broker, janitor, warming
 from crayfish.harness.stages import StageFailed, last_lines
 from crayfish.spec import errors, inheritance
@@ -127,8 +127,7 @@ def _name(owner: int) -> str:
 def _started(owner: int, java: str, jars: list[str], log: Path, warmup_at_most_s: float) -> subprocess.Popen:
     command = [sys.executable, "-m", "crayfish.harness.keeper", "--owner", str(owner), "--java", java]
     command += ["--warmup-at-most-s", str(warmup_at_most_s)]
-    environment = inheritance.inherited(os.environ)
-    environment.pop(TAG, None)  # it outlives the run
+    environment = inheritance.inherited(os.environ)  # without the tag of a run, which it outlives
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as said:
         return subprocess.Popen(

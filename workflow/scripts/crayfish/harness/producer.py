@@ -36,7 +36,7 @@ from crayfish.spec.waiting import Deadline
 PR_SET_TIMERSLACK = 29
 LEAD_NS = 200_000_000  # from the command to the first event of a segment
 LONGEST_SLEEP_NS = 50_000_000  # after which it looks for commands again
-AT_ONCE = 500  # events between two polls of the client, however many are due; no fewer than go together
+AT_ONCE = pacing.MOST_TOGETHER  # events between two polls of the client, however many are due
 TOGETHER_NS = int(pacing.TOGETHER_S * 1e9)
 PROGRESS_NS = 500_000_000
 FLUSH_DEADLINE_S = 60.0  # for the broker to take what it was sent, or to give any of it back

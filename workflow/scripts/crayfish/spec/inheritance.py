@@ -20,7 +20,7 @@ KEPT = (
     "SPARK_LOCAL_IP",  # of several addresses the one that a given Spark cluster reaches: docs/cluster.md
     "LD_LIBRARY_PATH",  # without which a Python of environment modules does not start
     *("CUDA_VISIBLE_DEVICES", "NVIDIA_*"),
-    *("CRAYFISH_*", "SLURM_*", "SNAKEMAKE_*"),
+    *("SLURM_*", "SNAKEMAKE_*"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
 )
 # What a rule inherits beside them: how packages and data are found.
@@ -62,4 +62,5 @@ def shell_prefix(environment: Mapping[str, str]) -> str:
     """What the shell of a rule does first: drop all that it does not inherit, and note what would have mattered."""
     names = [name for name in environment if NAME.fullmatch(name) and not _among(name, KEPT_BY_RULES)]
     noted = shlex.quote(" ".join(told(environment)["dropped"]))
-    return f"unset {' '.join(sorted(names))}; export {DROPPED}={noted}; " if names else f"export {DROPPED}={noted}; "
+    dropping = f"unset {' '.join(sorted(names))}; " if names else ""
+    return f"{dropping}export {DROPPED}={noted}; "

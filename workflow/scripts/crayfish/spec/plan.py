@@ -427,14 +427,13 @@ def make_plan(config: dict) -> Plan:
     for name in drawn:
         if name not in config["figures"]:
             raise checks.unknown("draw", name, config["figures"])
-    left = tuple(name for name in drawn if name in figures)
     narrowing = ", ".join(f"{name}: {config[name]}" for name in NARROWED if config[name] is not None)
     return Plan(
         runs,
         sized_by,
         experiments,
         figures,
-        left,
+        tuple(name for name in drawn if name in figures),
         {name: reasons for name, reasons in left_out.items() if reasons},
         config["seed"],
         config["precision"],
