@@ -126,13 +126,14 @@ clean:
 	rm -rf .venv .snakemake resources logs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 # Exactly the pins of envs/NAME.yaml, by the pinned uv; a change of the pins installs again.
-.venv/%.txt: envs/%.yaml
+.venv/%.txt: envs/%.yaml envs/build.yaml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 $*"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update && apt-get install -y python3-venv; } \
 	  || { echo "python3 cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@sed -n 's/^ *- \(.*==.*\)$$/\1/p' $< > .venv/$*.part
-	@python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' .venv/$*.part)" \
-	  && uv pip install --quiet --no-deps --python .venv/bin/python -r .venv/$*.part \
+	@for file in $< envs/build.yaml; do sed -n 's/^ *- \(.*==.*\)$$/\1/p' $$file > .venv/$$(basename $$file .yaml).part; done
+	@grep '^uv==' .venv/$*.part > .venv/uv.part
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.part \
+	  && uv pip install --quiet --no-deps --require-hashes --build-constraints .venv/build.part --python .venv/bin/python -r .venv/$*.part \
 	  || { echo "The packages of $< cannot be installed: check the network (a package index must be reachable) and the disk"; exit 1; }
 	@mv .venv/$*.part $@

@@ -86,9 +86,9 @@ def made(table, before=None):
 
 
 def to_judge(wildcards):
-    """The runs that are judged after a round: those that were made in it, and need not be made again anyhow."""
+    """The repetitions up to a round, by which those that were made in it are judged."""
     number = int(wildcards.round)
-    return {run: count for run, count in made(wildcards.experiment, number).items() if count == number}
+    return {run: min(count, number) for run, count in made(wildcards.experiment, number).items()}
 
 
 @functools.cache

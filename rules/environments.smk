@@ -7,6 +7,7 @@ rule environment:
     input:
         **dependencies.program("environment"),
         yaml=paths.environment_pins("{env}"),
+        builders=paths.environment_pins("build"),
     output:
         packages=paths.packages("{env}"),
         python=paths.interpreter("{env}"),
@@ -17,4 +18,5 @@ rule environment:
     params:
         deployment="conda" if "conda" in str(workflow.deployment_settings.deployment_method).lower() else "uv",
     shell:
-        "python3 {input.script:q} --yaml {input.yaml:q} --deployment {params.deployment} --out $(dirname {output.python}) 2> {log}"
+        "python3 {input.script:q} --yaml {input.yaml:q} --builders {input.builders:q}"
+        " --deployment {params.deployment} --out $(dirname {output.python}) 2> {log}"

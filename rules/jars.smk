@@ -13,5 +13,7 @@ rule jars:
         paths.log("jars", "{set}"),
     conda:
         "../envs/jars.yaml"
+    resources:
+        mirror=config["jar_mirror"] or "",  # no param: where jars come from makes none of them anew
     shell:
-        "{input.python} {input.script:q} --set {input.set:q} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --set {input.set:q} --mirror {resources.mirror:q} --out {output} 2> {log}"

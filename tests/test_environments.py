@@ -1,9 +1,12 @@
 """Environments: pins agree with each other and with what was installed; what cannot be made says why."""
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,7 @@ APART = {name for chain in locking.CHAINS[1:] for name in chain}  # they measure
 
 
 def pinned(name: str) -> dict[str, str]:
-    pins = [pin.split("==") for pin in environments.pins(ENVS / f"{name}.yaml")]
-    return {environments.normalised(package): version for package, version in pins}
+    return environments.versions(environments.pins(ENVS / f"{name}.yaml"))
 
 
 @pytest.mark.parametrize("name", LOCKED)
@@ -36,6 +38,12 @@ def test_environment_files_are_valid_for_conda(name):
     assert (python, pip, packages.keys()) == (f"python={environments.PYTHON}", "pip", {"pip"})
     assert packages["pip"] == environments.pins(ENVS / f"{name}.yaml")
     assert len(pinned(name)) == len(packages["pip"])
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_every_pin_has_a_sum(name):
+    for line in environments.pins(ENVS / f"{name}.yaml"):
+        assert re.fullmatch(r"\S+==\S+( --hash=sha256:[0-9a-f]{64})+", line), "run `make lock`"
 
 
 def test_environments_and_their_pins_are_the_same_names():
@@ -93,6 +101,40 @@ def test_a_failed_installation_tells_its_last_lines(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(CrayfishError, match=r"failed \(exit 2\):\nno such package"):
         environments.deploy(recorded(tmp_path, "absent==1.0"), tmp_path / "own", "uv")
+
+
+def wheel(folder: Path, content: str) -> Path:
+    """A wheel of one module."""
+    file = folder / "tiny-1.0-py3-none-any.whl"
+    about = {
+        "METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "tiny.py,,\n" + "".join(f"tiny-1.0.dist-info/{name},,\n" for name in ("METADATA", "WHEEL", "RECORD")),
+    }
+    with zipfile.ZipFile(file, "w") as written:
+        written.writestr("tiny.py", content)
+        for name, text in about.items():
+            written.writestr(f"tiny-1.0.dist-info/{name}", text)
+    return file
+
+
+@pytest.mark.parametrize("program", ["uv", pytest.param("pip", marks=pytest.mark.full)])
+def test_a_wheel_that_was_tampered_with_is_refused(tmp_path, monkeypatch, program):
+    right = hashlib.sha256(wheel(tmp_path, "answer = 42").read_bytes()).hexdigest()
+    pinned = recorded(tmp_path, f"tiny==1.0 --hash=sha256:{right}")
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "NO_CACHE": "1"}.items():
+        monkeypatch.setenv(f"UV_{name}", value)
+        monkeypatch.setenv(f"PIP_{name}", value)
+    if program == "pip":
+        monkeypatch.setattr(environments.shutil, "which", lambda name: None)
+    environments.deploy(pinned, tmp_path / "own", "uv")
+    told = json.loads((tmp_path / "own/packages.json").read_text())
+    assert told["deployment"] == program and told["packages"]["tiny"] == "1.0"
+    (tmp_path / "own/python").unlink()
+    wheel(tmp_path, "answer = 41")
+    with pytest.raises(CrayfishError, match=r"(?i)hash") as error:
+        environments.deploy(pinned, tmp_path / "own", "uv")
+    assert right in str(error.value) and not (tmp_path / "own/python").exists()
 
 
 def test_the_first_environment_is_made_without_any_package():

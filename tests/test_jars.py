@@ -1,15 +1,21 @@
-"""Jar sets: every artifact is pinned and checked, a wrong one leaves nothing. No network is used."""
+"""Jar sets: every artifact is pinned and checked, a wrong one leaves nothing. No network is used but the loopback."""
 
+import functools
 import hashlib
+import http.server
 import re
+import subprocess
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from conftest import ROOT
 
 from crayfish.setup import jars
+from crayfish.spec import paths
 from crayfish.spec.errors import CrayfishError
 
 JAR_SETS = sorted((Path(__file__).parents[1] / "envs" / "java").glob("*.yaml"))
@@ -53,7 +59,7 @@ def test_a_jar_with_a_wrong_sum_is_refused_and_leaves_nothing(tmp_path):
 def test_a_jar_is_asked_for_again_when_the_network_is_away_for_a_moment(tmp_path, monkeypatch):
     tries = []
 
-    def artifact(coordinate: str, cache: Path) -> SimpleNamespace:
+    def artifact(coordinate: str, cache: Path, mirror: str | None) -> SimpleNamespace:
         def resolve() -> Path:
             tries.append(coordinate)
             if "missing" in coordinate:
@@ -75,6 +81,27 @@ def test_a_jar_is_asked_for_again_when_the_network_is_away_for_a_moment(tmp_path
     monkeypatch.setattr(jars, "PAUSES_S", (0,))
     with pytest.raises(CrayfishError, match="Temporary failure"):
         jars.download("g:one:1", tmp_path / "cache")
+
+
+def test_jars_come_from_the_mirror_that_the_config_names(resources, tmp_path):
+    """From a Maven repository on the loopback that has nothing but this jar."""
+    folder = tmp_path / "mirror/org/example/tiny/1.0"
+    folder.mkdir(parents=True)
+    (folder / "tiny-1.0.jar").write_bytes(b"the jar of a mirror")
+    (folder / "tiny-1.0.pom").write_text(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>org.example</groupId><artifactId>tiny</artifactId>"
+        "<version>1.0</version></project>"
+    )
+    pins = jar_set(tmp_path, ["org.example:tiny:1.0"], {"org.example:tiny:1.0": digest(b"the jar of a mirror")})
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "mirror")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [ROOT / paths.interpreter("jars"), ROOT / paths.script("jars"), "--set", pins]
+        command += ["--mirror", f"http://127.0.0.1:{server.server_port}", "--out", tmp_path / "jars"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "jars/tiny-1.0.jar").read_bytes() == b"the jar of a mirror"
 
 
 @pytest.mark.parametrize("path", JAR_SETS, ids=lambda path: path.stem)

@@ -47,6 +47,19 @@ def test_every_segment_counts():
     assert rounds.too_wide(both, 0.1) == ["run"]
 
 
+def test_the_others_tell_of_the_spread_but_a_noisy_one_keeps_its_own():
+    alike = {name: tuple(level * value for value in (1.0, 1.03, 0.98)) for level, name in enumerate("abcd", start=1)}
+    of_all = [one for name, values in alike.items() for one in summaries(name, values)]
+    assert rounds.too_wide(summaries("a", alike["a"]), 0.04) == ["a"]
+    assert rounds.too_wide(of_all, 0.04) == []
+    assert rounds.too_wide([*of_all, *summaries("noisy", WIDE)], 0.04) == ["noisy"]
+
+
+def test_of_a_later_round_only_those_that_were_in_it_are_judged():
+    both = [*summaries("early", WIDE), *summaries("late", (*WIDE, 65_000.0))]
+    assert rounds.too_wide(both, 0.1) == ["late"]
+
+
 def test_a_repetition_that_failed_does_not_count_and_a_run_that_always_fails_does_not_go_on():
     assert rounds.too_wide(summaries("run", (*NARROW, None)), 0.1) == []
     assert rounds.too_wide(summaries("run", (60_000.0, None, None)), 0.1) == ["run"]

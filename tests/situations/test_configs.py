@@ -48,6 +48,7 @@ def test_a_fraction_of_a_repetition_is_refused():
     [
         "results",
         "dataset",
+        "jar_mirror",
         "draw",
         "processors",
         "run__codec",

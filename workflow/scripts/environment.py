@@ -13,10 +13,11 @@ from crayfish.spec import errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--yaml", type=Path, required=True, help="the conda environment file that holds the pins")
+    parser.add_argument("--builders", type=Path, help="the same of what builds the packages that have no wheel")
     parser.add_argument("--deployment", choices=["conda", "uv"], required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the environment")
     arguments = parser.parse_args()
-    environments.deploy(arguments.yaml, arguments.out, arguments.deployment)
+    environments.deploy(arguments.yaml, arguments.out, arguments.deployment, arguments.builders)
 
 
 if __name__ == "__main__":

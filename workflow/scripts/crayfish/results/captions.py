@@ -147,13 +147,14 @@ def warnings_in_words(table: pl.DataFrame, kind: FigureKind) -> list[str]:
 def repetitions_in_words(table: pl.DataFrame, kind: FigureKind) -> str:
     """How often each run was repeated, and what marks its interval."""
     mean, interval = ("Points", "bars") if kind.part == "means" else ("Lines", "bands")
+    own = "variances shrunk towards the mean of those under the same load" if kind.part == "means" else "each alone"
     counts = sorted(table["repetitions"].unique())
     if counts[-1] == 1:
         return f"{mean} are single runs: without repetitions there are no confidence intervals, and nothing is ranked."
     number = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     return (
         f"{mean} are geometric means of {number} repetitions; {interval} are 95 % confidence intervals (Student's t on"
-        " logarithms) of each alone."
+        f" logarithms, {own})."
     )
 
 

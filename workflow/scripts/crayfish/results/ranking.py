@@ -28,10 +28,10 @@ from polars import selectors
 
 from crayfish.results import looks
 from crayfish.results.tables import first_rows
+from crayfish.results.variances import LEAST_VARIANCE, prior_freedom
 from crayfish.spec.metrics import Interval
 
 LEVEL = 0.05
-LEAST_VARIANCE = 0.02  # of one system, as a share of the pooled one: an unbiased estimate may be negative
 SPEED, POSITION = "machine_speed", "position"
 RATES = ("rate_events_per_s", "peak_rate_events_per_s")
 
@@ -203,7 +203,7 @@ def moderated(fit: Fit, system: np.ndarray) -> tuple[np.ndarray, np.ndarray] | N
     The test is of own_variances, not of the residuals, which a noisy system spoils for all through the rounds. With few
     rounds it finds differences where there are none; that costs nothing, since such variances are shrunk to the pooled.
     """
-    from scipy import optimize, special, stats
+    from scipy import stats
 
     counts = np.bincount(system)
     if counts.min() < 2 or (own := own_variances(fit, system)) is None or not fit.variance > 0:
@@ -214,11 +214,9 @@ def moderated(fit: Fit, system: np.ndarray) -> tuple[np.ndarray, np.ndarray] | N
     unequal = total * np.log(freedom @ own / total) - freedom @ np.log(own)
     if stats.chi2.sf(unequal / (1 + ((1 / freedom).sum() - 1 / total) / (3 * more)), more) >= LEVEL:
         return None
-    # The variances' logarithms spread by trigamma(d/2) by chance alone; what they spread more is the prior's.
-    spread = float(np.var(np.log(own), ddof=1) - np.mean(special.polygamma(1, freedom / 2)))
-    if spread <= 0:
+    prior = prior_freedom(own, freedom)
+    if math.isinf(prior):
         return None
-    prior = 2 * optimize.brentq(lambda half: special.polygamma(1, half) - spread, 1e-3, 1e6)
     return (prior * pooled + freedom * own) / (prior + freedom), freedom + prior
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from crayfish.spec import metrics
+from crayfish.results import variances
 
 
 def headline(segment: dict) -> float | None:
@@ -17,29 +18,26 @@ def headline(segment: dict) -> float | None:
     return (segment["latency_ms"].get("received_minus_due") or {}).get("p50")
 
 
-def half_width(values: list[float]) -> float | None:
-    """Half the width of a metric's 95 % interval over repetitions, float[n], as a share of its mean; None where there
-    is no interval."""
-    interval = metrics.mean_interval(values)
-    if interval.low is None or interval.high is None:
-        return None
-    return (interval.high - interval.low) / 2 / interval.mean if interval.mean else 0.0
-
-
 def too_wide(summaries: Iterable[dict], precision: float) -> list[str]:
-    """The runs, sorted, of which some segment's interval is wider than that to each side, or is still missing.
+    """The runs, sorted, of which some segment's interval is wider than that to each side, or is still missing; of those
+    that were repeated most often, since the others need no more. The intervals are those of the tables, for which
+    `summaries` has all of an experiment.
 
     Repetitions that failed, or that lack the metric, do not count; a segment that never had one needs no more of them.
     """
-    values: dict[str, dict[int, list[float]]] = {}
+    values: dict[int, dict[str, list[float]]] = {}
+    repeated: Counter[str] = Counter()
     for summary in summaries:
-        own = values.setdefault(summary["run"], {})
+        repeated[summary["run"]] += 1
         for number, segment in enumerate(summary["segments"]):
             if (value := headline(segment)) is not None:
-                own.setdefault(number, []).append(value)
+                values.setdefault(number, {}).setdefault(summary["run"], []).append(value)
+    newest = {run for run, count in repeated.items() if count == max(repeated.values())}
+    return sorted({run for alike in values.values() for run in _wide(alike, precision)} & newest)
 
-    def wide(measured: list[float]) -> bool:
-        width = half_width(measured)
-        return width is None or width > precision
 
-    return sorted(run for run, segments in values.items() if any(map(wide, segments.values())))
+def _wide(values: dict[str, list[float]], precision: float) -> Iterator[str]:
+    """The runs whose interval is wider; values: run -> its metric in each repetition."""
+    for run, (mean, low, high, _) in zip(values, variances.intervals(list(values.values())), strict=True):
+        if low is None or high is None or (high - low) / 2 > precision * mean:
+            yield run

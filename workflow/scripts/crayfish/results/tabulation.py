@@ -2,11 +2,13 @@
 
 The parts: `means`, one row a system, load and segment, with the mean over its repetitions in each metric's column and
 its 95 % confidence interval in METRIC_low and METRIC_high (empty where one repetition lacks the metric; counts of
-events are sums over the repetitions): the geometric mean and Student's t on logarithms, of metrics that can be 0 or
-negative on the plain values; `runs` and `repetitions`, the same columns without intervals, one row a repetition, with
+events are sums over the repetitions): the geometric mean and Student's t on logarithms, with a variance that is shrunk
+towards that of all rows under the same load (crayfish.results.variances), of metrics that can be 0 or negative on the
+plain values; `runs` and `repetitions`, the same columns without intervals, one row a repetition, with
 its round and its position among the runs of that round;
 `series`, one row a second of every paced segment, with the burst that began last and how long the system took to
-recover from it; `curves`, one row a quantile of the latency. Series and curves hold means and intervals too.
+recover from it; `curves`, one row a quantile of the latency. Series and curves hold means and intervals too, of each
+system's own variance.
 Repetitions that failed do not count, and a warning names them; where all failed, the row has 0 repetitions and no
 metric. The columns are in this order: experiment, what was run (segment last), repetitions (or repetition, round,
 position), the metrics, then warnings, substitutes, machine, run (the folder's name).
@@ -21,7 +23,7 @@ import numpy as np
 import polars as pl
 from polars import selectors
 
-from crayfish.results import looks
+from crayfish.results import looks, variances
 from crayfish.results.tables import TEXTS
 from crayfish.spec import metrics
 from crayfish.spec.errors import CrayfishError
@@ -214,6 +216,21 @@ def mean_rows(group: list[dict]) -> list[Row]:
     return [{**fields, **cells, **texts}]
 
 
+def share_variances(groups: list[list[dict]], rows: list[Row]) -> None:
+    """Give the rows of means, one a group, the intervals of what was measured under the same load: variances."""
+    loads: dict[int, list[tuple[list[dict], Row]]] = {}
+    for group, row in zip(groups, rows, strict=True):
+        if measured := measured_ones(group):
+            loads.setdefault(row["segment"], []).append((measured, row))
+    for alike in loads.values():
+        for name in {name for group, _ in alike for name in group[0]["metrics"] if not name.endswith("_events")}:
+            having = [(group, row) for group, row in alike if row.get(name) is not None]
+            values = [[one["metrics"][name] for one in group] for group, _ in having]
+            found = variances.intervals(values, looks.column(name).plain)
+            for (_, row), interval in zip(having, found, strict=True):
+                row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
 def run_rows(group: list[dict]) -> list[Row]:
     """Each repetition as a row."""
     return [
@@ -324,6 +341,8 @@ def tabulate(experiment: str, summaries: list[dict], part: str) -> pl.DataFrame:
     ]
     groups = grouped(measured)
     rows = [row for group in groups for row in rows_of(part, group)]
+    if part == "means":
+        share_variances(groups, rows)
     # The union of the rows' columns; one that only some rows have goes before the texts.
     names = [*dict.fromkeys(name for row in rows for name in row if name not in TEXTS), *TEXTS]
     if not rows:  # a backlog has neither series nor curve

@@ -38,25 +38,28 @@ def read_set(path: Path) -> dict:
     return content
 
 
-def artifact(coordinate: str, cache: Path):
+def artifact(coordinate: str, cache: Path, mirror: str | None):
     """jgo's handle of one artifact: its file name, and resolve(), which downloads it into the cache folder."""
     from jgo.maven import MavenContext
 
-    return MavenContext(repo_cache=cache, timeout=TIMEOUT_S).create_dependency(coordinate).artifact
+    repositories = {"mirror": mirror} if mirror else None  # else Maven Central
+    context = MavenContext(repo_cache=cache, timeout=TIMEOUT_S, remote_repos=repositories)
+    return context.create_dependency(coordinate).artifact
 
 
-def download(coordinate: str, cache: Path) -> Path:
-    """One artifact's file, fetched by jgo into the cache folder, which a failed try empties."""
+def download(coordinate: str, cache: Path, mirror: str | None = None) -> Path:
+    """One artifact's file, fetched by jgo from the mirror's URL, or else Maven Central, into the cache folder, which a
+    failed try empties."""
     for pause in (*PAUSES_S, None):
         try:
-            return artifact(coordinate, cache).resolve()
+            return artifact(coordinate, cache, mirror).resolve()
         # OSError: no network, a full disk; RuntimeError: no such artifact.
         except (OSError, RuntimeError) as error:
             if pause is None or not isinstance(error, OSError):
                 raise CrayfishError(
                     f"jars: {coordinate} cannot be downloaded: {error}\n"
-                    "Check that the Maven repository can be reached and the disk has room, then run the same command"
-                    " again."
+                    "Check that the Maven repository can be reached (a mirror is named by jar_mirror in the config)"
+                    " and the disk has room, then run the same command again."
                 ) from error
         shutil.rmtree(cache, ignore_errors=True)  # jgo would take half a file for a whole one
         time.sleep(pause)

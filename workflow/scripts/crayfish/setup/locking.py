@@ -3,7 +3,9 @@
 Environments are resolved in the order of CHAINS, each also constrained by what the earlier ones of its chain chose, so
 that a package that several share has one version. Snakemake's own environment measures nothing and its plugins ask for
 newer packages than PyFlink allows: it is a chain of its own. A version written in an .in file itself wins over the
-constraints: the exception stands where it is made. Needs uv and the network.
+constraints: the exception stands where it is made. Each pin has the sha256 of every file that one of PLATFORMS would
+install: of its wheels, or of the source where there is none. The first must have all packages; an environment that
+another lacks a package of cannot be made there. Needs uv and the network.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 
 from crayfish.setup.environments import PYTHON, normalised
@@ -18,6 +21,7 @@ from crayfish.spec.errors import CrayfishError
 
 # The most constrained first: PyFlink decides what the others follow. None stands for every environment not named.
 CHAINS: tuple[tuple[str | None, ...], ...] = (("flink", None), ("workflow", "test"))
+PLATFORMS = ("x86_64-manylinux_2_40", "aarch64-manylinux_2_40")
 HEADER = "# Made by `make lock` from {name}.in and constraints.txt: edit those.\n"
 
 
@@ -38,22 +42,44 @@ def requirements(path: Path) -> list[str]:
     return lines
 
 
-def resolve(name: str, wanted: list[str], pins: dict[str, str]) -> list[str]:
-    """Every package of an environment, transitive ones too, as name==version lines; CrayfishError if there are none."""
-    own = {package(line) for line in wanted if re.search(r"[=<>~]", line)}
+def compiled(name: str, wanted: list[str], constraints: list[str], *options: str) -> str:
+    """What `uv pip compile` prints for these requirements; CrayfishError if no versions satisfy them."""
     with tempfile.TemporaryDirectory() as scratch:
         Path(scratch, "wanted.in").write_text("\n".join(wanted))
-        constraints = "\n".join(pin for constrained, pin in pins.items() if constrained not in own)
-        Path(scratch, "constraints.txt").write_text(constraints)
+        Path(scratch, "constraints.txt").write_text("\n".join(constraints))
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PYTHON]
-        command += ["--constraints", "constraints.txt", "wanted.in"]
+        command += ["--constraints", "constraints.txt", "wanted.in", *options]
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
         except FileNotFoundError as error:
             raise CrayfishError("lock: uv is not installed: `make lock` installs it into .venv") from error
     if done.returncode:
         raise CrayfishError(f"lock: no versions satisfy envs/{name}.in and the constraints:\n{done.stderr}")
-    return [line for line in done.stdout.splitlines() if line.strip()]
+    return done.stdout
+
+
+def resolve(name: str, wanted: list[str], pins: dict[str, str]) -> list[str]:
+    """Every package of an environment, transitive ones too, as name==version lines; CrayfishError if there are none."""
+    own = {package(line) for line in wanted if re.search(r"[=<>~]", line)}
+    printed = compiled(name, wanted, [pin for constrained, pin in pins.items() if constrained not in own])
+    return [line for line in printed.splitlines() if line.strip()]
+
+
+def sums(name: str, pins: list[str]) -> dict[str, list[str]]:
+    """Package -> the sha256 of each of its files that can be installed on PLATFORMS, sorted."""
+    found: dict[str, set[str]] = {}
+    for platform in PLATFORMS:
+        try:
+            listed = compiled(name, pins, [], "--no-deps", "--format", "pylock.toml", "--python-platform", platform)
+        except CrayfishError as error:
+            if platform == PLATFORMS[0]:
+                raise
+            print(f"{name}: not for {platform}: {error}")
+            continue
+        for entry in tomllib.loads(listed)["packages"]:
+            files = entry.get("wheels") or [entry["sdist"]]
+            found.setdefault(normalised(entry["name"]), set()).update(file["hashes"]["sha256"] for file in files)
+    return {each: sorted(own) for each, own in found.items()}
 
 
 def lock(envs: Path) -> None:
@@ -66,7 +92,14 @@ def lock(envs: Path) -> None:
         for name in [name for entry in chain for name in ([entry] if entry else unnamed)]:
             locked = resolve(name, requirements(envs / f"{name}.in"), pins)
             pins = {package(line): line for line in locked} | pins
-            text = HEADER.format(name=name) + "channels:\n  - conda-forge\n  - nodefaults\ndependencies:\n"
-            text += f"  - python={PYTHON}\n  - pip\n  - pip:\n" + "".join(f"      - {line}\n" for line in locked)
-            (envs / f"{name}.yaml").write_text(text)
+            write(envs, name, locked)
             print(f"{name}: {len(locked)} packages")
+
+
+def write(envs: Path, name: str, locked: list[str]) -> None:
+    """The YAML file of an environment, with these pins and their sums."""
+    own = sums(name, locked)
+    lines = [" ".join((line, *(f"--hash=sha256:{one}" for one in own[package(line)]))) for line in locked]
+    text = HEADER.format(name=name) + "channels:\n  - conda-forge\n  - nodefaults\ndependencies:\n"
+    text += f"  - python={PYTHON}\n  - pip\n  - pip:\n" + "".join(f"      - {line}\n" for line in lines)
+    (envs / f"{name}.yaml").write_text(text)

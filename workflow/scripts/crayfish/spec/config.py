@@ -41,6 +41,7 @@ NAME = "^[a-z][a-z0-9_]*$"
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # what people write as one: YAML has 1e3 for a text
 # Values that reach a shell or a list of files: no blank, quote, brace or other sign that means something to either.
 FOLDER = "^[\\w./+=@%][\\w./+=@%,:-]*$"
+URL = "^https?://[\\w.~%@:/+-]+$"
 ADDRESS = "^[\\w\\[/][\\w.\\[\\]:/,-]*:[0-9]+$"
 PATHS = ("results", "dataset_folder")
 WHOLE = ("repetitions", "at_most", "seed")
@@ -223,6 +224,11 @@ KEYS: dict[str, Key] = {
         " the official URL, whichever is there first",
         None,
         lambda: {"type": ["null", "string"]},
+    ),
+    "jar_mirror": Key(
+        "the URL of a Maven repository that has the jars, where Maven Central cannot be reached; `null`: Maven Central",
+        None,
+        lambda: {"type": ["null", "string"], "pattern": URL},
     ),
     "cluster": Key(
         "name → address of what is there already; a run starts whatever is not named itself",

@@ -264,7 +264,7 @@ def cost_per_event(time_ns: np.ndarray, cpu_s: np.ndarray, start_ns: int, end_ns
 
 
 @lru_cache
-def t_quantile(freedom: int) -> float:
+def t_quantile(freedom: float) -> float:
     """The factor of a two-sided 95 % confidence interval with this many degrees of freedom (at least 1)."""
     from scipy import special  # scipy.stats takes a second to import
 
