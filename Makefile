@@ -5,14 +5,14 @@ PYTHON ?= python3
 CONFIG ?= config
 ARGS ?=
 # Only the last --config counts: where ARGS has one, these go into it.
-ROUNDS := $(if $(PRECISION),precision=$(PRECISION) )$(if $(AT_MOST),at_most=$(AT_MOST) )
-CALL := $(if $(ROUNDS),$(if $(filter --config,$(ARGS)),$(subst --config ,--config $(ROUNDS),$(ARGS)),--config $(ROUNDS)$(ARGS)),$(ARGS))
+GIVEN := $(if $(PRECISION),precision=$(PRECISION) )$(if $(AT_MOST),at_most=$(AT_MOST) )$(if $(filter redraw,$(MAKECMDGOALS)),measure=false )
+CALL := $(if $(GIVEN),$(if $(filter --config,$(ARGS)),$(subst --config ,--config $(GIVEN),$(ARGS)),--config $(GIVEN)$(ARGS)),$(ARGS))
 TOOL := PYTHONPATH=workflow/scripts python workflow/scripts/tools
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The programs of an environment know where it was made.
 $(if $(shell grep -qs '^command' .venv/pyvenv.cfg && ! grep -qF " $$(cd .venv && pwd -P)" .venv/pyvenv.cfg && rm -rf .venv && echo moved),\
   $(info This checkout was moved or copied: its .venv is made again.))
-.PHONY: help figures debug report environments doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
+.PHONY: help figures debug redraw report environments doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
   matrix schema compare benchmark resolution format lock clean
 
 help:
@@ -21,6 +21,7 @@ help:
 	  "make figures CONFIG=laptop" "the same with config/laptop.yaml; ARGS=... goes to Snakemake, ARGS=-n shows the plan" \
 	  "make figures PRECISION=0.1" "repeat until each interval is within 10 % of its mean; AT_MOST=8 rounds" \
 	  "make debug" "the same with config/debug.yaml: every part once, which proves that all works here" \
+	  "make redraw" "the same of the runs that lie in results, whoever measured them; nothing is measured" \
 	  "make report" "the report, and whatever of the results it lacks" \
 	  "make environments" "everything that needs a network, ahead: environments, jars, data set and models" \
 	  "make doctor" "what this machine lacks, and what to do about it" \
@@ -42,6 +43,11 @@ KNOWN = @test -f config/$(CONFIG).yaml || { echo "CONFIG=$(CONFIG): there is no 
 SNAKEMAKE = snakemake --cores all $(1) --show-failed-logs --configfile config/$(CONFIG).yaml $(CALL)
 
 figures: .venv/workflow.txt
+	$(KNOWN)
+	@$(TOOL)/unlock.py
+	$(call SNAKEMAKE,figures report)
+
+redraw: .venv/workflow.txt
 	$(KNOWN)
 	@$(TOOL)/unlock.py
 	$(call SNAKEMAKE,figures report)

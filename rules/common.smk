@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
 from crayfish.engine import jvm
-from crayfish.spec import dependencies, discovery, inheritance, paths, plan, surroundings
+from crayfish.spec import dependencies, discovery, inheritance, paths, plan, received, surroundings
 from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
@@ -23,7 +23,7 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
-OWN = {"workflow", "test"}  # which `make` installs into .venv
+OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what builds packages
 ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
 
 if workflow.is_main_process:
@@ -64,10 +64,14 @@ def jdk(wildcards=None):
     return [] if java() else [paths.interpreter("jdk")]
 
 
+def targets():
+    return map(str, workflow.dag_settings.targets)
+
+
 @functools.cache
 def jobs():
     """(run, repetition) of all that is wanted -> its number, from 1. Targets are known only after this file was read."""
-    return PLAN.numbered_jobs(map(str, workflow.dag_settings.targets))
+    return PLAN.numbered_jobs(targets())
 
 
 def job_number(wildcards):
@@ -148,6 +152,29 @@ def inputs_of_run(wildcards):
     return dependencies.run_inputs(spec_of(wildcards), CLUSTER, jdk()) | {"sized_by": sized_by}
 
 
+def measured(wildcards):
+    """The files of a run that a summary is made of."""
+    if not config["measure"]:
+        require_received()
+    return list(paths.measurements(RESULTS, wildcards.run, wildcards.repetition).values())
+
+
+def received_jobs():
+    """(run, repetition) of all that is wanted but pilots and searches, which only size others."""
+    experiments = PLAN.wanted(targets())
+    drawn = {run for name in experiments for run in PLAN.experiments[name].runs}
+    return [job for job in PLAN.jobs(experiments) if job[0] in drawn]
+
+
+@functools.cache
+def require_received():
+    """An error that a user can read where nothing is to be measured and something is missing."""
+    try:
+        received.require(RESULTS, received_jobs())
+    except CrayfishError as error:
+        raise WorkflowError(str(error))
+
+
 def prepared(wildcards):
     """What is made for the runs that are drawn before any of them: all that needs a network."""
     found = [dependencies.run_inputs(PLAN.runs[run], CLUSTER, jdk()) for run, _ in PLAN.jobs(PLAN.drawn_experiments)]
@@ -173,9 +200,16 @@ def shown(file, caption, category, **labels):
     return report(file, caption=f"../workflow/report/{caption}.rst", category=category, labels=labels)
 
 
+def told_first():
+    """What is printed before the first job."""
+    if config["measure"]:
+        return PLAN.estimate(targets())
+    return received.lines(RESULTS, received_jobs(), PLAN.runs)
+
+
 def refuse_here():
     """Refuse what this machine cannot run, before anything is made; on a cluster each node is asked by its own runs."""
-    if workflow.local_exec:
+    if workflow.local_exec and config["measure"]:
         wanted = [PLAN.runs[run] for run, _ in jobs()]
         if faults := surroundings.faults(wanted):
             raise WorkflowError("\n".join(faults))
@@ -188,7 +222,7 @@ onstart:
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
-    print("\n".join(PLAN.estimate(map(str, workflow.dag_settings.targets))), file=sys.stderr)
+    print("\n".join(told_first()), file=sys.stderr)
 
 
 onerror:

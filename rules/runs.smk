@@ -1,44 +1,47 @@
 # One run, measured alone on its machine, and its summary.
 
 
-rule execute_run:
-    input:
-        unpack(inputs_of_run),
-        python=paths.interpreter("harness"),
-        script=paths.script("execute_run"),
-    output:
-        **paths.measurements(RESULTS, "{run}", "{repetition}"),
-    log:
-        paths.log("execute_run", "{run}", "{repetition}"),
-    priority: lambda wildcards: len(jobs()) - job_number(wildcards)
-    conda:
-        "../envs/harness.yaml"
-    threads: workflow.cores
-    resources:
-        run_number=job_number,
-        run_total=lambda wildcards: f"{len(jobs())}{' at most' if PLAN.precision else ''}",
-    params:
-        spec=lambda wildcards: spec_of(wildcards).to_json(),
-        library=lambda wildcards: dependencies.checksum(dependencies.library_files(spec_of(wildcards))),
-        failures=lambda wildcards: failures(wildcards.run, wildcards.repetition),
-        options=lambda wildcards, input: dependencies.options(
-            model=input.model,
-            server_python=input.server_python,
-            sized_by=input.sized_by,
-            jdk=input.jdk,
-            **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
-        ),
-    shell:
-        "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
-        " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
-        " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
-        " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
+# Without it what lies in the results is drawn, and nothing makes it.
+if config["measure"]:
+
+    rule execute_run:
+        input:
+            unpack(inputs_of_run),
+            python=paths.interpreter("harness"),
+            script=paths.script("execute_run"),
+        output:
+            **paths.measurements(RESULTS, "{run}", "{repetition}"),
+        log:
+            paths.log("execute_run", "{run}", "{repetition}"),
+        priority: lambda wildcards: len(jobs()) - job_number(wildcards)
+        conda:
+            "../envs/harness.yaml"
+        threads: workflow.cores
+        resources:
+            run_number=job_number,
+            run_total=lambda wildcards: f"{len(jobs())}{' at most' if PLAN.precision else ''}",
+        params:
+            spec=lambda wildcards: spec_of(wildcards).to_json(),
+            library=lambda wildcards: dependencies.checksum(dependencies.library_files(spec_of(wildcards))),
+            failures=lambda wildcards: failures(wildcards.run, wildcards.repetition),
+            options=lambda wildcards, input: dependencies.options(
+                model=input.model,
+                server_python=input.server_python,
+                sized_by=input.sized_by,
+                jdk=input.jdk,
+                **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
+            ),
+        shell:
+            "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
+            " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
+            " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
+            " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 
 rule summarise_run:
     input:
         **dependencies.program("summarise_run", "harness", library=False),
-        run=rules.execute_run.output,
+        run=measured,
     output:
         paths.summary(RESULTS, "{run}", "{repetition}"),
     log:

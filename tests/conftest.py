@@ -33,6 +33,7 @@ repetitions: 2
 draw: [latency_by_rate, scalability, burst, kafka_overhead]
 pilot: {rate: 2000, seconds: 5}
 search: {warmup_s: 1, measure_s: 3, search_s: 30}
+run: {broker_warmup_s: 8}
 experiments:
   input_rate:
     vary: {processor: [flink, kafka_streams]}

@@ -3,6 +3,9 @@
 What runs is chosen in sampling.py: a sample, or with --all (make test-all) everything.
 """
 
+import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,20 @@ def spec_of(fields: dict) -> RunSpec:
         {"kind": "constant", "rate": RATE, "batch_size": size, "warmup_s": WARMUP_S, "measure_s": MEASURE_S}
         for size in SIZES
     ]
-    return RunSpec.from_dict({"segments": segments, **fields})
+    return RunSpec.from_dict({"segments": segments, "broker_warmup_s": 0, **fields})
+
+
+@pytest.fixture(scope="module")
+def owner():
+    """What the runs of this module belong to, as those of a pipeline do: they share a broker that ends with it."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def harness(harness, owner):
+    return functools.partial(harness, owner=owner)
 
 
 def assert_answered_once_and_rightly(harness, spec: RunSpec, out: Path, events: int, **options: object) -> dict:

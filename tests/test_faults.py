@@ -39,9 +39,17 @@ def test_a_broken_model_file(harness, tmp_path, processor):
     run.assert_failed_cleanly(output)
 
 
-@pytest.mark.parametrize("stage", ["processor", "broker"])
 @pytest.mark.parametrize("processor", PROCESSORS + FLOORS)
-def test_a_stage_that_is_killed(harness, tmp_path, processor, stage):
+def test_a_processor_that_is_killed(harness, tmp_path, processor):
+    ends_as_killed(harness, tmp_path, processor, "processor")
+
+
+@pytest.mark.parametrize("processor", sampled(PROCESSORS + FLOORS, 0))
+def test_a_broker_that_is_killed(harness, tmp_path, processor):
+    ends_as_killed(harness, tmp_path, processor, "broker")
+
+
+def ends_as_killed(harness, tmp_path, processor, stage):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
     run.stage(stage).kill()

@@ -42,7 +42,7 @@ def owner():
 
 def kept(resources, owner, log) -> keeper.Kept:
     jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
-    return keeper.kept(owner.pid, jvm.find().executable, jars, log, lambda: None, warmup_at_most_s=WARMUP_S)
+    return keeper.kept(owner.pid, jvm.find().executable, jars, log, lambda: None, WARMUP_S)
 
 
 def gone(pid: int) -> bool:
@@ -80,4 +80,4 @@ def test_an_owner_that_has_ended_has_no_broker(owner, tmp_path):
     owner.kill()
     owner.wait()
     with pytest.raises(CrayfishError, match="has ended"):
-        keeper.kept(owner.pid, "java", [], tmp_path / "keeper.log", lambda: None)
+        keeper.kept(owner.pid, "java", [], tmp_path / "keeper.log", lambda: None, WARMUP_S)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,24 @@ def test_a_change_of_one_field_reruns_only_what_it_touches(made, checkout):
 def test_one_figure_needs_only_its_runs(checkout):
     jobs = dry_run(checkout, "results/test/figures/latency_by_rate.svg", "--config", "seed=2")
     assert jobs["execute_run"] == 8 and jobs["plot"] == 1
+
+
+def test_received_results_are_redrawn_without_measuring(made, checkout, tmp_path):
+    """As they come from somebody else: copied with their times, and unknown to this Snakemake."""
+    received = tmp_path / "received"
+    shutil.copytree(made / "runs", received / "runs")
+    figure = f"{received}/figures/scalability.svg"
+    told = (figure, "--configfile", "test.yaml", "--config", f"results={received}", "measure=false")
+    drawn = snakemake(*told, cwd=checkout)
+    assert drawn.returncode == 0, drawn.stdout
+    assert planned(drawn.stdout).keys() <= {"summarise_run", "tabulate", "plot", "total"}
+    assert "nothing is measured" in drawn.stdout and "4 repetitions of runs" in drawn.stdout
+    assert Path(figure).read_bytes() == (made / "figures/scalability.svg").read_bytes()
+    (lost, *_) = (path for path in (received / "runs").glob("*backlog*/2/manifest.json"))
+    lost.unlink()
+    refused = snakemake("-n", *told, cwd=checkout)
+    assert refused.returncode != 0 and "Traceback" not in refused.stdout
+    assert f"lacks 1 repetitions of runs that are drawn: {lost.parent.parent.name} 2" in refused.stdout
 
 
 FAILING = """

@@ -31,7 +31,7 @@ from crayfish.spec import errors, inheritance
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
-READY_DEADLINE_S = broker.READY_DEADLINE_S + warming.AT_MOST_S + 30
+READY_DEADLINE_S = broker.READY_DEADLINE_S + 30  # beside the warm-up
 ASK_DEADLINE_S = 60.0  # for a process to start, or to answer
 ANSWER_BYTES = 1 << 20
 
@@ -68,7 +68,7 @@ def kept(
     jars: list[str],
     log: Path,
     watch: Callable[[], object],
-    warmup_at_most_s: float = warming.AT_MOST_S,
+    warmup_at_most_s: float,
 ) -> Kept:
     """The broker of this owner, warm; started if there is none: then its keeper writes to `log`.
 
@@ -106,8 +106,9 @@ def kept(
                 return not parts[-1]
             return True
 
-        silent = f"broker: it was not ready within {READY_DEADLINE_S:g} s"
-        wait_until(answered, READY_DEADLINE_S, lambda: CrayfishError(silent), watch, pause_s=0)
+        deadline_s = READY_DEADLINE_S + warmup_at_most_s
+        silent = f"broker: it was not ready within {deadline_s:g} s"
+        wait_until(answered, deadline_s, lambda: CrayfishError(silent), watch, pause_s=0)
     if not any(parts):
         if process is None:  # of an earlier broker that has just died: the next has a keeper of its own
             return kept(owner, java, jars, log, watch, warmup_at_most_s)

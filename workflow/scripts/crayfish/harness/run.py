@@ -168,7 +168,8 @@ class Run:
         if servers:
             self.broker = self.open(Broker(servers))
         elif self.spec.broker == "shared" and self.places.owner:
-            kept = keeper.kept(self.places.owner, executable, jars, self.log_of("keeper"), self.watch)
+            warmup_s = self.spec.broker_warmup_s
+            kept = keeper.kept(self.places.owner, executable, jars, self.log_of("keeper"), self.watch, warmup_s)
             servers, self.broker_warmup, pid = kept.servers, kept.warmup, kept.pid
             self.sampler.adopt(kept.pid, "broker")
             cores.pin(kept.pid, self.cores.measuring)

@@ -34,17 +34,16 @@ GAIN = 0.05  # a block of less CPU an event than the best one by this share show
 STEADY_BLOCKS = 2  # so many blocks without a gain
 IDLE = 0.1  # cores: compilers that take less in a block are done
 COMMIT_S = 1.0
-AT_MOST_S = 120.0
 
 
-def warm(admin: AdminClient, servers: str, pid: int, watch: Callable[[], object], at_most_s: float = AT_MOST_S) -> dict:
-    """Warm the broker with this PID up; `watch` is called meanwhile and may raise.
+def warm(admin: AdminClient, servers: str, pid: int, watch: Callable[[], object], at_most_s: float) -> dict:
+    """Warm the broker with this PID up, for at_most_s; `watch` is called meanwhile and may raise.
 
     Returns how long it took (`seconds`), and of each phase its blocks: the broker's CPU us an event
     (`cpu_us_per_event`) and the cores that its compilers took (`compilers_cores`).
     """
     began, phases = time.monotonic(), list[dict[str, list[float]]]()
-    for number, pause_s in enumerate(PAUSES_S, start=1):
+    for number, pause_s in enumerate(PAUSES_S if at_most_s else (), start=1):
         first, second = topics = [f"crayfish-warm-{uuid.uuid4().hex[:12]}-{name}" for name in ("input", "output")]
         broker.make_topics(admin, topics, PARTITIONS)
         with ExitStack() as stack:

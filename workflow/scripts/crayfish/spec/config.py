@@ -225,6 +225,12 @@ KEYS: dict[str, Key] = {
         None,
         lambda: {"type": ["null", "string"]},
     ),
+    "measure": Key(
+        "`false`: no run is made; summaries, tables, figures and the report are made of the runs that lie in `results`,"
+        " whoever measured them (`make redraw`)",
+        True,
+        lambda: {"type": "boolean"},
+    ),
     "jar_mirror": Key(
         "the URL of a Maven repository that has the jars, where Maven Central cannot be reached; `null`: Maven Central",
         None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -271,7 +272,7 @@ def t_quantile(freedom: float) -> float:
     return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
-def t_interval(values: list[float] | np.ndarray) -> Interval:
+def t_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """The mean of a metric over repetitions, float[n], n >= 1, and its 95 % confidence interval (Student's t), same
     unit."""
     values = np.asarray(values, float)
@@ -282,7 +283,7 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
-def log_interval(values: list[float] | np.ndarray) -> Interval:
+def log_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """The same of a positive metric: the geometric mean, and Student's t on the logarithms, so that no end is below 0.
 
     Raises ValueError for a value that is not more than 0.
@@ -296,7 +297,7 @@ def log_interval(values: list[float] | np.ndarray) -> Interval:
     return Interval(math.exp(mean), math.exp(low), math.exp(high), count)
 
 
-def mean_interval(values: list[float] | np.ndarray, plain: bool = False) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray, plain: bool = False) -> Interval:
     """log_interval; t_interval of a metric that can be 0 or negative (`plain`), or where one of the values is."""
     return t_interval(values) if plain or min(values) <= 0 else log_interval(values)
 

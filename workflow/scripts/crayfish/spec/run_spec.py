@@ -348,6 +348,12 @@ class RunSpec:
         "shared",
         choices=("shared", "own"),
     )
+    broker_warmup_s: float = _field(
+        "the broker that runs share is warmed up until its cost no longer falls, for so long at most; the first run's holds",
+        120.0,
+        least=0,
+        unit="s",
+    )
     cores: int = _field(
         "so many physical cores are the processor's and the server's alone; broker, generator, sink and harness have"
         " the others, of which at least one must be left. `0`: all share all",
