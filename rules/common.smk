@@ -23,6 +23,7 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
+SIZING = set(PLAN.sized_by.values())
 OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what builds packages
 ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
 

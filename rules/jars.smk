@@ -14,6 +14,6 @@ rule jars:
     conda:
         "../envs/jars.yaml"
     resources:
-        mirror=config["jar_mirror"] or "",  # no param: where jars come from makes none of them anew
+        mirror=dependencies.options(mirror=config["jar_mirror"]),  # no param: where jars come from makes none of them anew
     shell:
-        "{input.python} {input.script:q} --set {input.set:q} --mirror {resources.mirror:q} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --set {input.set:q} {resources.mirror} --out {output} 2> {log}"

@@ -46,7 +46,8 @@ rule summarise_run:
         paths.summary(RESULTS, "{run}", "{repetition}"),
     log:
         paths.log("summarise_run", "{run}", "{repetition}"),
-    priority: 1_000_000  # before the next run: it may be what that one waits for, and repetitions stay interleaved
+    # Of what finds a rate before the next run, which may wait for it; of all others side by side when no run is left.
+    priority: lambda wildcards: 1_000_000 if wildcards.run in SIZING else 0
     conda:
         "../envs/harness.yaml"
     params:

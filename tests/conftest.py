@@ -32,12 +32,12 @@ results: results/test
 repetitions: 2
 draw: [latency_by_rate, scalability, burst, kafka_overhead]
 pilot: {rate: 2000, seconds: 5}
-search: {warmup_s: 1, measure_s: 3, search_s: 30}
+search: {warmup_s: 1, measure_s: 2, search_s: 20}
 run: {broker_warmup_s: 8}
 experiments:
   input_rate:
     vary: {processor: [flink, kafka_streams]}
-    load: {rate: [50, 100], warmup_s: 1, measure_s: 4}
+    load: {rate: [50, 100], warmup_s: 1, warmup_at_most_s: 1, measure_s: 3}
   scalability:
     vary: {processor: [kafka_streams]}
     beside: []
@@ -45,11 +45,11 @@ experiments:
   bursty:
     vary: {processor: [kafka_streams]}
     repetitions: 1
-    load: {warmup_s: 1, between_s: 6, burst_s: 2, measure_s: 16}
+    load: {warmup_s: 1, between_s: 4, burst_s: 2, measure_s: 12}
   kafka_overhead:
     vary: {transport: [in_engine]}
     repetitions: 1
-    load: {batch_size: [32, 4], warmup_s: 1, measure_s: 3}
+    load: {batch_size: [32, 4], warmup_s: 1, warmup_at_most_s: 1, measure_s: 3}
 """
 
 

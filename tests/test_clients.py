@@ -1,6 +1,7 @@
 """What all Kafka clients share (crayfish.engine.kafka), and that the manifest says what each was set to."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,12 @@ def test_what_spark_can_honour_is_not_refused(tmp_path):
 
 def test_what_is_recorded_is_read_again_without_functions(tmp_path):
     job = job_of(tmp_path, "ray")
+    with ThreadPoolExecutor(4) as instances:  # which may be threads, and are alike
+        assert list(instances.map(lambda _: kafka.record(job, "consumer", ["same"]), range(200))) == [None] * 200
     kafka.record(job, "producer", {"linger.ms": 5, "path": tmp_path, "error_cb": print})
     kafka.record(job, "JVM", ("-Xmx1g", "-XX:+UseSerialGC"))
     assert kafka.recorded([job.records]) == {
+        "consumer": ["same"],
         "producer": {"linger.ms": 5, "path": str(tmp_path)},
         "JVM": ["-Xmx1g", "-XX:+UseSerialGC"],
     }

@@ -166,7 +166,7 @@ def test_kill_9_of_snakemake_and_the_same_command_goes_on(resources, tmp_path):
     results, before = tmp_path / "results", set(crayfish_folders())
     config = tmp_path / "config.yaml"
     config.write_text(
-        f"results: {results}\nrepetitions: 1\n"
+        f"results: {results}\nrepetitions: 1\nrun: {{broker_warmup_s: 0}}\n"
         "experiments:\n"
         "  input_rate:\n"
         "    vary: {processor: [kafka_streams]}\n"

@@ -119,8 +119,8 @@ experiments:
   input_rate:
     vary: {processor: [kafka_streams], scorer: [onnx], ready_timeout_s: [180, 0.001]}
     beside: []
-    fix: {broker: own}  # for so few runs, none is worth warming up
-    load: {rate: [50], warmup_s: 1, measure_s: 4}
+    fix: {broker_warmup_s: 0}
+    load: {rate: [50], warmup_s: 1, warmup_at_most_s: 1, measure_s: 3}
 """
 
 

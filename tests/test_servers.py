@@ -31,7 +31,7 @@ CALLS = {name: 4 * (number // 2 % 2) for number, name in enumerate(EXTERNAL)}
 
 
 def run_of(scorer: str, measure_s: float, **fields: object) -> dict:
-    load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": measure_s}
+    load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "warmup_at_most_s": 1.0, "measure_s": measure_s}
     chosen = {"processor": "kafka_streams", "scorer": scorer, "parallelism": 2, "async_calls": CALLS[scorer]}
     return {**chosen, "segments": [load], **fields}
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def record(job: Job, name: str, settings: Mapping[str, object] | Iterable[str]) 
     """
     told = {k: v for k, v in settings.items() if not callable(v)} if isinstance(settings, Mapping) else [*settings]
     job.records.mkdir(exist_ok=True)
-    part = job.records / f"{name}.{os.getpid()}.part"
+    part = job.records / f"{name}.{os.getpid()}.{threading.get_ident()}.part"  # instances may be threads
     part.write_text(json.dumps(told, default=str))
     part.rename(job.records / f"{name}.json")
 

@@ -27,7 +27,7 @@ import psutil
 from crayfish.engine.child import SCRIPTS
 from crayfish.harness import broker, janitor, warming
 from crayfish.harness.stages import StageFailed, last_lines
-from crayfish.spec import errors, inheritance
+from crayfish.spec import errors, inheritance, locks
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
@@ -86,9 +86,14 @@ def kept(
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(name)
-            return connection
         except ConnectionRefusedError:
             connection.close()
+        else:
+            process_id, user = locks.peer(connection)
+            if user != os.getuid():
+                connection.close()
+                raise CrayfishError(f"broker: process {process_id} of user {user} answers in place of its keeper")
+            return connection
         if process is None or process.poll() is not None:
             process = _started(owner, java, jars, log, warmup_at_most_s)
         return None

@@ -192,6 +192,7 @@ def _local(job: Job) -> dict[str, object]:
         "spark.master": f"local[{job.spec.parallelism}]",
         "spark.driver.host": HOST,
         "spark.driver.bindAddress": HOST,
+        "spark.authenticate": "true",  # by a secret that Spark draws for itself
         "spark.python.unix.domain.socket.enabled": str(len(job.workdir) < SOCKET_FOLDER).lower(),
     }
 

@@ -58,9 +58,15 @@ def holder(name: str) -> str:
             asking.connect(f"\0{name}")
         except OSError:  # it has just been let go, or too many ask
             return "a process that does not answer"
-        told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    process, user, _ = CREDENTIALS.unpack(told)
+        process, user = peer(asking)
     try:
         return f"process {process} of {pwd.getpwuid(user).pw_name}"
     except KeyError:  # as in containers
         return f"process {process} of user {user}"
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The process and the user at the other end of a Unix socket, as the kernel knows them."""
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    process, user, _ = CREDENTIALS.unpack(told)
+    return process, user

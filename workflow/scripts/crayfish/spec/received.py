@@ -24,9 +24,9 @@ def require(results: str, jobs: Iterable[tuple[str, int]]) -> None:
     if missing:
         more = f", and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise CrayfishError(
-            f"{results} lacks {len(missing)} repetitions of runs that are drawn: {', '.join(missing[:SHOWN])}{more}. Draw"
-            " what was measured (the same config as then, `draw`, or fewer `repetitions`), or leave `measure: false` out,"
-            " and they are measured"
+            f"{results} lacks {len(missing)} repetitions of runs that are drawn: {', '.join(missing[:SHOWN])}{more}."
+            " Draw what was measured (the same config as then, `draw`, or fewer `repetitions`), or leave"
+            " `measure: false` out, and they are measured"
         )
 
 

@@ -349,7 +349,8 @@ class RunSpec:
         choices=("shared", "own"),
     )
     broker_warmup_s: float = _field(
-        "the broker that runs share is warmed up until its cost no longer falls, for so long at most; the first run's holds",
+        "the broker that runs share is warmed up until its cost no longer falls, for so long at most, as the first of"
+        " them says",
         120.0,
         least=0,
         unit="s",

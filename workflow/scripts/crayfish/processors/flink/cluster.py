@@ -214,6 +214,19 @@ class Cluster:
         if self.job.spec.transport == "kafka":
             record_clients(self.job)
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        """Close the ports of PyFlink's gateway, whoever reaches which runs code here: it asks for no secret. What is
+        connected stays so, and nothing connects any more."""
+        from pyflink.java_gateway import get_gateway
+
+        gateway = get_gateway()
+        server = gateway.java_gateway_server
+        listening = server.getClass().getDeclaredField("sSocket")
+        listening.setAccessible(True)
+        listening.get(server).close()
+        gateway.get_callback_server().server_socket.close()
 
     def rest(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager about the job."""
