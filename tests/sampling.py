@@ -1,5 +1,4 @@
-"""Which runs the contract suite makes: all, or a sample in which every processor is at least twice, and so is every
-scorer but the external ones, which tests of their own start as well.
+"""Which runs the contract suite makes: all, or a sample in which every processor and scorer is at least twice.
 
 Nothing is listed by hand: the parts are discovered, and what they offer is asked of them.
 """
@@ -22,11 +21,10 @@ STYLES = (
 
 
 def pairs(everything: bool) -> list[dict]:
-    """The fields of one run each: every scorer in two processors (an external one in one), in changing styles, or in
-    each twice."""
+    """The fields of one run each: every scorer in two processors, in changing styles, or in each twice."""
     runs: list[dict] = []
     for number, scorer in enumerate(SCORERS):
-        for step in range(len(PROCESSORS) if everything else 1 if scorer in EXTERNAL else 2):
+        for step in range(len(PROCESSORS) if everything else 2):
             run = {"processor": PROCESSORS[(number + step) % len(PROCESSORS)], "scorer": scorer}
             style = 2 * number + step + number // len(PROCESSORS)
             runs += [run, {**run, **STYLES[1 + style % 3]}] if everything else [{**run, **STYLES[style % 4]}]

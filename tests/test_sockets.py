@@ -5,7 +5,7 @@ import socket
 
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import ROOT, sampled
 from sampling import EXTERNAL, FLOORS, PROCESSORS
 
 from crayfish.engine import child
@@ -49,15 +49,16 @@ def listening(tag: str) -> set[tuple[str, str, int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("processor", "scorer"),
-    [
-        *((each, "noop" if name in FLOORS else "onnx") for name in FLOORS for each in (name,)),
-        *((name, "onnx") for name in PROCESSORS),
-        *(("kafka_streams", name) for name in EXTERNAL),
-    ],
+PAIRS = (
+    *((name, "noop") for name in FLOORS),
+    *((name, "onnx") for name in PROCESSORS),
+    *(("kafka_streams", name) for name in EXTERNAL),
 )
-def test_what_listens_is_on_the_loopback_and_what_answers_anybody_is_told(harness, tmp_path, processor, scorer):
+
+
+@pytest.mark.parametrize("pair", sampled(PAIRS, 1), ids="-".join)
+def test_what_listens_is_on_the_loopback_and_what_answers_anybody_is_told(harness, tmp_path, pair):
+    processor, scorer = pair
     run = harness({"processor": processor, "scorer": scorer, "parallelism": 2, "segments": [LOAD]}, tmp_path / "run")
     run.await_log("sent")
     found = listening(run.stage("processor").environ()[child.TAG])

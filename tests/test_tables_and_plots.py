@@ -161,6 +161,13 @@ def caption(kind: str, table: pl.DataFrame) -> str:
     return captions.caption(discovery.figure_kind(kind), table, ranks_of(kind, table))
 
 
+def intervals_of(kind: str) -> str:
+    """What the caption of a figure of this kind says of its intervals."""
+    shrunk = "variances shrunk towards the mean of those under the same load"
+    own = shrunk if discovery.figure_kind(kind).part == "means" else "each alone"
+    return f"95 % confidence intervals (Student's t on logarithms, {own})."
+
+
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
@@ -357,7 +364,7 @@ def test_figures_are_drawn_and_equal_tables_give_equal_bytes(kind, tables, tmp_p
     for part in (
         "**",
         "of 3 repetitions",
-        "95 % confidence intervals (Student's t on logarithms)",
+        intervals_of(kind),
         "Held fixed: ",
         "Machine: 2 cores of Example",
     ):
@@ -634,7 +641,7 @@ def test_a_caption_says_what_a_reader_must_know(tables):
     text = caption("latency_by_rate", read.read_table(tables / "input_rate.csv"))
     for part in [
         "means of 3 repetitions",
-        "95 % confidence intervals (Student's t on logarithms)",
+        intervals_of("latency_by_rate"),
         "Held fixed: model FFNN, parallelism 1",
         "codec binary",
         "Machine: 2 cores of Example CPU @ 2.20GHz, 24 GiB.",

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from crayfish.engine.child import free_ports
@@ -222,11 +222,15 @@ def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
 
 
 def await_coordinator(admin: AdminClient, group: str, watch: Callable[[], object] | None = None) -> None:
-    """Wait until a consumer group's offsets are answered: for its first groups a broker names a coordinator that is
-    not one yet, and some clients take that for a failure."""
+    """Wait until a consumer group is answered for: for its first groups a broker names a coordinator that is not one
+    yet, and some clients take that for a failure.
+
+    Asked for its description, not for its offsets: an admin client that is told of another coordinator then reads
+    through a null pointer (librdkafka 2.16.1, rd_kafka_cgrp_op).
+    """
 
     def answered() -> None:
-        (future,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+        (future,) = admin.describe_consumer_groups([group]).values()
         future.result(REQUEST_DEADLINE_S)
 
     _await_answer(answered, REQUEST_DEADLINE_S, f"broker: nothing coordinates the consumer group {group}", watch)
