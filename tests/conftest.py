@@ -1,6 +1,7 @@
 """What the tests on real parts share: resources made by the pipeline itself, and the harness as a user's process."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -102,11 +103,30 @@ def sampled(names: tuple[str, ...], first: int, step: int = 2) -> list:
     return [name if name in kept else pytest.param(name, marks=pytest.mark.full) for name in names]
 
 
+# A network of its own that has nothing but a loopback.
+NO_NETWORK = """
+import fcntl, os, socket, struct, sys
+UP_AND_RUNNING, SET_FLAGS = 1 | 64, 0x8914
+fcntl.ioctl(socket.socket(), SET_FLAGS, struct.pack("16sh14x", b"lo", UP_AND_RUNNING))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@functools.cache
+def offline() -> tuple[str, ...]:
+    """What a command is preceded by to run without a network; nothing where this user may not do that."""
+    alone = ("unshare", "--net")
+    if not shutil.which(alone[0]) or subprocess.run([*alone, "true"], capture_output=True).returncode:
+        return ()
+    return (*alone, sys.executable, "-c", NO_NETWORK)
+
+
 def snakemake(
-    *arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S
+    *arguments: str, cwd: Path = ROOT, deadline_s: float = RESOURCES_DEADLINE_S, before: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess:
-    """Snakemake's own command line, with what it printed."""
+    """Snakemake's own command line, with what it printed. before: see `offline`."""
     return called(
+        *before,
         sys.executable,
         "-m",
         "snakemake",
@@ -172,7 +192,7 @@ def _checkout(resources, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def _made(_checkout) -> Path:
-    done = snakemake("figures", "report", "--configfile", "test.yaml", "--verbose", cwd=_checkout)
+    done = snakemake("figures", "report", "--configfile", "test.yaml", "--verbose", cwd=_checkout, before=offline())
     (_checkout / "made.log").write_text(done.stdout)
     assert done.returncode == 0, done.stdout
     assert "[1/" in done.stdout  # which run of how many

@@ -110,3 +110,22 @@ def test_without_limits_there_are_none(tmp_path):
     (root / "proc/self/cgroup").unlink()
     assert memory.available(root) == 20_000_000 * 1024
     assert machine.usable_cores([0, 1], root) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "bytes_left", "cores"),
+    [
+        ({}, 5 * GB, 1.5),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "1024"}, 2**30, 1),
+        ({"SLURM_CPUS_ON_NODE": "3", "SLURM_MEM_PER_CPU": "512"}, 3 * 2**29, 1.5),
+        ({"SLURM_CPUS_ON_NODE": "8", "SLURM_MEM_PER_NODE": "0"}, 5 * GB, 1.5),
+    ],
+    ids=["no job", "a job that is smaller", "memory by CPU", "all of the node"],
+)
+def test_a_job_of_slurm_has_no_more_than_it_was_given(limited, monkeypatch, variables, bytes_left, cores):
+    for name in ("SLURM_CPUS_ON_NODE", "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert memory.available(limited) == bytes_left
+    assert machine.usable_cores([0, 1, 2, 3], limited) == cores

@@ -3,10 +3,11 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import edited, snakemake
+from conftest import called, edited, offline, snakemake
 from test_plan import laid_over
 
 from crayfish.spec import paths
@@ -56,6 +57,14 @@ def test_figures_tables_and_report_are_there(made):
     # Systems (with a twin and the floor), segments and repetitions of input_rate, of scalability, and what runs once.
     assert len(rows) == 4 * 2 * 2 + 2 * 2 + 1 + 2
     assert "throughput_events_per_s" in header and "lost_events" in header
+
+
+def test_it_needs_no_network(made, checkout):
+    """All of `made` was made without one, if this user may do that: after `environments` nothing is asked for."""
+    if not offline():
+        pytest.skip("this user may not take the network away (unshare --net)")
+    reached = (*offline(), sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), 5)")
+    assert "unreachable" in called(*reached, cwd=checkout, deadline_s=60).stdout
 
 
 def test_the_scheduler_sleeps_while_a_run_measures(made, checkout):

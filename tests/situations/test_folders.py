@@ -1,8 +1,10 @@
 """Temporary folders, results and checkouts that lie where others would not put them."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,11 +88,25 @@ def test_the_working_directory_may_be_another_than_the_checkout(way, tmp_path):
     assert not [each for each in tmp_path.iterdir() if each.name not in (".snakemake", "mine.smk")]
 
 
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The folder cannot be written to, if this user may do that."""
+    mounts = [["mount", "--bind", folder, folder], ["mount", "-o", "remount,ro,bind", folder]]
+    done = [subprocess.run(mount, capture_output=True).returncode == 0 for mount in mounts]
+    try:
+        assert not done[1] or subprocess.run(["touch", folder / "x"], capture_output=True).returncode
+        yield
+    finally:
+        if done[0]:
+            subprocess.run(["umount", folder], check=True)
+
+
 @pytest.mark.engine
 def test_what_is_made_lies_in_the_working_directory(tmp_path):
     checkout, work = copy_checkout(tmp_path / "a checkout"), tmp_path / "work"
     work.mkdir()
-    done = snakemake("-s", str(checkout / "Snakefile"), "resources/jars/ecj", cwd=work)
+    with read_only(checkout):
+        done = snakemake("-s", str(checkout / "Snakefile"), "resources/jars/ecj", cwd=work)
     assert done.returncode == 0, done.stdout
     assert list((work / "resources/jars/ecj").glob("*.jar")) and (work / "logs/jars/ecj.log").exists()
     assert not (checkout / "resources").exists() and not (checkout / "logs").exists()

@@ -14,7 +14,7 @@ DEADLINE_S = 300.0
 
 @pytest.mark.engine
 def test_it_plans_without_any_other_package(tmp_path):
-    pinned = pins(ROOT / "envs/workflow.yaml")
+    pinned = [line.split()[0] for line in pins(ROOT / "envs/workflow.yaml")]  # versions, without sums
     (tmp_path / "pins.txt").write_text("\n".join(pinned) + "\n")
     snakemake = next(pin for pin in pinned if pin.startswith("snakemake=="))
     uv, own = str(Path(sys.executable).with_name("uv")), tmp_path / "own/bin/python"

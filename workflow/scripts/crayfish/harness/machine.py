@@ -15,7 +15,7 @@ import psutil
 from crayfish.engine.child import TAG
 from crayfish.harness import clocks, speed
 from crayfish.harness.stages import STAGE
-from crayfish.spec import cgroups
+from crayfish.spec import cgroups, slurm
 
 SAMPLE_S = 0.5
 SPEED_EVERY = 4  # samples: 3 ms of CPU in 2 s
@@ -24,9 +24,9 @@ HARNESS = "harness"
 
 
 def usable_cores(cpus: Collection[int], root: Path = cgroups.ROOT) -> float:
-    """How many cores the run can use at once: its affinity's, or those of a control group's quota."""
-    limit = cgroups.cpu_limit(root)
-    return len(cpus) if limit is None or limit >= len(cpus) else round(limit, 2)
+    """How many cores the run can use at once: its affinity's, or those of a control group's quota or of SLURM's job."""
+    limits = (cgroups.cpu_limit(root), slurm.cpus())
+    return min([len(cpus), *(round(limit, 2) for limit in limits if limit is not None)])
 
 
 def describe() -> dict:
@@ -41,6 +41,7 @@ def describe() -> dict:
         "cpu_limit": cgroups.cpu_limit(),
         "memory_bytes": psutil.virtual_memory().total,
         "memory_left_by_cgroups_bytes": cgroups.memory_left(),
+        "memory_of_slurm_bytes": slurm.memory(),
         "kernel": platform.release(),
         "system": platform.platform(),
         "host": platform.node(),

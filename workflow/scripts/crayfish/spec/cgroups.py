@@ -13,7 +13,7 @@ ROOT = Path("/")
 UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as the largest multiple of a page
 
 
-def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
+def groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
     """The folder of every group that holds this process, its own first, and the version: 1 or 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -58,7 +58,7 @@ def memory_left(root: Path = ROOT) -> int | None:
     None without a limit.
     """
     left = []
-    for folder, version in _groups("memory", root):
+    for folder, version in groups("memory", root):
         names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         limit, used = (_number(folder / name) for name in names)
         if limit is None or used is None or limit >= UNLIMITED:
@@ -72,7 +72,7 @@ def memory_left(root: Path = ROOT) -> int | None:
 def cpu_limit(root: Path = ROOT) -> float | None:
     """How many cores the groups' quotas allow at once; None without a quota. A cpuset shows in the affinity instead."""
     quotas = []
-    for folder, version in _groups("cpu", root):
+    for folder, version in groups("cpu", root):
         if version == 2:
             try:
                 quota, period = (folder / "cpu.max").read_text().split()
@@ -90,7 +90,7 @@ def cpu_limit(root: Path = ROOT) -> float | None:
 def throttled_s(root: Path = ROOT) -> float:
     """How long the quotas have kept threads of the groups from running so far, in seconds of a core."""
     withheld = [0.0]
-    for folder, _ in _groups("cpu", root):
+    for folder, _ in groups("cpu", root):
         about = _table(folder / "cpu.stat")
         withheld.append(about.get("throttled_usec", 0) / 1e6 + about.get("throttled_time", 0) / 1e9)
     return max(withheld)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crayfish.spec import cgroups, discovery
+from crayfish.spec import cgroups, discovery, slurm
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.locks import MAKES, lock
 
@@ -15,11 +15,11 @@ SMALL = 2**30  # what needs no more may run beside others
 
 
 def available(root: Path = cgroups.ROOT) -> int:
-    """Bytes that can be used without swapping, as the kernel estimates them, and within the control groups' limits."""
+    """Bytes that can be used without swapping, as the kernel estimates them, and within what control groups and SLURM
+    leave."""
     lines = dict(line.split(":", 1) for line in (root / MEMINFO).read_text().splitlines())
     free = int(lines["MemAvailable"].removesuffix("kB")) * 1024
-    left = cgroups.memory_left(root)
-    return free if left is None else min(free, left)
+    return min(limit for limit in (free, cgroups.memory_left(root), slurm.memory()) if limit is not None)
 
 
 def require(need: int, what: str, remedy: str = "stop other programs, or use a machine with more") -> None:
