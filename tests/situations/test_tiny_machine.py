@@ -45,9 +45,8 @@ def tiny() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("processor", ["flink", "spark"])
-def test_a_run_that_fits_measures(resources, tiny, harness, tmp_path, processor):
-    run = harness({"processor": processor, "scorer": "onnx", "segments": [LOAD]}, tmp_path / "run")
+def test_a_run_that_fits_measures(resources, tiny, harness, tmp_path):
+    run = harness({"processor": "flink", "scorer": "onnx", "segments": [LOAD]}, tmp_path / "run")
     output = run.finish()
     assert run.process.returncode == 0, output
     manifest = manifest_of(tmp_path / "run")
@@ -55,8 +54,10 @@ def test_a_run_that_fits_measures(resources, tiny, harness, tmp_path, processor)
     assert manifest["accounting"]["lost"] == 0
 
 
-def test_a_run_that_does_not_fit_is_refused(resources, tiny, harness, tmp_path):
-    run = harness({"processor": "flink", "scorer": "onnx", "parallelism": 8, "segments": [LOAD]}, tmp_path / "run")
+@pytest.mark.parametrize(("processor", "parallelism"), [("spark", 1), ("flink", 8)])
+def test_a_run_that_does_not_fit_is_refused(resources, tiny, harness, tmp_path, processor, parallelism):
+    fields = {"processor": processor, "scorer": "onnx", "parallelism": parallelism, "segments": [LOAD]}
+    run = harness(fields, tmp_path / "run")
     output = run.finish()
     assert "of memory" in output and "are free" in output
     run.assert_failed_cleanly(output)
