@@ -3,14 +3,24 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import manifest_of
+from conftest import awaited, manifest_of
 
 from crayfish.spec import cgroups
 
 BYTES = 4 * 10**9
 LOAD = {"kind": "constant", "rate": 20.0, "warmup_s": 1.0, "warmup_at_most_s": 1.0, "measure_s": 3.0}
+
+
+def removed(group: Path) -> bool | None:
+    """Whether the group could be removed; None while it has processes."""
+    try:
+        group.rmdir()
+    except OSError:
+        return None
+    return True
 
 
 @contextlib.contextmanager
@@ -36,7 +46,7 @@ def confined(cpus: set[int], limit: int) -> Iterator[None]:
     finally:
         os.sched_setaffinity(0, before)
         (own / "cgroup.procs").write_text(str(os.getpid()))
-        group.rmdir()
+        awaited(lambda: removed(group), 30, f"the end of what runs in {group}")
 
 
 @pytest.fixture
