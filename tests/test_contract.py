@@ -98,7 +98,7 @@ def test_a_backlog_is_drained_and_its_predictions_are_checked(harness, tmp_path,
     appended = received["output_append_ms"].to_numpy()
     assert np.ptp(appended) > 0
     used = manifest_of(tmp_path)["stages"]
-    assert {"broker", "processor", "consumer"} <= set(used)  # so small a backlog may be written between two samples
+    assert {"broker", "producer", "processor", "consumer"} <= set(used)
     assert used["consumer"]["pss_bytes"] > 0
 
 

@@ -1,5 +1,6 @@
 """What listens during a run: on the loopback alone, and what answers without a secret stands in docs/security.md."""
 
+import contextlib
 import re
 import socket
 
@@ -38,14 +39,10 @@ def answers(address: tuple[str, int], language: str) -> bool:
 def listening(tag: str) -> set[tuple[str, str, int]]:
     """(stage, address, port) of every port on which a process of a run listens."""
     found = set()
-    for process in psutil.process_iter():
-        try:
-            variables = process.environ()
-            if variables.get(child.TAG) == tag:
-                ports = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
-                found |= {(variables[stages.STAGE], address.ip, address.port) for address in ports}
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
+    for process in stages.tagged(tag):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            ports = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            found |= {(process.environ()[stages.STAGE], address.ip, address.port) for address in ports}
     return found
 
 

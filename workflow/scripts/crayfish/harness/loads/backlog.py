@@ -50,6 +50,7 @@ def saturate(run: Run) -> None:
     await_backlog(run, producer, events)
     run.excluded_s += time.monotonic() - began
     run.mark("preload")
+    run.sampler.measure_memory()  # of a producer that may end before the next sample
     producer.end()
     processor = run.start_processor()
     run.await_path(processor)
