@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
-from places import RESULTS, places, write
+from places import RESULTS, latencies, places, write
 
 from crayfish.harness import paced, probes, run, stages
 from crayfish.harness.loads import backlog
@@ -113,24 +113,14 @@ def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespa
     for system, its in panel.items():
         its.signal(signal.SIGCONT)
         its.run.finish(its.processor, *its.clients)
-        latency = latencies(its.run.folder)
+        due, _, latency = latencies(its.run.folder)
         for number, segment in enumerate(its.run.segments[2:]):  # a first slice is for what a long pause broke
-            within = latency[0] >= segment["load_start_ns"]
-            within &= latency[0] < segment["end_ns"]
+            within = (due >= segment["load_start_ns"]) & (due < segment["end_ns"])
             for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
-                value = Value(number, float(np.quantile(latency[1][within], share)), None, None)
+                value = Value(number, float(np.quantile(latency[within], share)), None, None)
                 found[name].setdefault(system, []).append(value)
         its.run.close_parts()
     return found
-
-
-def latencies(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """When each event was due, ns, and its latency from then to its receipt, ms."""
-    events, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("producer", "consumer"))
-    due, received = events["due_ns"].to_numpy(), np.zeros(len(events), np.int64)
-    # Backwards, so that the first answer stays: some processors repeat events after a pause.
-    received[answers["sequence"].to_numpy()[::-1]] = answers["received_ns"].to_numpy()[::-1]
-    return due, (received - due) / 1e6
 
 
 def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespace) -> dict[str, Values]:
@@ -189,7 +179,7 @@ def whole(out: Path, asked: argparse.Namespace, until: float) -> dict[str, Value
                 kept = appended[int(len(appended) * WHOLE_WARMUP_S / (WHOLE_WARMUP_S + WHOLE_S)) :]
                 values = {"events_per_s": 1000 * (len(kept) - 1) / float(kept[-1] - kept[0])}
             else:
-                due, latency = latencies(folder)
+                due, _, latency = latencies(folder)
                 kept = latency[(due >= segment["load_start_ns"]) & (due < segment["end_ns"])]
                 values = {"p50_ms": float(np.quantile(kept, 0.5)), "p99_ms": float(np.quantile(kept, 0.99))}
             for name, value in values.items():

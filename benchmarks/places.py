@@ -4,6 +4,9 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from crayfish.engine import jvm
 from crayfish.harness import machine
 from crayfish.harness.run import Places
@@ -32,6 +35,15 @@ def places(spec: RunSpec, out: Path) -> Places:
         out=out,
         title=f"{spec.processor} {spec.scorer}",
     )
+
+
+def latencies(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each event of a run when it was due, ns, and how long then to its input append and to its receipt, ms."""
+    events, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("producer", "consumer"))
+    due, received = events["due_ns"].to_numpy(), np.zeros(len(events), np.int64)
+    # Backwards, so that the first answer stays: some processors repeat events after a pause.
+    received[answers["sequence"].to_numpy()[::-1]] = answers["received_ns"].to_numpy()[::-1]
+    return due, events["input_append_ms"].to_numpy() - due / 1e6, (received - due) / 1e6
 
 
 def write(results: Path, name: str, measured: dict) -> None:

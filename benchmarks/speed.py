@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from places import RESULTS, places, write
+from places import RESULTS, latencies, places, write
 
 from crayfish.harness.run import execute
 from crayfish.spec import errors, metrics
@@ -61,13 +61,9 @@ def paced(out: Path, rate: float, seconds: float, warmup_s: float) -> dict:
     manifest, samples = (json.loads((out / name).read_text()) for name in ("manifest.json", "processor.json"))
     (segment,) = manifest["segments"]
     start_ns, end_ns = segment["load_start_ns"], segment["end_ns"]
-    events, answers = (pq.read_table(out / f"{name}.parquet") for name in ("producer", "consumer"))
-    due, appended = events["due_ns"].to_numpy(), events["input_append_ms"].to_numpy()
-    received = np.zeros(len(due), np.int64)
-    received[answers["sequence"].to_numpy()] = answers["received_ns"].to_numpy()
+    due, to_append, to_receipt = latencies(out)
     measured = (due >= start_ns) & (due < end_ns)
-    late = {"due_to_append_ms": appended[measured] - due[measured] / 1e6}
-    late["received_minus_due_ms"] = (received[measured] - due[measured]) / 1e6
+    late = {"due_to_append_ms": to_append[measured], "received_minus_due_ms": to_receipt[measured]}
     return {
         "rate": rate,
         "seconds": (end_ns - start_ns) / 1e9,

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
 from crayfish.engine import jvm
-from crayfish.spec import dependencies, discovery, inheritance, paths, plan, received, surroundings
+from crayfish.spec import dependencies, discovery, inheritance, paths, plan, received, surroundings, terminal
 from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
@@ -28,6 +28,7 @@ OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what
 ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
 
 if workflow.is_main_process:
+    terminal.spare(silent="execute_run")
     for line in PLAN.left_out_lines():
         print(line, file=sys.stderr)
 

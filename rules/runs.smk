@@ -19,6 +19,7 @@ if config["measure"]:
         threads: workflow.cores
         resources:
             run_number=job_number,
+            run_bar=lambda wildcards: terminal.bar(job_number(wildcards), len(jobs())),
             run_total=lambda wildcards: f"{len(jobs())}{' at most' if PLAN.precision else ''}",
         params:
             spec=lambda wildcards: spec_of(wildcards).to_json(),
@@ -35,7 +36,7 @@ if config["measure"]:
             "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
             " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
             " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
-            " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
+            " --title '{resources.run_bar}[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
 
 
 rule summarise_run:

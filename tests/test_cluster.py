@@ -173,20 +173,34 @@ def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, m
     assert topics(elsewhere) == set()
 
 
+def server_elsewhere(elsewhere: Elsewhere, scorer: str, folder: Path) -> str:
+    """The address of a server that no run has started."""
+    spec = made_spec({"processor": "kafka_streams", "scorer": scorer, "segments": [LOAD]})
+    model = ROOT / paths.model_file("fashion_mnist", "ffnn", discovery.scorer(scorer).format)
+    folder.mkdir()
+    job = Job.without_kafka(spec, str(folder), model_path=str(model), java_home=elsewhere.java.home)
+    command = [elsewhere.python(scorer), "-m", "crayfish.engine.worker", "servers", "--job", job.write(folder / "job")]
+    server = elsewhere.start(scorer, *command, PYTHONPATH=str(child.SCRIPTS))
+    return server.wait_for("ready", 2 * DEADLINE_S)["address"]
+
+
 def test_a_server_that_is_there_already(harness, tmp_path, elsewhere):
-    spec = made_spec({"processor": "kafka_streams", "scorer": "torchserve", "segments": [LOAD]})
-    model = ROOT / paths.model_file("fashion_mnist", "ffnn", "mar")
-    job = Job.without_kafka(spec, str(tmp_path / "server"), model_path=str(model), java_home=elsewhere.java.home)
-    Path(job.workdir).mkdir()
-    file = job.write(tmp_path / "server/job.json")
-    path = {"PYTHONPATH": str(child.SCRIPTS)}
-    command = [elsewhere.python("torchserve"), "-m", "crayfish.engine.worker", "servers", "--job", file]
-    server = elsewhere.start("server", *command, **path)
-    address = server.wait_for("ready", 2 * DEADLINE_S)["address"]
+    address = server_elsewhere(elsewhere, "triton", tmp_path / "server")
+    spec = made_spec({"processor": "kafka_streams", "scorer": "triton", "segments": [LOAD]})
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", 100, **{"server-address": address})
     elsewhere.live()
     manifest = manifest_of(tmp_path / "run")
     assert manifest["server"]["address"] == address and "server" not in manifest["stages"]
+
+
+def test_a_server_answers_nobody_who_does_not_know_its_secret(harness, tmp_path, elsewhere):
+    address = server_elsewhere(elsewhere, "torchserve", tmp_path / "server")
+    spec = made_spec({"processor": "kafka_streams", "scorer": "torchserve", "segments": [LOAD]})
+    run = harness(spec, tmp_path / "run", **{"server-address": address})
+    output = run.finish()
+    assert run.process.returncode != 0 and "Traceback" not in output
+    assert f"torchserve: the server at {address} failed a request (PERMISSION_DENIED): Token Auth" in output, output
+    elsewhere.live()
 
 
 @pytest.mark.parametrize("engine", sampled(ENGINES, 1))

@@ -8,13 +8,14 @@ import argparse
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 
 from crayfish.engine import jvm
 from crayfish.harness import tries
 from crayfish.harness.run import Places
 from crayfish.harness.sizing import sized
-from crayfish.spec import errors
+from crayfish.spec import errors, terminal
 from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.run_spec import RunSpec
 
@@ -47,12 +48,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     logging.raiseExceptions = False  # of a full disk the run's error tells
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [terminal.Lines(sys.stderr)]
     if arguments.log:
         handlers.append(logging.FileHandler(arguments.log, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     log = logging.getLogger("crayfish")
 
+    began = time.monotonic()
     spec = RunSpec.from_dict(json.loads(arguments.spec))
     places = Places(
         python=arguments.python.absolute(),
@@ -81,6 +83,7 @@ def main() -> None:
         if arguments.sized_by:
             spec = sized(spec, arguments.sized_by)
         tries.execute(spec, places, arguments.tries)
+        log.info("%s  done  %.0f s", places.title, time.monotonic() - began)
     except Exception as error:
         known = isinstance(error, CrayfishError)
         if not known and (not arguments.hole or errors.full_disk(places.out)):

@@ -126,6 +126,10 @@ class GrpcScorer(RemoteScorer):
     def prepare(self, types: dict[str, Any]) -> None:
         """Take what it needs of crayfish.engine.protocols.TYPES; called once, before any call."""
 
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries; asked at the start and before a call is repeated."""
+        return self.METADATA
+
     def gone(self, error) -> bool:
         """Whether a failed call (grpc.RpcError) means that the server is not there."""
         return error.code() == self._grpc.StatusCode.UNAVAILABLE
@@ -141,6 +145,7 @@ class GrpcScorer(RemoteScorer):
         self.prepare(protocols.TYPES)
         self._channel = grpc.insecure_channel(self._job.server_address, OPTIONS)
         self._call = self._channel.unary_unary(self.METHOD)
+        self._metadata = self.metadata()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -148,7 +153,7 @@ class GrpcScorer(RemoteScorer):
 
     def call(self, request: bytes) -> bytes:
         try:
-            return self._call(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
+            return self._call(request, timeout=CALL_DEADLINE_S, metadata=self._metadata)
         except self._grpc.RpcError as error:
             raise self._no_answer(error) from error
 
@@ -159,9 +164,13 @@ class GrpcScorer(RemoteScorer):
             self._channel_of_loop = self._grpc.aio.insecure_channel(self._job.server_address, OPTIONS)
             self._call_of_loop = self._channel_of_loop.unary_unary(self.METHOD)
         try:
-            return await self._call_of_loop(request, timeout=CALL_DEADLINE_S, metadata=self.METADATA)
+            return await self._call_of_loop(request, timeout=CALL_DEADLINE_S, metadata=self._metadata)
         except self._grpc.RpcError as error:
             raise self._no_answer(error) from error
+
+    def _judge(self, failure: NoAnswer, give_up: float) -> None:
+        super()._judge(failure, give_up)
+        self._metadata = self.metadata()
 
     def _no_answer(self, error) -> NoAnswer:
         return NoAnswer(self.gone(error), error.code().name, error.details())

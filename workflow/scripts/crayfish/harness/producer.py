@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,23 @@ def sleep_precisely() -> None:
         raise CrayfishError("producer: the kernel refuses a timer slack of 1 ns (prctl PR_SET_TIMERSLACK)")
 
 
+@dataclass(frozen=True)
+class Events:
+    """A segment's events: the bodies that they cycle through, and each one's partition, and when it is due and sent."""
+
+    index: int
+    load: Segment
+    bodies: list[bytes]
+    partition: np.ndarray
+    due: np.ndarray
+    sent: np.ndarray
+
+    def first(self, count: int) -> "Events":
+        """Those that were sent of a load that was ended early."""
+        partition, due, sent = (array[:count].copy() for array in (self.partition, self.due, self.sent))
+        return replace(self, partition=partition, due=due, sent=sent)
+
+
 class Generator:
     """Sends segments and keeps when each event was due and sent."""
 
@@ -66,7 +84,7 @@ class Generator:
         self._job, self._pool, self._anchor_ns, self._report = job, pool, anchor_ns, report
         self._commands = commands
         self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
-        self._segments: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []  # segment, partition, due, sent
+        self._segments: list[Events] = []
         self._sequence = 0
         self._error: KafkaError | None = None
         self._complaint = ""  # what the client said last of a broker that it cannot reach
@@ -118,45 +136,37 @@ class Generator:
         start_ns = time.monotonic_ns() + LEAD_NS
         due = offsets + (start_ns + self._anchor_ns)
         end_ns = int(start_ns + self._anchor_ns + (load.warmup_s + load.measure_s) * 1e9)
-        sent = np.zeros(len(due), np.int64)
         partition = pacing.partitions_of(load, len(due), self._job.spec.partitions)
+        events = Events(index, load, bodies, partition, due, np.zeros(len(due), np.int64))
         self._report(event="segment_started", segment=index, events=len(due), start_ns=int(start_ns + self._anchor_ns))
         if load.saturated:
-            self._send_backlog(load, index, bodies, partition, due, sent)
+            self._send_backlog(events)
             end_ns = time.monotonic_ns() + self._anchor_ns
         else:
-            count, end_ns = self._send_paced(load, index, bodies, partition, due, sent, end_ns)
-            partition, due, sent = partition[:count].copy(), due[:count].copy(), sent[:count].copy()
+            count, end_ns = self._send_paced(events, end_ns)
+            events = events.first(count)
         left = self._producer.flush(FLUSH_DEADLINE_S)
         self._check()
         if left:
             raise CrayfishError(
                 f"producer: the broker did not take {left} events within {FLUSH_DEADLINE_S:g} s ({self._complaint})"
             )
-        self._segments.append((index, partition, due, sent))
-        self._sequence += len(due)
+        self._segments.append(events)
+        self._sequence += len(events.due)
         self._report(event="segment_done", segment=index, sent=self._sequence, end_ns=int(end_ns))
 
-    def _send_paced(
-        self,
-        load: Segment,
-        index: int,
-        bodies: list[bytes],
-        partition: np.ndarray,
-        due: np.ndarray,
-        sent: np.ndarray,
-        end_ns: int,
-    ) -> tuple[int, int]:
+    def _send_paced(self, events: Events, end_ns: int) -> tuple[int, int]:
         """Send what is due until end_ns or, if that is sooner, until a command ends it.
 
         Events that go together are sent when the last of them is due, or TOGETHER_NS after the first was. Returns how
         many events were sent, and when the segment ended.
         """
+        load, bodies, sent = events.load, events.bodies, events.sent
         stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
-        size, partitions = pacing.together(load, self._job.spec.partitions), partition.tolist()
+        size, partitions = pacing.together(load, self._job.spec.partitions), events.partition.tolist()
         monotonic, sleep, anchor, first = time.monotonic_ns, time.sleep, self._anchor_ns, self._sequence
         topic, produce, poll = self._job.input_topic, self._producer.produce, self._producer.poll
-        dues, position, next_report = due.tolist(), 0, 0
+        dues, position, next_report = events.due.tolist(), 0, 0
         end = len(dues)
         while True:
             now = monotonic() + anchor
@@ -177,7 +187,7 @@ class Generator:
             poll(0)
             if now > next_report:
                 self._check()
-                self._report(event="progress", segment=index, sent=first + position)
+                self._report(event="progress", segment=events.index, sent=first + position)
                 next_report = now + PROGRESS_NS
             if not self._commands.empty():
                 told = self._commands.get()
@@ -195,19 +205,12 @@ class Generator:
             if wait_ns > 0:
                 sleep(min(wait_ns, LONGEST_SLEEP_NS) / 1e9)
 
-    def _send_backlog(
-        self,
-        load: Segment,
-        index: int,
-        bodies: list[bytes],
-        partition: np.ndarray,
-        due: np.ndarray,
-        sent: np.ndarray,
-    ) -> None:
-        stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
+    def _send_backlog(self, events: Events) -> None:
+        bodies, sent = events.bodies, events.sent
+        stamp, points, many = self._codec.stamp, events.load.batch_size, len(bodies)
         monotonic, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
         topic, produce = self._job.input_topic, self._producer.produce
-        for position, (number, due_ns) in enumerate(zip(partition.tolist(), due.tolist(), strict=True)):
+        for position, (number, due_ns) in enumerate(zip(events.partition.tolist(), events.due.tolist(), strict=True)):
             sequence = first + position
             value = stamp(bodies[sequence % many], points, sequence, due_ns)
             sent[position] = monotonic() + anchor
@@ -221,17 +224,17 @@ class Generator:
                 self._producer.poll(0)
                 if position % 5000 == 0:
                     self._check()
-                    self._report(event="progress", segment=index, sent=sequence)
+                    self._report(event="progress", segment=events.index, sent=sequence)
 
     def write(self, path: Path) -> None:
         """The table of every event; CrayfishError if the input topic does not hold exactly what was sent."""
         columns: dict[str, np.ndarray] = {
-            "segment": np.concatenate([np.full(len(due), index, np.int16) for index, _, due, _ in self._segments]),
-            "due_ns": np.concatenate([due for *_, due, _ in self._segments]),
-            "sent_ns": np.concatenate([sent for *_, sent in self._segments]),
+            "segment": np.concatenate([np.full(len(each.due), each.index, np.int16) for each in self._segments]),
+            "due_ns": np.concatenate([each.due for each in self._segments]),
+            "sent_ns": np.concatenate([each.sent for each in self._segments]),
         }
         sequence = np.arange(self._sequence, dtype=np.int64)
-        partition = np.concatenate([partition for _, partition, _, _ in self._segments])
+        partition = np.concatenate([each.partition for each in self._segments])
         appended = np.full(self._sequence, -1, np.int64)
         if self._appends:
             for number, times in enumerate(self._appends.read()):

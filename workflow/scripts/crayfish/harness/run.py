@@ -27,7 +27,7 @@ from crayfish.harness import broker, clocks, cores, health, in_engine, janitor, 
 from crayfish.harness.broker import Broker
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.harness.parts import Consumer, Parent, Processor, Producer, Server, Signals, machine_lock
-from crayfish.spec import discovery, inheritance, memory, metrics, surroundings
+from crayfish.spec import discovery, inheritance, memory, metrics, surroundings, terminal
 from crayfish.spec.errors import NotMade
 from crayfish.spec.paths import MEASUREMENTS
 from crayfish.spec.run_spec import Job, RunSpec, Segment
@@ -157,7 +157,7 @@ class Run:
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_S:
             self._last_progress = now
-            log.info("%s  %s  %.0f s", self.places.title, text, now - self.started)
+            log.info("%s  %s  %.0f s", self.places.title, text, now - self.started, extra=terminal.PASSING)
 
     # --- the steps that the loads share (crayfish.harness.loads), in their order ---------------------------------
 
@@ -224,7 +224,8 @@ class Run:
         if not discovery.scorer(self.spec.scorer).external:
             return
         self.server = self.open(Server(self))
-        self.job = dataclasses.replace(self.job, server_address=self.server.about["address"])
+        key_file = self.server.about.pop("key_file", None)
+        self.job = dataclasses.replace(self.job, server_address=self.server.about["address"], server_key_file=key_file)
         self.job.write(self.job_file)
         self.mark("server")
 

@@ -125,4 +125,5 @@ def served(job: Job, what: Verification) -> Iterator[Job]:
         python = str(what.server_python.absolute())
         command = [python, "-m", "crayfish.engine.worker", "servers", "--job", str(file)]
         with stages.Stage("server", command, what.server_log, tag, thread_variables(1)) as server:
-            yield dataclasses.replace(job, server_address=server.wait_for("ready", job.spec.ready_timeout_s)["address"])
+            about = server.wait_for("ready", job.spec.ready_timeout_s)
+            yield dataclasses.replace(job, server_address=about["address"], server_key_file=about.get("key_file"))

@@ -236,18 +236,19 @@ def _environment(job: Job, java_home: str, answer: Path) -> dict[str, str]:
     """The variables of Spark's JVM, which writes to the file `answer` where it listens."""
     import pyspark
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
-    if not job.processor_address:
-        environment["SPARK_LOCAL_IP"] = HOST
-    elif address := os.environ.get("SPARK_LOCAL_IP"):  # of several, the one that the cluster reaches
-        environment["SPARK_LOCAL_IP"] = address
-    return environment | {
-        "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        "SPARK_SCALA_VERSION": "2.13",
-        "JAVA_HOME": java_home,
-        "SPARK_LOCAL_DIRS": job.workdir,
-        "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer),
-    }
+    # A site's SPARK_LOCAL_IP, of several addresses the one that a given cluster reaches, is the only one inherited.
+    loopback = {} if job.processor_address else {"SPARK_LOCAL_IP": HOST}
+    return (
+        os.environ
+        | loopback
+        | {
+            "SPARK_HOME": str(Path(pyspark.__file__).parent),
+            "SPARK_SCALA_VERSION": "2.13",
+            "JAVA_HOME": java_home,
+            "SPARK_LOCAL_DIRS": job.workdir,
+            "_PYSPARK_DRIVER_CONN_INFO_PATH": str(answer),
+        }
+    )
 
 
 def _command(job: Job, java: str, environment: dict[str, str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine.remote import GrpcScorer
@@ -17,6 +19,18 @@ class TorchServeScorer(GrpcScorer):
     """Its inference API's Predictions, with the events in the input `data`."""
 
     METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The token of a server of the run's own, which is another one when it is started again."""
+        if self._job.server_key_file is None:
+            return ()
+        token = json.loads(Path(self._job.server_key_file).read_text())["inference"]["key"]
+        return (("authorization", f"Bearer {token}"),)
+
+    def gone(self, error) -> bool:
+        """Also a server that was started again, as long as its token is not told."""
+        refused = self._job.server_key_file and error.code() == self._grpc.StatusCode.PERMISSION_DENIED
+        return bool(refused) or super().gone(error)
 
     def prepare(self, types: dict[str, Any]) -> None:
         self._request = types["torchserve.PredictionsRequest"]

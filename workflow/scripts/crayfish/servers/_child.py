@@ -30,11 +30,11 @@ def ports(job: Job, count: int) -> list[int]:
     return [int(job.server_address.rpartition(":")[2]), *found[1:]] if job.server_address else found
 
 
-def get(port: int, path: str) -> bytes | None:
+def get(port: int, path: str, **headers: str) -> bytes | None:
     """What the loopback's HTTP port answers, None if it does not (yet) or not with status 200. No proxy is asked."""
     connection = http.client.HTTPConnection(HOST, port, timeout=ASK_DEADLINE_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.read() if answer.status == 200 else None
     except (OSError, http.client.HTTPException):

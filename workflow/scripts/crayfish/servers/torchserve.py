@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Xmx2g", "-XX:MaxDirectMemorySize=1g", "-XX:-UsePerfData")
 RESPONSE_TIMEOUT_S = 120
 QUEUE = 10_000  # requests that may wait; the default of 100 refuses more
+KEY_FILE = "key_file.json"  # which it writes into its working directory: a random token for each interface
+KEYS_LAST_MIN = 525_600  # a year: no run outlives its token
 # A worker's words (MODEL_LOG) are its failures; the default log writes several lines a request.
 LOG = """<Configuration>
 <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d %-5p %c{1} %m%n"/></Console></Appenders>
@@ -67,7 +69,8 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "job_queue_size": QUEUE,
         "max_request_size": MAX_MESSAGE_BYTES,
         "max_response_size": MAX_MESSAGE_BYTES,
-        "disable_token_authorization": "true",
+        "disable_token_authorization": "false",
+        "token_expiration_min": KEYS_LAST_MIN,
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
     }
@@ -80,12 +83,16 @@ def command(job: Job) -> list[str]:
     options += [f"-Dlog4j.configurationFile={Path(job.workdir, 'log4j2.xml').as_uri()}"]
     java = jvm.executable(jvm.home_of(job))
     main = ["-cp", f"{package}/frontend/*", "org.pytorch.serve.ModelServer", "--python", sys.executable]
-    return [java, *options, *main, "-f", "config.properties", "-ncs", "--disable-token-auth"]
+    return [java, *options, *main, "-f", "config.properties", "-ncs"]
 
 
-def workers_ready(job: Job, management: int) -> bool:
+def workers_ready(job: Job, management: int, key_file: Path) -> bool:
     """Whether the management API says that all the model's workers are ready."""
-    answer = _child.get(management, f"/models/{job.spec.model}")
+    try:
+        token = json.loads(key_file.read_text())["management"]["key"]
+    except (FileNotFoundError, json.JSONDecodeError):  # it is not written yet
+        return False
+    answer = _child.get(management, f"/models/{job.spec.model}", Authorization=f"Bearer {token}")
     workers = json.loads(answer)[0]["workers"] if answer else []
     return [worker["status"] for worker in workers] == ["READY"] * job.spec.parallelism
 
@@ -101,11 +108,18 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     (folder / "log4j2.xml").write_text(LOG)
     kafka.record(job, "server JVM", JVM_OPTIONS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
+    key_file = Path(job.server_key_file or folder / KEY_FILE)
+
+    def tell() -> None:
+        if key_file.parent != folder:  # where the clients of the one before this one look
+            (folder / KEY_FILE).replace(key_file)
+        ready(address=f"{_child.HOST}:{grpc}", version=version, key_file=str(key_file))
+
     _child.serve(
         job,
         command(job),
-        is_ready=lambda: workers_ready(job, management),
-        ready=lambda: ready(address=f"{_child.HOST}:{grpc}", version=version),
+        is_ready=lambda: workers_ready(job, management, folder / KEY_FILE),
+        ready=tell,
         stop=stop,
         environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )

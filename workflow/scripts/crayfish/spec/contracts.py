@@ -164,9 +164,10 @@ class Server(Part):
 
     # run(job, stop, ready): serves job.model_path on the loopback with job.spec.parallelism workers until `stop` is
     # set, then ends cleanly. It calls ready(address="host:port", or "unix:/path"; version=...) once all workers
-    # answer; what stands in for the official product adds substitute="tf_serving (in-repo server)". Where
-    # job.server_address is given it listens there: a server that is started again keeps its address. Scratch files go
-    # to job.workdir. Raises CrayfishError for what a user could have caused.
+    # answer; what stands in for the official product adds substitute="tf_serving (in-repo server)", and one that asks
+    # for a secret key_file=PATH, which the scorer reads. Where job.server_address is given it listens there, and keeps
+    # its secret in job.server_key_file: a server that is started again keeps both places. Scratch files go to
+    # job.workdir. Raises CrayfishError for what a user could have caused.
     run: Callable[[Job, threading.Event, Callable[..., None]], None]
     starts: tuple[str, ...] = ()  # files of the library that it starts without importing them: "servers/_triton_model"
 

@@ -544,6 +544,7 @@ class Job:
     java_home: str | None
     workdir: str  # scratch folder of this stage, removed after the run
     processor_address: str | None = None  # of an engine that is there already (Processor.address); None: none is
+    server_key_file: str | None = None  # where a server of the run's own keeps the secret that its scorer sends
 
     @classmethod
     def without_kafka(cls, spec: RunSpec, workdir: str, **places: Any) -> Job:
