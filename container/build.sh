@@ -6,7 +6,7 @@ apt-get install --yes --no-install-recommends ca-certificates git make python3 p
 rm -rf /var/lib/apt/lists/*
 git config --system --add safe.directory /crayfish # whoever runs it, manifests hold the commit
 # Compiled ahead, since an image may be read-only where it runs.
-export UV_CACHE_DIR="${UV_CACHE_DIR:-/tmp/uv}" UV_COMPILE_BYTECODE=1
+export UV_COMPILE_BYTECODE=1
 make -C /crayfish environments
 python3 -m compileall -q /crayfish/workflow/scripts
-rm -rf /tmp/uv /root/.cache/pip /crayfish/logs /crayfish/.snakemake
+rm -rf /root/.cache /crayfish/logs /crayfish/.snakemake

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, called
+from conftest import ROOT, called, copy_checkout
 
 FOLDER = ROOT / "container"
 PLACE = Path("/crayfish")
@@ -29,12 +29,15 @@ def place():
 
 @as_root
 def test_the_image_s_command_plans_in_the_working_directory(tmp_path, place):
+    checkout = copy_checkout(tmp_path / "checkout")
+    (checkout / "resources").mkdir()
+    (work := tmp_path / "work").mkdir()
     words = ["sh", f"{place}/container/run.sh", "figures", "-n", "--config", "results=mine"]
-    command = ["unshare", "--mount", "sh", "-c", PLACED, "sh", str(ROOT), str(place), str(tmp_path), *words]
-    done = called(*command, cwd=tmp_path, deadline_s=RUN_DEADLINE_S)
+    command = ["unshare", "--mount", "sh", "-c", PLACED, "sh", str(checkout), str(place), str(work), *words]
+    done = called(*command, cwd=work, deadline_s=RUN_DEADLINE_S)
     assert done.returncode == 0, done.stdout
     assert "mine/figures/latency_by_rate.svg" in done.stdout
-    assert (tmp_path / "resources").readlink() == place / "resources"
+    assert (work / "resources").readlink() == place / "resources"
 
 
 @pytest.mark.parametrize("recipe", ["Containerfile", "apptainer.def"])
@@ -51,7 +54,7 @@ def test_the_image_is_built_from_a_bare_debian_and_runs_without_a_network(tmp_pa
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     (work := tmp_path / "work").mkdir()
-    store = ("--root", str(tmp_path / "store"), "--runroot", str(tmp_path / "state"), "--storage-driver", "vfs")
+    store = ("--root", str(tmp_path / "store"), "--runroot", str(tmp_path / "state"))
 
     def said(*command: str) -> str:
         done = called(*command, cwd=ROOT, deadline_s=BUILD_DEADLINE_S)
