@@ -25,6 +25,7 @@ from crayfish.spec.run_spec import RunSpec
 ROOT = paths.ROOT
 DATASET = "fashion_mnist"
 MODEL = ROOT / paths.model(DATASET, "ffnn")
+STARTED = time.monotonic()
 RESOURCES_DEADLINE_S = 1800
 RUN_DEADLINE_S = 300
 # What of the default the test of the pipeline overrides: short runs, few of them.
@@ -61,6 +62,7 @@ settings.load_profile("crayfish")
 
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="every pair and model, not a sample (make test-all)")
+    parser.addoption("--minutes", type=float, help="start no more tests on real parts after so many, and say so")
 
 
 def pytest_configure(config):
@@ -83,6 +85,13 @@ def pytest_collection_modifyitems(config, items):
     if not config.getoption("--all"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def pytest_runtest_setup(item):
+    """On a machine that is slower than the time allows, what is left is skipped by its name, and the rest tells."""
+    minutes = item.config.getoption("--minutes")
+    if minutes and "engine" in item.keywords and time.monotonic() > STARTED + 60 * minutes:
+        pytest.skip(f"out of time after {minutes:g} minutes: make test ARGS='-k {item.originalname}'")
 
 
 def processors_of(item: pytest.Item) -> set[str]:
