@@ -10,7 +10,17 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
 from crayfish.engine import jvm
-from crayfish.spec import dependencies, discovery, inheritance, paths, plan, received, surroundings, terminal
+from crayfish.spec import (
+    dependencies,
+    discovery,
+    inheritance,
+    paths,
+    plan,
+    received,
+    submission,
+    surroundings,
+    terminal,
+)
 from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
@@ -23,6 +33,14 @@ except CrayfishError as error:
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
+TOLD = "CRAYFISH_CALL"  # the variable by which a call that submits jobs tells them what it knows
+CALL = json.loads(os.environ.get(TOLD, "{}"))
+# What each job asks SLURM for, as Snakemake's resources; elsewhere they mean nothing.
+ASKED = {
+    resource: config["slurm"][key]
+    for key, resource in (("partition", "slurm_partition"), ("account", "slurm_account"), ("constraint", "constraint"))
+    if config["slurm"][key]
+}
 SIZING = set(PLAN.sized_by.values())
 OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what builds packages
 ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
@@ -52,6 +70,44 @@ wildcard_constraints:
     scorer="|".join(name for name in discovery.names("scorers") if discovery.scorer(name).format),
 
 
+def on_slurm():
+    """Whether this call submits jobs to SLURM, or is one of these."""
+    return bool(CALL) or (workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm")
+
+
+@functools.cache
+def offered():
+    """The nodes that a run may get."""
+    return submission.eligible(submission.nodes(), config["slurm"]["partition"], config["slurm"]["constraint"])
+
+
+def node():
+    """What a run asks of a node of its own: all that each of those that it may get has, so that runs compare."""
+    return CALL.get("node") or {
+        "cpus": min(each.cpus for each in offered()),
+        "mem_mb": min(each.memory for each in offered()) // submission.MIB,
+    }
+
+
+def run_threads(wildcards):
+    return node()["cpus"] if on_slurm() else workflow.cores
+
+
+def run_memory_mb(wildcards):
+    return node()["mem_mb"] if on_slurm() else spec_of(wildcards).memory_bytes // submission.MIB
+
+
+def group_of(wildcards):
+    """The runs that one job executes together: of one round, as far as none needs another's rate. How many stands in the
+    profile."""
+    depth, run = 0, wildcards.run
+    while sizing := PLAN.sizing(run):
+        depth, run = depth + 1, sizing[0]
+    name = f"runs_{wildcards.repetition}_{depth}"
+    workflow.parent_groupids[name] = "runs"
+    return name
+
+
 @functools.cache
 def java():
     """The machine's Java, or None: then what needs one gets a JDK from PyPI."""
@@ -63,11 +119,11 @@ def java():
 
 def jdk(wildcards=None):
     """The interpreter of the environment that has a JDK, if the machine has none: an input of what needs Java."""
-    return [] if java() else [paths.interpreter("jdk")]
+    return [] if java() and not on_slurm() else [paths.interpreter("jdk")]  # a node's Java may be another, or none
 
 
 def targets():
-    return map(str, workflow.dag_settings.targets)
+    return CALL.get("targets") or [*map(str, workflow.dag_settings.targets)]
 
 
 @functools.cache
@@ -211,10 +267,31 @@ def told_first():
 
 def refuse_here():
     """Refuse what this machine cannot run, before anything is made; on a cluster each node is asked by its own runs."""
-    if workflow.local_exec and config["measure"]:
-        wanted = [PLAN.runs[run] for run, _ in jobs()]
-        if faults := surroundings.faults(wanted):
-            raise WorkflowError("\n".join(faults))
+    wanted = {run: PLAN.runs[run] for run, _ in jobs()} if config["measure"] else {}
+    if workflow.local_exec:
+        faults = surroundings.faults([*wanted.values()])
+    else:
+        faults = refused_by_slurm(wanted) if on_slurm() else []
+    if faults:
+        raise WorkflowError("\n".join(faults))
+
+
+def refused_by_slurm(wanted):
+    """What of the wanted runs SLURM cannot execute, or why no job may be submitted now; what jobs are to know is noted."""
+    try:
+        faults = submission.alive(submission.jobs(), os.getcwd())
+        faults += submission.refusals(
+            offered(), {run: (spec.memory_bytes, plan.minutes(spec)) for run, spec in wanted.items()}
+        )
+    except CrayfishError as error:
+        return [str(error)]
+    os.environ[TOLD] = json.dumps({"targets": targets(), "node": node()})
+    print(
+        f"SLURM: each run gets a node of its own, and {node()['cpus']} CPUs of it ({submission.told(offered())})",
+        file=sys.stderr,
+    )
+    submission.watch(os.getcwd(), lambda line: print(line, file=sys.stderr))
+    return faults
 
 
 onstart:

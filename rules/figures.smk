@@ -1,6 +1,10 @@
 # Tables to figures: drawing never measures.
 
 
+localrules:
+    plot,
+
+
 rule plot:
     input:
         python=paths.interpreter("analysis"),

@@ -1,4 +1,8 @@
 # The Java sources of the adapters, compiled by a compiler that needs no JDK.
+localrules:
+    compile_java,
+
+
 rule compile_java:
     input:
         unpack(lambda wildcards: dependencies.compilation_inputs(wildcards.source)),

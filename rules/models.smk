@@ -3,10 +3,16 @@
 
 localrules:
     dataset,
-    convert,
-    convert_savedmodel,
-    verify_format,
     describe_models,
+
+
+if config["slurm"]["set_up"] == "login":
+
+    localrules:
+        train,
+        convert,
+        convert_savedmodel,
+        verify_format,
 
 
 rule dataset:
@@ -45,6 +51,7 @@ rule train:
     conda:
         "../envs/train.yaml"
     resources:
+        **ASKED,
         mem_mb=making_memory_mb,
     params:
         seed=config["seed"],
@@ -65,6 +72,7 @@ rule convert:
     conda:
         lambda wildcards: f"../envs/{dependencies.WRITERS[dependencies.FORMATS[wildcards.suffix]]}.yaml"
     resources:
+        **ASKED,
         mem_mb=making_memory_mb,
     shell:
         "{input.python} {input.script:q} --model {wildcards.model} --source {input.source:q} --out {output} 2> {log}"
@@ -91,6 +99,7 @@ rule verify_format:
     conda:
         f"../envs/{dependencies.VERIFIER}.yaml"
     resources:
+        **ASKED,
         mem_mb=making_memory_mb,
     params:
         environment=dependencies.VERIFIER,

@@ -2,6 +2,7 @@
 localrules:
     configuration,
     describe_runs,
+    execute_notebook,
 
 
 rule configuration:

@@ -1,6 +1,10 @@
 # One run, measured alone on its machine, and its summary.
 
 
+localrules:
+    summarise_run,
+
+
 # Without it what lies in the results is drawn, and nothing makes it.
 if config["measure"]:
 
@@ -14,10 +18,17 @@ if config["measure"]:
         log:
             paths.log("execute_run", "{run}", "{repetition}"),
         priority: lambda wildcards: len(jobs()) - job_number(wildcards)
+        group:
+            group_of
         conda:
             "../envs/harness.yaml"
-        threads: workflow.cores
+        threads: run_threads
         resources:
+            **ASKED,
+            runtime=lambda wildcards: plan.minutes(spec_of(wildcards)),
+            mem_mb=run_memory_mb,
+            slurm_extra="--exclusive",
+            measuring=1,
             run_number=job_number,
             run_bar=lambda wildcards: terminal.bar(job_number(wildcards), len(jobs())),
             run_total=lambda wildcards: f"{len(jobs())}{' at most' if PLAN.precision else ''}",

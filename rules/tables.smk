@@ -1,6 +1,11 @@
 # Summaries of runs to tables, and these to digests over all experiments.
 
 
+localrules:
+    tabulate,
+    digest,
+
+
 rule tabulate:
     input:
         **dependencies.program("tabulate", "analysis"),

@@ -13,6 +13,7 @@ PLACE = Path("/crayfish")
 # The checkout as an image has it: read-only, in its place.
 PLACED = 'mount --bind "$1" "$2" && mount -o remount,bind,ro "$2" && cd "$3" && shift 3 && exec "$@"'
 RUN_DEADLINE_S, BUILD_DEADLINE_S = 300.0, 3600.0
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ONE_RUN = ("--config", "processors=[kafka_streams]", "scorers=[onnx]", "repetitions=1", "broker_warmup_s=0")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
@@ -70,6 +71,7 @@ def test_the_image_is_built_from_a_bare_debian_and_runs_without_a_network(tmp_pa
         buildah("add", "--quiet", bare, str(tmp_path / "bare"), "/")
         buildah("commit", "--quiet", "--rm", bare, "bare")
         recipe = ("--file", str(FOLDER / "Containerfile"), "--build-arg", "BASE=localhost/bare")
+        recipe += ("--volume", f"{CERTIFICATES}:/usr/local/share/ca-certificates/site.crt:ro")  # of a site with its own
         buildah("build", "--isolation", "chroot", *recipe, "--tag", "crayfish", ".")
         image = buildah("from", "localhost/crayfish")
         command = ("figures", "--configfile", "/crayfish/config/debug.yaml", *ONE_RUN)

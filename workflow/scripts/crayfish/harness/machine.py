@@ -42,6 +42,7 @@ def describe() -> dict:
         "memory_bytes": psutil.virtual_memory().total,
         "memory_left_by_cgroups_bytes": cgroups.memory_left(),
         "memory_of_slurm_bytes": slurm.memory(),
+        "slurm": slurm.job(),
         "kernel": platform.release(),
         "system": platform.platform(),
         "host": platform.node(),

@@ -42,6 +42,7 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # what people wri
 # Values that reach a shell or a list of files: no blank, quote, brace or other sign that means something to either.
 FOLDER = "^[\\w./+=@%][\\w./+=@%,:-]*$"
 URL = "^https?://[\\w.~%@:/+-]+$"
+SLURM_NAMES = ("partition", "account", "constraint")
 ADDRESS = "^[\\w\\[/][\\w.\\[\\]:/,-]*:[0-9]+$"
 PATHS = ("results", "dataset_folder")
 WHOLE = ("repetitions", "at_most", "seed")
@@ -191,6 +192,11 @@ def _cluster() -> Schema:
     return {"type": ["null", "object"], "properties": known, "additionalProperties": address}
 
 
+def _slurm() -> Schema:
+    named = {name: {"type": "string", "pattern": "^[\\w.-]*$"} for name in SLURM_NAMES}
+    return _closed({**named, "set_up": {"type": "string", "enum": ["nodes", "login"]}})
+
+
 def _weights() -> Schema:
     file = _closed(
         {
@@ -240,6 +246,12 @@ KEYS: dict[str, Key] = {
         "name → address of what is there already; a run starts whatever is not named itself",
         {},
         _cluster,
+    ),
+    "slurm": Key(
+        "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (empty: SLURM's defaults), and"
+        " where models are trained, converted and verified, `set_up: nodes` or `login`. Each run gets a node of its own",
+        {"partition": "", "account": "", "constraint": "", "set_up": "nodes"},
+        _slurm,
     ),
     "weights": Key(
         "`{resnet50: {file: ..., sha256: ...}}`: your own file of a model's weights; another sum is refused. `null`: a"
@@ -407,10 +419,10 @@ def validate(config: dict) -> None:
 
 
 def complete(config: dict) -> dict:
-    """The config with the defaults of the keys that it lacks, of `pilot` and `search` also of the keys in them; paths
-    expanded, and whole numbers as such."""
+    """The config with the defaults of the keys that it lacks, of some blocks also of the keys in them; paths expanded,
+    and whole numbers as such."""
     values = {name: copy.deepcopy(config.get(name, key.default)) for name, key in KEYS.items()}
-    blocks = [name for name in ("pilot", "search") if isinstance(values[name], dict)]
+    blocks = [name for name in ("pilot", "search", "slurm") if isinstance(values[name], dict)]
     values |= {name: {**KEYS[name].default, **values[name]} for name in blocks}
     values |= {name: _path(values[name]) for name in PATHS}
     values |= {name: whole(values[name]) for name in WHOLE}

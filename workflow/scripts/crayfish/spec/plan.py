@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
 
+SLOW = 6  # how many times the estimate a run may take: two tries more, of twice the time
 FIXED_COST_S = 11  # of a run, for the estimate: 15 with a broker of its own, which takes 4 to start
 PRELOAD_S_PER_S = 0.45  # writing a backlog takes about that much of the time that draining it takes
 PILOT_BYTES = 10**9  # that a pilot writes at most: one of a large model has fewer events
@@ -254,6 +256,12 @@ def seconds_of(spec: RunSpec) -> float:
     if spec.searches:
         load += SEARCH_WARMUP_S + spec.segments[0].search_s  # the last probe ends after that
     return FIXED_COST_S + load * (1 + PRELOAD_S_PER_S * (spec.saturated and spec.transport == "kafka"))
+
+
+def minutes(spec: RunSpec) -> int:
+    """How long one run may take at most, tries that others disturb included, on a machine that is slow."""
+    waiting = spec.broker_warmup_s + spec.ready_timeout_s + spec.drain_timeout_s
+    return math.ceil((SLOW * seconds_of(spec) + waiting) / 60)
 
 
 def _segments(where: str, load: dict | list, searched: dict) -> tuple[Segment, ...]:

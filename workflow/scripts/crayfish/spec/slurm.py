@@ -8,6 +8,14 @@ import os
 from collections.abc import Mapping
 
 MIB = 1 << 20
+# What of a job its run's manifest names.
+NAMED = {
+    "job": "SLURM_JOB_ID",
+    "node": "SLURMD_NODENAME",
+    "partition": "SLURM_JOB_PARTITION",
+    "cpus": "SLURM_CPUS_ON_NODE",
+    "memory_mib": "SLURM_MEM_PER_NODE",
+}
 
 
 def memory(variables: Mapping[str, str] = os.environ) -> int | None:
@@ -27,3 +35,9 @@ def _number(variables: Mapping[str, str], name: str) -> int | None:
     """A variable's whole number above 0, else None."""
     text = variables.get(name, "")
     return int(text) or None if text.isdecimal() else None
+
+
+def job(variables: Mapping[str, str] = os.environ) -> dict[str, str] | None:
+    """What SLURM tells of this job, for the manifest; None outside SLURM."""
+    found = {name: variables[variable] for name, variable in NAMED.items() if variable in variables}
+    return found if "job" in found else None
