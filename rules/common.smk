@@ -170,6 +170,7 @@ def failed_runs():
                 yield f"  {run} {repetition}: {about['failed']}"
 
 
+WATCHES = []  # what tells of SLURM's jobs
 FAILED = []  # what is told of failed runs when all is done
 
 
@@ -290,7 +291,8 @@ def refused_by_slurm(wanted):
         f"SLURM: each run gets a node of its own, and {node()['cpus']} CPUs of it ({submission.told(offered())})",
         file=sys.stderr,
     )
-    submission.watch(os.getcwd(), lambda line: print(line, file=sys.stderr))
+    WATCHES.append(submission.Watch(os.getcwd(), lambda line: print(line, file=sys.stderr)))
+    WATCHES[0].go_on()
     return faults
 
 
@@ -305,6 +307,8 @@ onstart:
 
 
 onerror:
+    for watch in WATCHES:
+        watch.look()
     FAILED.extend(failed_runs())
 
 

@@ -59,7 +59,7 @@ def test_the_image_is_built_from_a_bare_debian_and_runs_without_a_network(tmp_pa
 
     def said(*command: str) -> str:
         done = called(*command, cwd=ROOT, deadline_s=BUILD_DEADLINE_S)
-        assert done.returncode == 0, f"{command}: {done.stdout[-4000:]}"
+        assert done.returncode == 0, f"{command}: {done.stdout}"
         return (done.stdout.split() or [""])[-1]
 
     def buildah(*words: str) -> str:

@@ -249,7 +249,7 @@ KEYS: dict[str, Key] = {
     ),
     "slurm": Key(
         "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (empty: SLURM's defaults), and"
-        " where models are trained, converted and verified, `set_up: nodes` or `login`. Each run gets a node of its own",
+        " where models are trained, converted and verified, `set_up: nodes` or `login`",
         {"partition": "", "account": "", "constraint": "", "set_up": "nodes"},
         _slurm,
     ),

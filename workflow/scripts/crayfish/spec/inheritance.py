@@ -20,7 +20,7 @@ KEPT = (
     "SPARK_LOCAL_IP",  # of several addresses the one that a given Spark cluster reaches: docs/cluster.md
     "LD_LIBRARY_PATH",  # without which a Python of environment modules does not start
     *("CUDA_VISIBLE_DEVICES", "NVIDIA_*"),
-    *("SLURM_*", "SNAKEMAKE_*"),
+    *("SLURM_*", "SLURMD_NODENAME", "SNAKEMAKE_*"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
 )
 # What a rule inherits beside them: how packages and data are found.

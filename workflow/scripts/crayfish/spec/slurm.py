@@ -14,7 +14,6 @@ NAMED = {
     "node": "SLURMD_NODENAME",
     "partition": "SLURM_JOB_PARTITION",
     "cpus": "SLURM_CPUS_ON_NODE",
-    "memory_mib": "SLURM_MEM_PER_NODE",
 }
 
 

@@ -37,6 +37,17 @@ FOR_EVER = {
     "JobHeldUser": "it is held (scontrol release)",
     "JobHeldAdmin": "an administrator holds it",
 }
+# How a job ended that did not complete.
+ENDED = {
+    "CANCELLED": "was cancelled",
+    "TIMEOUT": "ran into its time limit",
+    "NODE_FAIL": "lost its node",
+    "OUT_OF_MEMORY": "ran out of memory",
+    "PREEMPTED": "had to give way to another job",
+    "BOOT_FAIL": "got a node that did not boot",
+    "DEADLINE": "ran into its deadline",
+    "FAILED": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -166,22 +177,13 @@ def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]]) -> li
 
 
 def jobs() -> list[Job]:
-    """The jobs of this user that have not ended."""
-    return [Job(*line) for line in _asked(JOB_FORMAT, "squeue", "--me", "--noheader")]
-
-
-def hopeless(found: Iterable[Job]) -> dict[str, str]:
-    """Job -> why it would wait for ever."""
-    return {
-        job.number: f"job {job.number} ({job.comment}) waits for ever: {FOR_EVER[job.reason]} ({job.reason})"
-        for job in found
-        if job.state == "PENDING" and job.reason in FOR_EVER
-    }
+    """The jobs of this user, and those that ended a few minutes ago (SLURM's MinJobAge)."""
+    return [Job(*line) for line in _asked(JOB_FORMAT, "squeue", "--me", "--noheader", "--states=all")]
 
 
 def alive(found: Iterable[Job], folder: str) -> list[str]:
     """Why no job may be submitted from this folder: an earlier call's jobs would be measured a second time."""
-    left = [job for job in found if job.folder == folder]
+    left = [job for job in found if job.folder == folder and job.state not in {"COMPLETED", *ENDED}]
     if not left:
         return []
     numbers = " ".join(job.number for job in left)
@@ -191,17 +193,41 @@ def alive(found: Iterable[Job], folder: str) -> list[str]:
     ]
 
 
-def watch(folder: str, tell: Callable[[str], object]) -> None:
-    """As long as this process lives, tell of each job of this folder that waits for what will not happen."""
+def trouble(job: Job) -> str | None:
+    """What a user should know of a job, if anything."""
+    if job.state == "PENDING" and job.reason in FOR_EVER:
+        return (
+            f"SLURM: job {job.number} ({job.comment}) waits for ever: {FOR_EVER[job.reason]} ({job.reason}):"
+            f" scancel {job.number}, and change what it asks for"
+        )
+    if job.state in ENDED:
+        return (
+            f"SLURM: job {job.number} ({job.comment}) {ENDED[job.state]} ({job.state}): the same command makes again"
+            " what it has not finished"
+        )
+    return None
 
-    def look() -> None:
-        told_of: set[str] = set()
-        while True:
-            time.sleep(LOOK_EVERY_S)
-            with contextlib.suppress(CrayfishError):  # a controller that is busy answers the next time
-                waiting = hopeless(job for job in jobs() if job.folder == folder)
-                for number in waiting.keys() - told_of:
-                    tell(f"SLURM: {waiting[number]}: scancel {number}, and change what it asks for")
-                told_of |= waiting.keys()
 
-    threading.Thread(target=look, daemon=True).start()
+class Watch:
+    """Tells of each job of a folder that waits for what will not happen, or was ended by SLURM, once."""
+
+    def __init__(self, folder: str, tell: Callable[[str], object]):
+        self._folder, self._tell, self._told = folder, tell, {job.number for job in jobs()}  # of earlier calls
+
+    def look(self) -> None:
+        """Tell what is new."""
+        with contextlib.suppress(CrayfishError):  # a controller that is busy answers the next time
+            for job in jobs():
+                if job.folder == self._folder and job.number not in self._told and (line := trouble(job)):
+                    self._told.add(job.number)
+                    self._tell(line)
+
+    def go_on(self) -> None:
+        """Look as long as this process lives."""
+
+        def look() -> None:
+            while True:
+                time.sleep(LOOK_EVERY_S)
+                self.look()
+
+        threading.Thread(target=look, daemon=True).start()

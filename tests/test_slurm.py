@@ -1,0 +1,153 @@
+"""The pipeline through a real SLURM of two nodes, as a user calls it; and what is told where SLURM cannot do it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import slurm_cluster
+from conftest import ROOT, awaited, manifest_of
+from slurm_cluster import said
+
+from crayfish.engine import child
+from crayfish.spec import paths
+
+DEADLINE_S = 300.0
+SMALL = """
+repetitions: 2
+draw: [latency_by_rate]
+run: {broker_warmup_s: 0}
+experiments:
+  input_rate:
+    vary: {processor: [kafka_streams]}
+    beside: []
+    load: {rate: [50], warmup_s: 1, warmup_at_most_s: 1, measure_s: 2}
+"""
+TABLE = "results/tables/input_rate.csv"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[slurm_cluster.Cluster]:
+    if reason := slurm_cluster.missing():
+        pytest.skip(reason)
+    made = slurm_cluster.Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def folder(tmp_path, resources, cluster) -> Path:
+    """A working directory whose runs are few and short."""
+    (tmp_path / paths.RESOURCES).symlink_to(resources)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+def call(folder: Path, *arguments: str) -> subprocess.Popen:
+    """The README's line, in this folder."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--profile", str(ROOT / "slurm"), TABLE, "--configfile", "small.yaml", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    output = (folder / "output").open("a")
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+
+
+def ended(process: subprocess.Popen, folder: Path) -> str:
+    """All that the calls in this folder have said, once this one has ended."""
+    process.wait(DEADLINE_S)
+    return (folder / "output").read_text()
+
+
+def measuring(folder: Path) -> list[str]:
+    """The jobs of this folder that run and have started to measure."""
+    if not any(folder.glob("logs/execute_run/*/*.log")):
+        return []
+    lines = said("squeue", "--noheader", "--states=RUNNING", "--format=%i|%Z").splitlines()
+    return [line.split("|")[0] for line in lines if line.endswith(f"|{folder}")]
+
+
+def left() -> list[psutil.Process]:
+    """Processes of runs that have ended."""
+    return [each for each in psutil.process_iter() if each.pid != os.getpid() and _tag(each)]
+
+
+def _tag(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(child.TAG)
+    except psutil.Error:
+        return None
+
+
+def test_a_killed_call_s_jobs_end_and_are_never_submitted_twice(folder, cluster):
+    first = call(folder)
+    awaited(lambda: measuring(folder) or None, DEADLINE_S, "a job that measures")
+    first.send_signal(signal.SIGKILL)
+    first.wait(DEADLINE_S)
+    shutil.rmtree(folder / ".snakemake/locks")  # as --unlock does
+    output = ended(again := call(folder), folder)
+    assert again.returncode and "jobs of an earlier call from this folder have not ended" in output, output
+    cluster.idle()
+    made = {file: file.stat().st_mtime_ns for file in folder.glob("results/runs/*/*/producer.parquet")}
+    assert len(made) == 2, "the jobs went on without the call that submitted them"
+    output = ended(last := call(folder), folder)
+    assert last.returncode == 0 and (folder / TABLE).exists(), output
+    assert made == {file: file.stat().st_mtime_ns for file in made}, "a result that was there was measured again"
+    manifests = [manifest_of(file.parent) for file in made]
+    assert {each["machine"]["slurm"]["partition"] for each in manifests} == {"main"}
+    assert {each["machine"]["slurm"]["node"] for each in manifests} <= set(slurm_cluster.NODES)
+    assert {each["machine"]["cores"] for each in manifests} == {os.cpu_count()}
+    titles = [log.read_text() for log in folder.glob("logs/execute_run/*/*.log")]
+    assert all(re.search(r" \[[12]/2\] ", text) for text in titles), titles
+    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+
+
+def test_a_cancelled_job_leaves_nothing_and_the_same_command_goes_on(folder, cluster):
+    first = call(folder)
+    (job, *_) = awaited(lambda: measuring(folder) or None, DEADLINE_S, "a job that measures")
+    said("scancel", job)
+    output = ended(first, folder)
+    assert first.returncode and re.search(rf"SLURM: job {job} .* was cancelled", output), output
+    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    assert all((file.parent / "manifest.json").exists() for file in folder.glob("results/runs/*/*/producer.parquet"))
+    output = ended(last := call(folder), folder)
+    assert last.returncode == 0 and (folder / TABLE).exists(), output
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["slurm={partition: nowhere}"], ["slurm.partition: 'nowhere' is not known", "main", "short"]),
+        (["slurm={constraint: gpu}"], ["slurm.constraint: no node has the feature 'gpu'", "fast", "slow"]),
+        (["slurm={partition: short}"], ["minutes, and no job may take as long", "short: 2 with"]),
+        (["run={parallelism: 32, partitions: 32}", "processors=[flink]"], ["GB, and no node has that", "12.6 GB"]),
+    ],
+    ids=["partition", "constraint", "time", "memory"],
+)
+def test_what_no_node_offers_is_refused_at_the_start(folder, given, told):
+    if "flink" in given[-1]:
+        (folder / "small.yaml").write_text(SMALL.replace("kafka_streams", "flink"))
+    process = call(folder, "--config", *given)
+    output = ended(process, folder)
+    assert process.returncode and all(word in output for word in told), output
+    assert "Traceback" not in output and not (folder / "logs/execute_run").exists()
+
+
+def test_a_job_that_waits_for_ever_is_named(folder, cluster):
+    said("scontrol", "update", "PartitionName=main", "State=DOWN")
+    process = call(folder)
+    try:
+        waits = awaited(lambda: re.search(r"job (\d+) .*\(PartitionDown\)", (folder / "output").read_text()), 120, "it")
+        assert f"scancel {waits[1]}" in (folder / "output").read_text()
+    finally:
+        said("scancel", "--me")
+        said("scontrol", "update", "PartitionName=main", "State=UP")
+        process.wait(DEADLINE_S)
