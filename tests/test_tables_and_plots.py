@@ -637,6 +637,15 @@ def test_a_table_of_the_wrong_load_is_refused(tables):
 # --- captions ------------------------------------------------------------------------------------------------------
 
 
+def test_a_caption_warns_of_runs_on_different_hardware(tables):
+    table = read.read_table(tables / "input_rate.csv")
+    first, other = table["machine"][0], "64 cores of Another, 256 GiB"
+    assert "do not compare" not in caption("latency_by_rate", table)
+    for cells in ([other, *[first] * (len(table) - 1)], [f"{first}; {other}"] * len(table)):
+        text = caption("latency_by_rate", table.with_columns(machine=pl.Series(cells)))
+        assert "64 cores of Another, 256 GiB" in text and "Warning: runs on different hardware do not compare." in text
+
+
 def test_a_caption_says_what_a_reader_must_know(tables):
     text = caption("latency_by_rate", read.read_table(tables / "input_rate.csv"))
     for part in [

@@ -166,12 +166,19 @@ def fixed_in_words(table: pl.DataFrame) -> str:
     return ", ".join(looks.long(name, table[name][0]) for name in columns if table[name][0] not in (None, 0, ""))
 
 
+def machines_in_words(table: pl.DataFrame) -> str:
+    """What hardware the runs had, and a warning where it was not the same for all."""
+    machines = dict.fromkeys(part for cell in table["machine"] for part in cell.split("; "))
+    differ = " Warning: runs on different hardware do not compare." if len(machines) > 1 else ""
+    return f"Machine: {'; '.join(machines)}.{differ}"
+
+
 def caption(kind: FigureKind, table: pl.DataFrame, ranks: Ranks | None = None) -> str:
     """The caption of a figure of this kind, reStructuredText that reads well as plain text. ranks: see FigureKind; None
     ranks nothing."""
     paragraphs = [
         f"Held fixed: {fixed_in_words(table)}.",
-        f"Machine: {'; '.join(table['machine'].unique(maintain_order=True))}.",
+        machines_in_words(table),
     ]
     for metric in ranked_by(kind, table):
         if ranks and table["repetitions"].max() > 1:

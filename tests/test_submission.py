@@ -1,0 +1,91 @@
+"""What is made of sinfo's and squeue's words."""
+
+import pytest
+
+from crayfish.spec import submission
+from crayfish.spec.errors import CrayfishError
+
+SINFO = """\
+a1|main*|64|256000|infinite|fast,new|idle
+a2|main*|64|256000|infinite|fast,new|mix
+b1|main*|8|16000|infinite|slow|alloc
+b1|short|8|16000|30:00|slow|alloc
+c1|main*|128|512000|infinite|fast|down*
+"""
+NODES = submission.parsed(line.split("|") for line in SINFO.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [
+        ("infinite", float("inf")),
+        ("30:00", 30),
+        ("1:00:00", 60),
+        ("2-00:00:00", 2880),
+        ("0:30", 0.5),
+        ("n/a", float("inf")),
+    ],
+)
+def test_time_limits(limit, minutes):
+    assert submission.minutes(limit) == minutes
+
+
+@pytest.mark.parametrize(
+    ("partition", "constraint", "names"),
+    [("", "", ["a1", "a2", "b1"]), ("short", "", ["b1"]), ("", "new", ["a1", "a2"]), ("main", "slow", ["b1"])],
+)
+def test_the_nodes_that_a_run_may_get(partition, constraint, names):
+    assert [node.name for node in submission.eligible(NODES, partition, constraint)] == names
+
+
+@pytest.mark.parametrize(
+    ("partition", "constraint", "told"),
+    [
+        ("long", "", r"slurm.partition: 'long' is not known \(sinfo offers: main, short\)"),
+        ("short", "new", r"slurm.constraint: no node has the feature 'new' \(sinfo offers: slow\)"),
+    ],
+)
+def test_what_is_not_offered(partition, constraint, told):
+    with pytest.raises(CrayfishError, match=told):
+        submission.eligible(NODES, partition, constraint)
+
+
+def test_nodes_that_are_down_are_no_offer():
+    with pytest.raises(CrayfishError, match="no node can be used now: main: 1 with 128 CPUs"):
+        submission.eligible([node for node in NODES if node.name == "c1"], "", "")
+
+
+def test_what_no_node_can_take():
+    short = submission.eligible(NODES, "short", "")
+    wanted = {"small": (10**9, 10), "large": (10**11, 10), "slow": (10**9, 31)}
+    memory, time = submission.refusals(short, wanted)
+    assert memory.startswith(
+        "large needs 100.0 GB, and no node has that (short: 1 with 8 CPUs and 16.8 GB, for 30 minutes"
+    )
+    assert time.startswith("slow needs 31 minutes, and no job may take as long")
+
+
+def job(state: str, reason: str = "None", folder: str = "/here") -> submission.Job:
+    return submission.Job("7", state, reason, "rule_execute_run", folder)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        ("PENDING", "Resources", None),
+        ("PENDING", "PartitionConfig", "waits for ever: no node of its partition"),
+        ("RUNNING", "None", None),
+        ("COMPLETED", "None", None),
+        ("TIMEOUT", "TimeLimit", "ran into its time limit"),
+        ("NODE_FAIL", "None", "lost its node"),
+    ],
+)
+def test_what_is_told_of_a_job(state, reason, told):
+    found = submission.trouble(job(state, reason))
+    assert found is None if told is None else told in found and "job 7" in found
+
+
+def test_jobs_that_live_here_keep_others_from_being_submitted():
+    assert submission.alive([job("COMPLETED"), job("CANCELLED"), job("RUNNING", folder="/there")], "/here") == []
+    (told,) = submission.alive([job("COMPLETING")], "/here")
+    assert "scancel 7" in told and "7 completing: rule_execute_run" in told
