@@ -1,9 +1,11 @@
 """The parts of a run that need no engine: they open, and leave nothing behind when they close."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from crayfish.engine import child, jvm
 from crayfish.harness import broker, janitor, parts, stages
+from crayfish.harness import run as harness_run
 from crayfish.harness.checker import right_answers
 from crayfish.harness.run import Places, Run, check_existing
 from crayfish.harness.stages import Stage, StageFailed
@@ -53,6 +56,20 @@ def test_a_run_restores_the_signals_and_leaves_no_process_and_no_folder(opened):
     assert handlers() == before
     assert stage.process.poll() is not None and not run.folder.exists()
     assert psutil.Process().children() == []
+
+
+def test_the_wait_for_another_run_is_none_of_a_run_s_cost(opened, monkeypatch):
+    had = []
+
+    @contextlib.contextmanager
+    def waited():
+        time.sleep(0.05)  # as long as another run has the machine
+        had.append(time.monotonic())
+        yield os.open(os.devnull, os.O_RDONLY)
+
+    monkeypatch.setattr(harness_run, "machine_lock", waited)
+    with opened() as run:
+        assert run.started >= had[0]
 
 
 def test_a_signal_interrupts_a_run_and_not_its_clearing_up(opened):

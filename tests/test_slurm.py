@@ -110,12 +110,28 @@ def test_a_killed_call_s_jobs_end_and_are_never_submitted_twice(folder, cluster)
     awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
 
 
-def test_a_cancelled_job_leaves_nothing_and_the_same_command_goes_on(folder, cluster):
+ENDS = {
+    "was cancelled": lambda job: said("scancel", job),
+    "ran into its time limit": lambda job: said("scontrol", "update", f"JobId={job}", "TimeLimit=1"),
+    "lost its node": lambda job: said("scontrol", "update", f"NodeName={node_of(job)}", "State=DOWN", "Reason=test"),
+}
+
+
+def node_of(job: str) -> str:
+    return said("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+
+
+@pytest.mark.parametrize(
+    "how", [name if number == 0 else pytest.param(name, marks=pytest.mark.full) for number, name in enumerate(ENDS)]
+)
+def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder, cluster, how):
     first = call(folder)
     (job, *_) = awaited(lambda: measuring(folder) or None, DEADLINE_S, "a job that measures")
-    said("scancel", job)
+    ENDS[how](job)
     output = ended(first, folder)
-    assert first.returncode and re.search(rf"SLURM: job {job} .* was cancelled", output), output
+    for node in slurm_cluster.NODES:
+        subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
+    assert first.returncode and re.search(rf"SLURM: job {job} .* {how}", output), output
     awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
     assert all((file.parent / "manifest.json").exists() for file in folder.glob("results/runs/*/*/producer.parquet"))
     output = ended(last := call(folder), folder)

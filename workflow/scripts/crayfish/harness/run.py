@@ -109,6 +109,7 @@ class Run:
         with ExitStack() as opened:
             self._signals = opened.enter_context(Signals())
             lock = opened.enter_context(machine_lock())
+            self.started = time.monotonic()  # the wait for another run is none of its cost
             self._parent = opened.enter_context(Parent(self.places.owner))
             cpus = os.sched_getaffinity(0)
             self.cores = cores.divide(self.spec.cores, cpus)
