@@ -15,7 +15,7 @@ from crayfish.spec.waiting import wait_until
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "sinfo", "ip", "nsenter")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
-DEADLINE_S = 60.0
+DEADLINE_S, JOBS_DEADLINE_S = 60.0, 300.0
 NODES = ("n1", "n2")
 BRIDGE, NET = "crayfish0", "10.77.0"
 SETTINGS = """
@@ -113,7 +113,7 @@ class Cluster:
 
     def idle(self) -> None:
         """Wait until no node has a job."""
-        wait_until(self._idle, DEADLINE_S, lambda: AssertionError(f"nodes did not become idle: {said('squeue')}"))
+        wait_until(self._idle, JOBS_DEADLINE_S, lambda: AssertionError(f"nodes did not become idle: {said('squeue')}"))
 
     def _log(self) -> str:
         return "".join(log.read_text()[-1000:] for log in self._folder.glob("*.log"))

@@ -20,12 +20,12 @@ from crayfish.spec import paths
 
 DEADLINE_S = 300.0
 SMALL = """
-repetitions: 2
+repetitions: 1
 draw: [latency_by_rate]
 run: {broker_warmup_s: 0}
 experiments:
   input_rate:
-    vary: {processor: [kafka_streams]}
+    vary: {processor: [kafka_streams], linger_ms: [0, 1]}
     beside: []
     load: {rate: [50], warmup_s: 1, warmup_at_most_s: 1, measure_s: 2}
 """
@@ -75,6 +75,11 @@ def measuring(folder: Path) -> list[str]:
     return [line.split("|")[0] for line in lines if line.endswith(f"|{folder}")]
 
 
+def times(folder: Path) -> dict[Path, int]:
+    """Each result that is there, and when it was made."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("results/runs/*/*/producer.parquet")}
+
+
 def left() -> list[psutil.Process]:
     """Processes of runs that have ended."""
     return [each for each in psutil.process_iter() if each.pid != os.getpid() and _tag(each)]
@@ -96,11 +101,11 @@ def test_a_killed_call_s_jobs_end_and_are_never_submitted_twice(folder, cluster)
     output = ended(again := call(folder), folder)
     assert again.returncode and "jobs of an earlier call from this folder have not ended" in output, output
     cluster.idle()
-    made = {file: file.stat().st_mtime_ns for file in folder.glob("results/runs/*/*/producer.parquet")}
+    made = times(folder)
     assert len(made) == 2, "the jobs went on without the call that submitted them"
     output = ended(last := call(folder), folder)
     assert last.returncode == 0 and (folder / TABLE).exists(), output
-    assert made == {file: file.stat().st_mtime_ns for file in made}, "a result that was there was measured again"
+    assert made == times(folder), "a result that was there was measured again"
     manifests = [manifest_of(file.parent) for file in made]
     assert {each["machine"]["slurm"]["partition"] for each in manifests} == {"main"}
     assert {each["machine"]["slurm"]["node"] for each in manifests} <= set(slurm_cluster.NODES)
@@ -126,16 +131,19 @@ def node_of(job: str) -> str:
 )
 def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder, cluster, how):
     first = call(folder)
-    (job, *_) = awaited(lambda: measuring(folder) or None, DEADLINE_S, "a job that measures")
+    awaited(lambda: len([*folder.glob("logs/execute_run/*/*.log")]) == 2 or None, DEADLINE_S, "a job's second run")
+    (job,) = measuring(folder)
+    made = times(folder)
+    assert len(made) == 1
     ENDS[how](job)
     output = ended(first, folder)
     for node in slurm_cluster.NODES:
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
     assert first.returncode and re.search(rf"SLURM: job {job} .* {how}", output), output
     awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
-    assert all((file.parent / "manifest.json").exists() for file in folder.glob("results/runs/*/*/producer.parquet"))
     output = ended(last := call(folder), folder)
     assert last.returncode == 0 and (folder / TABLE).exists(), output
+    assert made.items() <= times(folder).items(), "what the job had finished was measured again"
 
 
 @pytest.mark.parametrize(
