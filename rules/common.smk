@@ -90,7 +90,7 @@ def node():
 
 
 def run_threads(wildcards):
-    return node()["cpus"] if on_slurm() else workflow.cores
+    return node()["cpus"] if on_slurm() else workflow.cores or 1  # a dry run of the profile knows neither
 
 
 def run_memory_mb(wildcards):
@@ -281,9 +281,9 @@ def refused_by_slurm(wanted):
     """What of the wanted runs SLURM cannot execute, or why no job may be submitted now; what jobs are to know is noted."""
     try:
         faults = submission.alive(submission.jobs(), os.getcwd())
-        faults += submission.refusals(
-            offered(), {run: (spec.memory_bytes, plan.minutes(spec)) for run, spec in wanted.items()}
-        )
+        needed = {run: (spec.memory_bytes, plan.minutes(spec)) for run, spec in wanted.items()}
+        together = workflow.group_settings.group_components.get("runs", 1)
+        faults += submission.refusals(offered(), needed, together)
     except CrayfishError as error:
         return [str(error)]
     os.environ[TOLD] = json.dumps({"targets": targets(), "node": node()})

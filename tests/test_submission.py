@@ -65,6 +65,14 @@ def test_what_no_node_can_take():
     assert time.startswith("slow needs 31 minutes, and no job may take as long")
 
 
+def test_runs_that_are_too_long_together():
+    wanted = {"one": (10**9, 20), "other": (10**9, 9), "third": (10**9, 15)}
+    short = submission.eligible(NODES, "short", "")
+    (told,) = submission.refusals(short, wanted, together=2)
+    assert told.startswith("a job of 2 runs needs 35 minutes, and none may take as long")
+    assert submission.refusals(short, wanted, together=1) == submission.refusals(NODES[:2], wanted, together=8) == []
+
+
 def job(state: str, reason: str = "None", folder: str = "/here") -> submission.Job:
     return submission.Job("7", state, reason, "rule_execute_run", folder)
 

@@ -158,8 +158,11 @@ def told(found: list[Node]) -> str:
     )
 
 
-def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]]) -> list[str]:
-    """What of these (what it is -> bytes, minutes) no node can take, and what to do about it."""
+def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]], together: int = 1) -> list[str]:
+    """What of these runs (name -> bytes, minutes) no node can take, and what to do about it.
+
+    together: how many of them a job executes at most, one after the other.
+    """
     most, longest = max(node.memory for node in offered), max(node.minutes for node in offered)
     faults = []
     for name, (memory_bytes, needed) in wanted.items():
@@ -173,6 +176,12 @@ def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]]) -> li
                 f"{name} needs {needed:.0f} minutes, and no job may take as long ({told(offered)}): shorten its load,"
                 " or name another slurm.partition"
             )
+    job = sum(sorted(needed for _, needed in wanted.values())[-together:])
+    if not faults and job > longest:
+        faults.append(
+            f"a job of {together} runs needs {job:.0f} minutes, and none may take as long ({told(offered)}): take fewer"
+            " runs a job (group-components of the profile), or another slurm.partition"
+        )
     return faults
 
 
