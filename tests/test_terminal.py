@@ -39,7 +39,7 @@ def test_a_terminal_keeps_what_does_not_pass():
 
 def test_a_passing_line_never_takes_two(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
-    assert written(Terminal(), ("x" * 50, True)) == "\r\033[K" + "x" * 19
+    assert written(Terminal(), ("a" * 30 + "b" * 30, True)) == "\r\033[K" + "a" * 9 + ".." + "b" * 8
     assert written(Terminal(), ("x" * 50, False)) == "\r\033[K" + "x" * 50 + "\n"
 
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 
 WIDTH = 20  # of a bar
+GAP = ".."  # where a line was cut
 OVER = "\r\033[K"  # go back to the start of the line, and clear it
 PASSING = {"passing": True}  # of a record: what the next one may write over
 SNAKEMAKE = ("snakemake.logging", "DefaultStreamHandler")  # its logger, and the name of what writes to the terminal
@@ -32,8 +33,12 @@ def bar(done: int, total: int) -> str:
 
 
 def fitting(text: str) -> str:
-    """As much of it as one line of the terminal holds."""
-    return text[: shutil.get_terminal_size().columns - 1]
+    """As much of it as one line of the terminal holds: a run's name is long, and what it does stands at the end."""
+    width = shutil.get_terminal_size().columns - 1
+    if len(text) <= width:
+        return text
+    end = (width - len(GAP)) // 2
+    return f"{text[: width - len(GAP) - end]}{GAP}{text[-end:]}"
 
 
 class Lines(logging.StreamHandler):
