@@ -47,7 +47,7 @@ if config["measure"]:
             "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"
             " --reference {input.reference} {params.options} --broker-jars {input.broker_jars} --jars {input.jars}"
             " --scorer-jars {input.scorer_jars} --packages {input.packages} --owner $PPID --hole"
-            " --title '{resources.run_bar}[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --log {log}"
+            " --title '[{resources.run_number}/{resources.run_total}] {wildcards.run} {wildcards.repetition}' --bar '{resources.run_bar}' --log {log}"
 
 
 rule summarise_run:

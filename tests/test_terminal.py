@@ -21,9 +21,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def written(stream, *records):
+def written(stream, *records, bar=""):
     """What is written of these (text, whether it passes)."""
-    handler = terminal.Lines(stream)
+    handler = terminal.Lines(stream, bar)
     for text, passing in records:
         record = logging.LogRecord("crayfish", logging.INFO, "", 0, text, None, None)
         if passing:
@@ -44,7 +44,8 @@ def test_a_passing_line_never_takes_two(monkeypatch):
 
 
 def test_a_log_gets_every_line():
-    assert written(io.StringIO(), ("one", True), ("two", False)) == "one\ntwo\n"
+    assert written(io.StringIO(), ("one", True), ("two", False), bar="[#.] ") == "one\ntwo\n"
+    assert written(Terminal(), ("one", False), bar="[#.] ") == "\r\033[K[#.] one\n"
 
 
 @pytest.mark.parametrize("done", [0, 1, 34, 68, 69])

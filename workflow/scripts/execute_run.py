@@ -44,11 +44,12 @@ def main() -> None:
     parser.add_argument("--hole", action="store_true", help="of a run that fails write what says so, and succeed")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
     parser.add_argument("--title", default="", help="how progress lines begin")
+    parser.add_argument("--bar", default="", help="what they begin with on a terminal")
     parser.add_argument("--log", type=Path, help="also write progress and errors here")
     arguments = parser.parse_args()
 
     logging.raiseExceptions = False  # of a full disk the run's error tells
-    handlers: list[logging.Handler] = [terminal.Lines(sys.stderr)]
+    handlers: list[logging.Handler] = [terminal.Lines(sys.stderr, arguments.bar)]
     if arguments.log:
         handlers.append(logging.FileHandler(arguments.log, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from typing import TextIO
 
 WIDTH = 20  # of a bar
 GAP = ".."  # where a line was cut
@@ -42,7 +43,11 @@ def fitting(text: str) -> str:
 
 
 class Lines(logging.StreamHandler):
-    """Writes records to its stream; on a terminal a passing one is written over by the next."""
+    """Writes records to its stream; on a terminal each begins with a bar, and a passing one is written over."""
+
+    def __init__(self, stream: TextIO, bar: str = ""):
+        super().__init__(stream)
+        self._bar = bar
 
     def emit(self, record: logging.LogRecord) -> None:
         self.terminator = "" if self.stream.isatty() and "passing" in record.__dict__ else "\n"
@@ -52,7 +57,7 @@ class Lines(logging.StreamHandler):
         text = super().format(record)
         if not self.stream.isatty():
             return text
-        return OVER + (text if self.terminator else fitting(text))
+        return OVER + (self._bar + text if self.terminator else fitting(self._bar + text))
 
 
 class Brief(logging.Filter):
