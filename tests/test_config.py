@@ -79,6 +79,14 @@ def test_defaults_fill_what_a_config_lacks():
     config.validate(config.complete({}))
 
 
+def test_a_completed_config_is_read_again_as_it_is():
+    """As the report reads the results' configuration."""
+    made = config.complete(config.parsed(CONFIG))
+    again = config.complete(config.parsed(json.loads(json.dumps(made))))
+    assert again == made
+    config.validate(again)
+
+
 def test_a_field_has_one_default():
     declared = {name: default for name, (_, default, _) in known_fields(RunSpec).items()}
     assert config.KEYS["dataset"].default == declared["dataset"]

@@ -32,7 +32,7 @@ def test_time_limits(limit, minutes):
 
 @pytest.mark.parametrize(
     ("partition", "constraint", "names"),
-    [("", "", ["a1", "a2", "b1"]), ("short", "", ["b1"]), ("", "new", ["a1", "a2"]), ("main", "slow", ["b1"])],
+    [(None, None, ["a1", "a2", "b1"]), ("short", None, ["b1"]), (None, "new", ["a1", "a2"]), ("main", "slow", ["b1"])],
 )
 def test_the_nodes_that_a_run_may_get(partition, constraint, names):
     assert [node.name for node in submission.eligible(NODES, partition, constraint)] == names
@@ -41,7 +41,7 @@ def test_the_nodes_that_a_run_may_get(partition, constraint, names):
 @pytest.mark.parametrize(
     ("partition", "constraint", "told"),
     [
-        ("long", "", r"slurm.partition: 'long' is not known \(sinfo offers: main, short\)"),
+        ("long", None, r"slurm.partition: 'long' is not known \(sinfo offers: main, short\)"),
         ("short", "new", r"slurm.constraint: no node has the feature 'new' \(sinfo offers: slow\)"),
     ],
 )
@@ -52,11 +52,11 @@ def test_what_is_not_offered(partition, constraint, told):
 
 def test_nodes_that_are_down_are_no_offer():
     with pytest.raises(CrayfishError, match="no node can be used now: main: 1 with 128 CPUs"):
-        submission.eligible([node for node in NODES if node.name == "c1"], "", "")
+        submission.eligible([node for node in NODES if node.name == "c1"], None, None)
 
 
 def test_what_no_node_can_take():
-    short = submission.eligible(NODES, "short", "")
+    short = submission.eligible(NODES, "short", None)
     wanted = {"small": (10**9, 10), "large": (10**11, 10), "slow": (10**9, 31)}
     memory, time = submission.refusals(short, wanted)
     assert memory.startswith(
@@ -67,7 +67,7 @@ def test_what_no_node_can_take():
 
 def test_runs_that_are_too_long_together():
     wanted = {"one": (10**9, 20), "other": (10**9, 9), "third": (10**9, 15)}
-    short = submission.eligible(NODES, "short", "")
+    short = submission.eligible(NODES, "short", None)
     (told,) = submission.refusals(short, wanted, together=2)
     assert told.startswith("a job of 2 runs needs 35 minutes, and none may take as long")
     assert submission.refusals(short, wanted, together=1) == submission.refusals(NODES[:2], wanted, together=8) == []

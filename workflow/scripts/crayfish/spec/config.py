@@ -193,7 +193,7 @@ def _cluster() -> Schema:
 
 
 def _slurm() -> Schema:
-    named = {name: {"type": "string", "pattern": "^[\\w.-]*$"} for name in SLURM_NAMES}
+    named = {name: {"type": ["null", "string"], "pattern": "^[\\w.-]+$"} for name in SLURM_NAMES}
     return _closed({**named, "set_up": {"type": "string", "enum": ["nodes", "login"]}})
 
 
@@ -248,9 +248,9 @@ KEYS: dict[str, Key] = {
         _cluster,
     ),
     "slurm": Key(
-        "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (empty: SLURM's defaults), and"
-        " where models are trained, converted and verified, `set_up: nodes` or `login`",
-        {"partition": "", "account": "", "constraint": "", "set_up": "nodes"},
+        "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (`null`: SLURM's own), and where"
+        " models are trained, converted and verified, `set_up: nodes` or `login`",
+        {**dict.fromkeys(SLURM_NAMES), "set_up": "nodes"},
         _slurm,
     ),
     "weights": Key(

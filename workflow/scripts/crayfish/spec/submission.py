@@ -118,8 +118,8 @@ def minutes(limit: str) -> float:
     return 1440 * int(days or 0) + 60 * hours + whole + seconds / 60
 
 
-def eligible(found: list[Node], partition: str, constraint: str) -> list[Node]:
-    """The nodes that a job of this partition ("": the default one) and with this constraint (a feature, or "") may get.
+def eligible(found: list[Node], partition: str | None, constraint: str | None) -> list[Node]:
+    """The nodes that a job of this partition (None: the default one) and with this constraint (a feature) may get.
 
     CrayfishError where there are none.
     """
