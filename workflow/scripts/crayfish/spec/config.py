@@ -248,8 +248,8 @@ KEYS: dict[str, Key] = {
         _cluster,
     ),
     "slurm": Key(
-        "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (`null`: SLURM's own), and where"
-        " models are trained, converted and verified, `set_up: nodes` or `login`",
+        "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (`null`: SLURM's own), and"
+        " where models are trained, converted and verified, `set_up: nodes` or `login`",
         {**dict.fromkeys(SLURM_NAMES), "set_up": "nodes"},
         _slurm,
     ),
