@@ -35,8 +35,11 @@ def lines(results: str, jobs: Iterable[tuple[str, int]], specs: Mapping[str, Run
     sources: Counter[str] = Counter()
     others = []
     for run, repetition in jobs:
-        files = paths.measurements(results, run, repetition)
-        manifest, spec = (json.loads(Path(files[name]).read_text()) for name in ("manifest", "run"))
+        files = {name: Path(file) for name, file in paths.measurements(results, run, repetition).items()}
+        if not (files["manifest"].exists() and files["run"].exists()):
+            sources["whoever made their summaries, which is all that is here of them"] += 1
+            continue
+        manifest, spec = (json.loads(files[name].read_text()) for name in ("manifest", "run"))
         machine = manifest["machine"]
         sources[f"commit {manifest['git']['commit']} on {machine['cores']} cores of {machine['cpu']}"] += 1
         if not _is(specs[run], spec):
