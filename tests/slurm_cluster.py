@@ -86,9 +86,8 @@ class Cluster:
         munge = self._folder / "munge"
         (munge / "key").write_bytes(os.urandom(1024))
         (munge / "key").chmod(0o400)
-        files = {name: munge / f"munge.{name}" for name in ("socket", "pid", "log", "seed")}
-        options = [f"--{'pid-file' if name == 'pid' else f'{name}-file'}={file}" for name, file in files.items()]
-        said("munged", "--force", f"--key-file={munge / 'key'}", f"--socket={files['socket']}", *options[1:])
+        files = [f"--{name}-file={munge / f'munge.{name}'}" for name in ("pid", "log", "seed")]
+        said("munged", "--force", f"--key-file={munge / 'key'}", f"--socket={munge / 'munge.socket'}", *files)
         said("slurmctld", "-c")
         for node in NODES:
             # Not by `ip netns exec`, which mounts a /sys without control groups.
