@@ -9,12 +9,13 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
-from crayfish.engine import jvm
+from crayfish.engine import jvm, secure
 from crayfish.spec import (
     dependencies,
     discovery,
     inheritance,
     paths,
+    placement,
     plan,
     received,
     submission,
@@ -97,13 +98,18 @@ def run_memory_mb(wildcards):
     return node()["mem_mb"] if on_slurm() else spec_of(wildcards).memory_bytes // submission.MIB
 
 
+def nodes_of(wildcards):
+    """How many nodes a run takes."""
+    return placement.nodes(spec_of(wildcards).placement)
+
+
 def group_of(wildcards):
-    """The runs that one job executes together: of one round, as far as none needs another's rate. How many stands in the
-    profile."""
+    """The runs that one job executes together: of one round and as many nodes, as far as none needs another's rate. How
+    many stands in the profile."""
     depth, run = 0, wildcards.run
     while sizing := PLAN.sizing(run):
         depth, run = depth + 1, sizing[0]
-    name = f"runs_{wildcards.repetition}_{depth}"
+    name = f"runs_{wildcards.repetition}_{depth}_{nodes_of(wildcards)}"
     workflow.parent_groupids[name] = "runs"
     return name
 
@@ -273,6 +279,11 @@ def refuse_here():
         faults = surroundings.faults([*wanted.values()])
     else:
         faults = refused_by_slurm(wanted) if on_slurm() else []
+    if config["kafka_client"]:
+        try:
+            secure.read(config["kafka_client"])
+        except CrayfishError as error:
+            faults = [*faults, str(error)]
     if faults:
         raise WorkflowError("\n".join(faults))
 
@@ -281,7 +292,10 @@ def refused_by_slurm(wanted):
     """What of the wanted runs SLURM cannot execute, or why no job may be submitted now; what jobs are to know is noted."""
     try:
         faults = submission.alive(submission.jobs(), os.getcwd())
-        needed = {run: (spec.memory_bytes, plan.minutes(spec)) for run, spec in wanted.items()}
+        needed = {
+            run: (spec.memory_bytes, plan.minutes(spec), placement.nodes(spec.placement))
+            for run, spec in wanted.items()
+        }
         together = workflow.group_settings.group_components.get("runs", 1)
         faults += submission.refusals(offered(), needed, together)
     except CrayfishError as error:

@@ -8,8 +8,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 from pathlib import Path
+
+import namespaces
+from namespaces import said
 
 from crayfish.spec.waiting import wait_until
 
@@ -64,12 +66,6 @@ def missing() -> str:
     return ""
 
 
-def said(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 class Cluster:
     """Runs from start to stop."""
 
@@ -80,7 +76,7 @@ class Cluster:
         for name in ("state", "munge", *(f"spool.{node}" for node in NODES)):
             (self._folder / name).mkdir()
         (self._folder / "munge").chmod(0o755)
-        self._network()
+        namespaces.make(BRIDGE, NET, NODES)
         settings = SETTINGS.format(host=socket.gethostname(), folder=self._folder, net=NET, cpus=os.cpu_count())
         CONFIGURATION.write_text(settings)
         munge = self._folder / "munge"
@@ -93,19 +89,6 @@ class Cluster:
             # Not by `ip netns exec`, which mounts a /sys without control groups.
             said("nsenter", f"--net=/run/netns/{BRIDGE}{node}", "slurmd", "-N", node)
         wait_until(self._idle, DEADLINE_S, lambda: AssertionError(f"SLURM did not start: {self._log()}"))
-
-    def _network(self) -> None:
-        said("ip", "link", "add", BRIDGE, "type", "bridge")
-        said("ip", "address", "add", f"{NET}.1/24", "dev", BRIDGE)
-        said("ip", "link", "set", BRIDGE, "up")
-        for number, node in enumerate(NODES, 1):
-            space = f"{BRIDGE}{node}"
-            said("ip", "netns", "add", space)
-            said("ip", "link", "add", space, "type", "veth", "peer", "name", "eth0", "netns", space)
-            said("ip", "link", "set", space, "master", BRIDGE, "up")
-            said("ip", "-n", space, "address", "add", f"{NET}.1{number}/24", "dev", "eth0")
-            for link in ("eth0", "lo"):
-                said("ip", "-n", space, "link", "set", link, "up")
 
     def _idle(self) -> bool:
         return set(said("sinfo", "--noheader", "--format=%t").split()) == {"idle"}
@@ -124,6 +107,4 @@ class Cluster:
                 os.kill(pid, signal.SIGTERM)
                 wait_until(lambda file=file: not file.exists(), DEADLINE_S)
         CONFIGURATION.unlink(missing_ok=True)
-        for node in NODES:
-            subprocess.run(["ip", "netns", "delete", f"{BRIDGE}{node}"], capture_output=True)
-        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+        namespaces.remove(BRIDGE, NODES)

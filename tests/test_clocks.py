@@ -77,8 +77,8 @@ def test_append_times_are_told_by_the_runs_clock():
 
 def test_the_clock_of_a_broker_on_this_machine_is_this_machines(resources, tmp_path):
     jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
-    stage, servers = broker.start(jvm.find().executable, jars, tmp_path / "broker", tmp_path / "log", "test")
-    with stage, broker.Broker(servers, stage) as started:
-        started.prepare(["clock"], 1, stage.check)
-        found = clocks.probe(servers, "clock", clocks.anchor(), stage.check)
+    own = broker.start(jvm.find().executable, jars, tmp_path / "broker", tmp_path / "log", "test")
+    with broker.Broker(own.servers, own) as started:
+        started.prepare(["clock"], 1, own.check)
+        found = clocks.probe(own.servers, "clock", clocks.anchor(), own.check)
     assert abs(found["offset_ms"]) <= found["uncertainty_ms"] and found["probes"] == clocks.PROBES

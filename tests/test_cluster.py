@@ -1,6 +1,7 @@
 """Parts that are there already, at an address: a run uses them, starts the rest, and leaves them as they were."""
 
 import json
+import os
 import socket
 import subprocess
 import urllib.error
@@ -16,12 +17,14 @@ from test_contract import spec_of as made_spec
 
 from crayfish.engine import child, jvm
 from crayfish.harness import broker, stages
+from crayfish.harness.given import NAME
 from crayfish.spec import discovery, paths
 from crayfish.spec.run_spec import Job
 
 DEADLINE_S = 60.0
 LOAD = {"kind": "constant", "rate": 50.0, "warmup_s": 0.5, "measure_s": 1.5}
 ENGINES = [name for name in discovery.names("processors") if discovery.processor(name).address]
+IPV6 = socket.has_ipv6 and Path("/proc/net/if_inet6").exists() and bool(Path("/proc/net/if_inet6").read_text())
 MASTER, WORKER = (f"org.apache.spark.deploy.{name}" for name in ("master.Master", "worker.Worker"))
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER_SETTINGS = {
@@ -49,10 +52,11 @@ class Elsewhere:
         self.java = jvm.find()
         jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
         log = folder / "broker.log"
-        stage, self.kafka = broker.start(self.java.executable, jars, folder / "broker", log, self.tag)
-        self.parts = [stage]
+        asked = {"environment": {child.ADDRESS: os.environ[child.ADDRESS]}} if child.ADDRESS in os.environ else {}
+        own = broker.start(self.java.executable, jars, folder / "broker", log, self.tag, [asked])
+        self.parts, self.kafka = [*own.stages], own.servers
         self.admin = broker.admin_client(self.kafka)
-        broker.wait_ready(self.admin, self.kafka, broker.READY_DEADLINE_S, stage.check)
+        broker.wait_ready(self.admin, self.kafka, broker.READY_DEADLINE_S, own.check)
 
     def start(self, name: str, *command: object, **environment: str) -> stages.Stage:
         words = [*map(str, command)]
@@ -154,7 +158,7 @@ def elsewhere(resources: Path, tmp_path: Path) -> Iterator[Elsewhere]:
 
 
 def topics(elsewhere: Elsewhere) -> set[str]:
-    return {name for name in elsewhere.admin.list_topics(timeout=DEADLINE_S).topics if name.startswith("crayfish")}
+    return {name for name in elsewhere.admin.list_topics(timeout=DEADLINE_S).topics if NAME.fullmatch(name)}
 
 
 @pytest.mark.parametrize("engine", sampled(ENGINES, 0))
@@ -171,6 +175,39 @@ def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, m
     assert f"processor given at {address}" in manifest["substitutes"]
     assert "broker" not in manifest["stages"]
     assert topics(elsewhere) == set()
+
+
+def test_a_killed_run_leaves_no_job_on_a_flink_that_is_there_already(harness, tmp_path, elsewhere):
+    address = elsewhere.flink(1)
+    load = {**LOAD, "measure_s": 60.0}
+    spec = made_spec({"processor": "flink", "scorer": "onnx", "segments": [load]})
+    run = harness(spec, tmp_path / "run", **{"broker-address": elsewhere.kafka, "processor-address": address})
+    run.await_log("segment 1/1")
+    run.process.kill()
+    run.finish()
+    awaited(lambda: jobs(address) == ["CANCELED"] or None, DEADLINE_S, lambda: f"the end of {jobs(address)}")
+    elsewhere.live()
+
+
+def jobs(address: str) -> list[str]:
+    """The state of every job of a Flink."""
+    with urllib.request.urlopen(f"http://{address}/jobs/overview", timeout=DEADLINE_S) as answer:
+        return [each["state"] for each in json.load(answer)["jobs"]]
+
+
+@pytest.mark.skipif(not IPV6, reason="this machine has no IPv6")
+@pytest.mark.parametrize("processor", sampled(discovery.names("processors"), 0))
+def test_a_kafka_at_an_ipv6_address(harness, tmp_path, resources, processor, monkeypatch):
+    monkeypatch.setenv(child.ADDRESS, "::1")
+    elsewhere = Elsewhere(resources, tmp_path)
+    monkeypatch.delenv(child.ADDRESS)
+    try:
+        assert elsewhere.kafka.startswith("[::1]:")
+        scorer = "noop" if discovery.processor(processor).floor else "onnx"
+        spec = made_spec({"processor": processor, "scorer": scorer, "segments": [LOAD]})
+        assert_answered_once_and_rightly(harness, spec, tmp_path / "run", 100, **{"broker-address": elsewhere.kafka})
+    finally:
+        elsewhere.close()
 
 
 def server_elsewhere(elsewhere: Elsewhere, scorer: str, folder: Path) -> str:

@@ -44,9 +44,10 @@ class Bed:
         self.tag, self.resources, self.folder = f"test-{uuid.uuid4().hex}", resources, folder
         jars = sorted(map(str, (resources / "jars/kafka").glob("*.jar")))
         log = folder / "broker.log"
-        self.broker, self.servers = broker.start(jvm.find().executable, jars, folder / "broker", log, self.tag)
+        own = broker.start(jvm.find().executable, jars, folder / "broker", log, self.tag)
+        (self.broker,), self.servers = own.stages, own.servers
         self.admin = broker.admin_client(self.servers)
-        broker.wait_ready(self.admin, self.servers, broker.READY_DEADLINE_S, self.broker.check)
+        broker.wait_ready(self.admin, self.servers, broker.READY_DEADLINE_S, own.check)
         broker.make_topics(self.admin, ["input"], PARTITIONS)
         self._fill()
 

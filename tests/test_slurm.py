@@ -13,7 +13,7 @@ import psutil
 import pytest
 import slurm_cluster
 from conftest import ROOT, awaited, manifest_of
-from slurm_cluster import said
+from namespaces import said
 
 from crayfish.engine import child
 from crayfish.spec import paths
@@ -152,9 +152,10 @@ def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder,
         (["slurm={partition: nowhere}"], ["slurm.partition: 'nowhere' is not known", "main", "short"]),
         (["slurm={constraint: gpu}"], ["slurm.constraint: no node has the feature 'gpu'", "fast", "slow"]),
         (["slurm={partition: short}"], ["minutes, and no job may take as long", "short: 2 with"]),
+        (["placement={broker: 2}"], ["needs 3 nodes, and there are 2"]),
         (["run={parallelism: 32, partitions: 32}", "processors=[flink]"], ["GB, and no node has that", "12.6 GB"]),
     ],
-    ids=["partition", "constraint", "time", "memory"],
+    ids=["partition", "constraint", "time", "nodes", "memory"],
 )
 def test_what_no_node_offers_is_refused_at_the_start(folder, given, told):
     if "flink" in given[-1]:
@@ -163,6 +164,43 @@ def test_what_no_node_offers_is_refused_at_the_start(folder, given, told):
     output = ended(process, folder)
     assert process.returncode and all(word in output for word in told), output
     assert "Traceback" not in output and not (folder / "logs/execute_run").exists()
+
+
+PLACED = ("--config", "placement={broker: 1, processor: 1}")
+
+
+def test_a_run_over_two_nodes_has_each_part_on_its_own(folder, cluster):
+    output = ended(process := call(folder, *PLACED), folder)
+    assert process.returncode == 0 and (folder / TABLE).exists(), output
+    for manifest in [manifest_of(file.parent) for file in times(folder)]:
+        here, (broker, processor) = manifest["machine"]["slurm"]["node"], manifest["nodes"]
+        assert broker["slurm"]["node"] == processor["slurm"]["node"] in {*slurm_cluster.NODES} - {here}
+        assert broker["address"].startswith(f"{slurm_cluster.NET}.1")
+        assert len(processor["cpus"]) == os.cpu_count()
+        assert manifest["stages"]["processor"]["cpu_s"] > 0 and manifest["stages"]["broker"]["cpu_s"] > 0
+    assert len(times(folder)) == 2
+    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    cluster.idle()
+
+
+@pytest.mark.parametrize("how", ["was cancelled", pytest.param("lost its node", marks=pytest.mark.full)])
+def test_a_run_over_two_nodes_that_is_ended_leaves_nothing_on_either(folder, cluster, how):
+    (folder / "small.yaml").write_text(SMALL.replace("measure_s: 2", "measure_s: 60"))
+    process = call(folder, *PLACED)
+    awaited(
+        lambda: "segment 1/1" in "".join(log.read_text() for log in folder.glob("logs/execute_run/*/*.log")) or None,
+        DEADLINE_S,
+        "a run that measures",
+    )
+    (job,) = measuring(folder)
+    ENDS[how](job)
+    output = ended(process, folder)
+    for node in slurm_cluster.NODES:
+        subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
+    assert process.returncode and how in output, output
+    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    assert not times(folder) and not [*folder.glob("results/runs/*/*/crayfish-*")]
+    cluster.idle()
 
 
 def test_a_job_that_waits_for_ever_is_named(folder, cluster):

@@ -57,16 +57,17 @@ def test_nodes_that_are_down_are_no_offer():
 
 def test_what_no_node_can_take():
     short = submission.eligible(NODES, "short", None)
-    wanted = {"small": (10**9, 10), "large": (10**11, 10), "slow": (10**9, 31)}
-    memory, time = submission.refusals(short, wanted)
+    wanted = {"small": (10**9, 10, 1), "large": (10**11, 10, 1), "slow": (10**9, 31, 1), "wide": (10**9, 10, 2)}
+    memory, time, nodes = submission.refusals(short, wanted)
     assert memory.startswith(
         "large needs 100.0 GB, and no node has that (short: 1 with 8 CPUs and 16.8 GB, for 30 minutes"
     )
     assert time.startswith("slow needs 31 minutes, and no job may take as long")
+    assert nodes.startswith("wide needs 2 nodes, and there are 1 (short: 1 with 8 CPUs")
 
 
 def test_runs_that_are_too_long_together():
-    wanted = {"one": (10**9, 20), "other": (10**9, 9), "third": (10**9, 15)}
+    wanted = {"one": (10**9, 20, 1), "other": (10**9, 9, 1), "third": (10**9, 15, 1)}
     short = submission.eligible(NODES, "short", None)
     (told,) = submission.refusals(short, wanted, together=2)
     assert told.startswith("a job of 2 runs needs 35 minutes, and none may take as long")

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from crayfish.engine import jvm
-from crayfish.harness import tries
+from crayfish.harness import nodes, tries
 from crayfish.harness.run import Places
 from crayfish.harness.sizing import sized
-from crayfish.spec import errors, terminal
+from crayfish.spec import errors, placement, terminal
 from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.run_spec import RunSpec
 
@@ -40,6 +40,10 @@ def main() -> None:
     )
     for part in ("broker", "processor", "server"):
         parser.add_argument(f"--{part}-address", help=f"of a {part} that runs already; default: one of the run's own")
+    parser.add_argument(
+        "--kafka-client", type=Path, help="how clients prove who they are to a broker that runs already"
+    )
+    parser.add_argument("--nodes", type=json.loads, default=[], help="of a run that is spread: `nodes` of the config")
     parser.add_argument("--tries", type=int, default=tries.TRIES, help="of a run that others disturb (%(default)s)")
     parser.add_argument("--hole", action="store_true", help="of a run that fails write what says so, and succeed")
     parser.add_argument("--owner", type=int, help="end the run when this process ends")
@@ -77,6 +81,8 @@ def main() -> None:
             )
             if address
         },
+        kafka_client=str(arguments.kafka_client.absolute()) if arguments.kafka_client else None,
+        nodes=nodes.allocated(placement.nodes(spec.placement), arguments.nodes) if spec.placement else (),
         owner=arguments.owner,
         title=arguments.title or spec.identifier,
     )

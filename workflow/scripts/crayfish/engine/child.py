@@ -20,11 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.waiting import wait_until
 
-HOST = "127.0.0.1"
+# What a harness tells a stage on another node: an address of that node to listen on, and a folder of its own there.
+ADDRESS, SCRATCH = "CRAYFISH_ADDRESS", "CRAYFISH_SCRATCH"
+LOOPBACK = "127.0.0.1"
+HOST = os.environ.get(ADDRESS, LOOPBACK)
 PR_SET_PDEATHSIG = 1
 TAG = "CRAYFISH_RUN"  # the environment variable by which a run's processes are found, however far they daemonise
 SCRIPTS = Path(__file__).resolve().parents[2]  # the folder that PYTHONPATH names in every process of a run
+CONNECT_S, CONNECT_PAUSE_S = 1.0, 0.1
 PORTS = range(20_000, 65_536)  # below it Ray places workers
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -43,19 +48,39 @@ def reporter() -> Callable[..., None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that are free now, all different; CrayfishError if there are not as many.
+    """Ports of HOST that are free now, all different; CrayfishError if there are not as many.
 
     None that the kernel could give to an outgoing connection before the server that it is meant for has taken it.
     """
     first, last = map(int, EPHEMERAL_PORTS.read_text().split())
     candidates = [port for port in PORTS if not first <= port <= last] or list(PORTS)
-    found = []
+    found, family = [], socket.AF_INET6 if ":" in HOST else socket.AF_INET
     for port in random.SystemRandom().sample(candidates, len(candidates)):
-        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port), family=family):
             found.append(port)
             if len(found) == count:
                 return found
     raise CrayfishError(f"no {count} free ports on {HOST} between {PORTS[0]} and {PORTS[-1]}: stop what holds them")
+
+
+def at(host: str, port: int) -> str:
+    """host:port, with the brackets that an IPv6 address needs there."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def await_listener(address: str | None, deadline_s: float) -> None:
+    """Wait until somebody listens at "host:port"; CrayfishError after the deadline."""
+    host, _, port = str(address).rpartition(":")
+
+    def listens() -> bool:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+        except OSError:
+            return False
+        return True
+
+    late = CrayfishError(f"nobody listened at {address} within {deadline_s:g} s")
+    wait_until(listens, deadline_s, lambda: late, pause_s=CONNECT_PAUSE_S)
 
 
 def die_with_parent() -> Callable[[], None]:

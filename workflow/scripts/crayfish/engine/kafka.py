@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish.engine import secure
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
@@ -48,6 +49,16 @@ LIBRDKAFKA_CLIENT = {
     "log_level": 2,
     **RECONNECT,
 }
+
+
+def java_broker(job: Job, shaded: str = "") -> dict[str, object]:
+    """Where Kafka's own clients find the broker, and how they prove who they are (crayfish.engine.secure)."""
+    return {"bootstrap.servers": job.bootstrap_servers, **secure.java(job.kafka_client, shaded)}
+
+
+def librdkafka_broker(job: Job) -> dict[str, object]:
+    """The same of confluent-kafka."""
+    return {"bootstrap.servers": job.bootstrap_servers, **secure.librdkafka(job.kafka_client)}
 
 
 def java_consumer(job: Job) -> dict[str, object]:
@@ -124,9 +135,11 @@ NEEDED = {  # without which Kafka's own classes refuse a configuration
 def record(job: Job, name: str, settings: Mapping[str, object] | Iterable[str]) -> None:
     """Note what a client was set to, or the options of a JVM: the manifest has it under `clients`, by this name.
 
-    Functions among the values are left out. Instances that are alike may all note the same name: the last one stays.
+    Functions among the values are left out, secrets hidden. Instances that are alike may all note the same name: the
+    last one stays.
     """
-    told = {k: v for k, v in settings.items() if not callable(v)} if isinstance(settings, Mapping) else [*settings]
+    plain = {k: v for k, v in settings.items() if not callable(v)} if isinstance(settings, Mapping) else [*settings]
+    told = secure.hidden(plain) if isinstance(plain, dict) else plain
     job.records.mkdir(exist_ok=True)
     part = job.records / f"{name}.{os.getpid()}.{threading.get_ident()}.part"  # instances may be threads
     part.write_text(json.dumps(told, default=str))

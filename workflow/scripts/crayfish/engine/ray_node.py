@@ -17,13 +17,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish.engine import child
 from crayfish.engine.child import HOST, SCRIPTS, TAG
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
+    from crayfish.spec.run_spec import Job
+
 WORKERS_DEADLINE_S = 5.0
+WATCH_S = 0.2
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 SOCKET_PATH_BYTES = 107  # what a Unix socket's path may have
 LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
@@ -48,17 +54,32 @@ def _folder(workdir: Path) -> tuple[Path, bool]:
     return Path(tempfile.mkdtemp(prefix=f"crayfish-{os.environ.get(TAG, 'ray')[:12]}-", dir="/tmp")), True
 
 
+def _prepare(folder: Path, secret: str | None) -> None:
+    """Set the variables by which Ray, started later, asks for a secret; None: one that it alone has."""
+    token = folder / "ray-token"
+    token.touch(0o600)
+    token.write_text(secret or secrets.token_hex(32))
+    os.environ.update(ENVIRONMENT, RAY_AUTH_TOKEN_PATH=str(token))
+
+
 @contextlib.contextmanager
-def started(workdir: Path, workers: int, deadline_s: float, **options: object) -> Iterator[Callable[[], None]]:
+def started(
+    workdir: Path,
+    workers: int,
+    deadline_s: float,
+    head: tuple[str, str] | None = None,
+    members: int = 1,
+    **options: object,
+) -> Iterator[Callable[[], None]]:
     """Start Ray for so many worker processes; yields a function that raises CrayfishError if one of its daemons died.
 
+    head: "host:port" at which other nodes join it, and the secret that they share; it waits until there are `members`.
     `options` go to ray.init. CrayfishError if it does not start within about deadline_s.
     """
     folder, extra = _folder(workdir)
-    token = folder / "ray-token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    os.environ.update(ENVIRONMENT, RAY_AUTH_TOKEN_PATH=str(token))
+    _prepare(folder, head[1] if head else None)
+    if head:
+        os.environ["RAY_GCS_SERVER_PORT"] = head[0].rpartition(":")[2]
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -66,6 +87,12 @@ def started(workdir: Path, workers: int, deadline_s: float, **options: object) -
         _init(folder, workers, deadline_s, options)
         for number, handler in handlers.items():  # ray.init takes SIGTERM for itself
             signal.signal(number, handler)
+        if members > 1:
+            wait_until(
+                lambda: sum(node["Alive"] for node in ray.nodes()) == members,
+                deadline_s,
+                lambda: CrayfishError(f"ray: not all its {members} nodes joined within {deadline_s:g} s"),
+            )
         yield _check
     finally:
         import psutil  # the one that Ray brings, on the path since Ray was imported
@@ -76,6 +103,31 @@ def started(workdir: Path, workers: int, deadline_s: float, **options: object) -
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        if extra:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def join(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Be one more node of the Ray at job.head until `stop` is set."""
+    folder, extra = _folder(Path(job.workdir))
+    _prepare(folder, job.secret)
+    child.await_listener(job.head, job.spec.ready_timeout_s)
+    ray = Path(sys.executable).with_name("ray")
+    size = (f"--num-cpus={len(job.instances)}", "--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}")
+    command = [str(ray), "start", f"--address={job.head}", "--block", f"--node-ip-address={HOST}", *size]
+    try:
+        child.watch(
+            [child.start([*command, f"--temp-dir={folder}"])],
+            stop,
+            is_ready=lambda: True,
+            ready=ready,
+            ended=lambda number, status, starting: (
+                f"ray: its node at {HOST} ended with exit status {status}; see the log"
+            ),
+            every_s=(WATCH_S, WATCH_S),
+            deadline_s=WORKERS_DEADLINE_S,
+        )
+    finally:
         if extra:
             shutil.rmtree(folder, ignore_errors=True)
 

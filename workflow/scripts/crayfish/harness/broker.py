@@ -1,23 +1,36 @@
-"""The run's Kafka: a broker of its own (KRaft, one node, on free loopback ports), or one that is there already."""
+"""The run's Kafka: brokers of its own (KRaft, on free ports; one or several, here or on nodes), or one that is there.
+
+`python -m crayfish.harness.broker` is such a broker: it finds its ports and tells them, is told those of all, formats
+its folder, and becomes Kafka.
+"""
 
 from __future__ import annotations
 
+import argparse
 import base64
+import json
 import logging
 import os
+import signal
 import subprocess
+import sys
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from crayfish.engine.child import free_ports
+from crayfish.engine import child, secure
+from crayfish.engine.child import at
 from crayfish.harness.stages import Stage
-from crayfish.spec import inheritance
+from crayfish.spec import errors, inheritance
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 from crayfish.spec.waiting import wait_until
@@ -38,15 +51,15 @@ log = logging.getLogger("crayfish")
 
 
 class Broker:
-    """A broker and the run's topics on it. A context manager: leaving it stops a broker of the run's own, and removes
+    """A broker and the run's topics on it. A context manager: leaving it stops brokers of the run's own, and removes
     the run's topics from another."""
 
-    def __init__(self, servers: str, process: Stage | Kept | None = None):
-        """servers: its bootstrap servers. process: of a broker of the run's own, which need not be ready yet, or of one
-        that lives from run to run; None: it is not ours."""
+    def __init__(self, servers: str, process: Started | Kept | None = None, client_file: str | None = None):
+        """servers: its bootstrap servers. process: brokers of the run's own, which need not be ready yet, or one that
+        lives from run to run; None: it is not ours. client_file: as crayfish.engine.secure reads it."""
         self.servers, self._process, self._topics = servers, process, list[str]()
-        self._stage = process if isinstance(process, Stage) else None
-        self._admin = admin_client(servers)
+        self._own = process if isinstance(process, Started) else None
+        self.admin = admin_client(servers, client_file)
 
     def __enter__(self) -> Broker:
         return self
@@ -54,11 +67,13 @@ class Broker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stage:
-            self._stage.__exit__(kind, error, trace)
+        if self._own:
+            with ExitStack() as stack:
+                for stage in self._own.stages:
+                    stack.callback(stage.__exit__, kind, error, trace)
         elif self._topics:
             try:
-                remove_topics(self._admin, self._topics)
+                remove_topics(self.admin, self._topics)
             except KafkaException as refused:
                 log.warning("the topics %s could not be removed: %s", ", ".join(self._topics), refused)
 
@@ -67,21 +82,37 @@ class Broker:
         if self._process:
             self._process.check()
 
+    def wait_ready(self, watch: Callable[[], object]) -> None:
+        """Wait until it answers; `watch` is called meanwhile and may raise."""
+        wait_ready(self.admin, self.servers, READY_DEADLINE_S if self._own else REQUEST_DEADLINE_S, watch)
+
+    def kill_last(self) -> None:
+        """Kill the last of the run's own brokers; from now on its death is none that ends the run."""
+        assert self._own is not None  # the spec asks for brokers of its own
+        stage = self._own.stages[-1]
+        self._own.dead.append(stage)
+        stage.process.kill()
+
+    def last(self) -> list[psutil.Process]:
+        """The process of the last of the run's own brokers."""
+        assert self._own is not None
+        return [psutil.Process(self._own.stages[-1].process.pid)]
+
     def prepare(self, topics: list[str], partitions: int, watch: Callable[[], object], group: str = "") -> None:
         """Wait until it answers, make the run's topics, and wait until its group, if it has one, can be asked for.
 
         `watch` is called meanwhile and may raise.
         """
-        wait_ready(self._admin, self.servers, READY_DEADLINE_S if self._stage else REQUEST_DEADLINE_S, watch)
+        self.wait_ready(watch)
         self._topics = topics
-        make_topics(self._admin, topics, partitions)
+        make_topics(self.admin, topics, partitions)
         if group:
-            await_coordinator(self._admin, group, watch)
+            await_coordinator(self.admin, group, watch)
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """The end offset of every partition of a topic."""
         wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
-        futures = self._admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S)
+        futures = self.admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S)
         found = {partition.partition: future.result().offset for partition, future in futures.items()}
         return [found[number] for number in range(partitions)]
 
@@ -91,25 +122,62 @@ def threads(cores: int) -> dict[str, int]:
     return {"num.network.threads": max(1, cores // 2), "num.io.threads": max(2, cores)}
 
 
-def about() -> dict:
-    """What the manifest says of a broker of ours: its settings, folders and ports apart, and its JVM's options."""
-    return {"settings": _settings(), "jvm_options": JVM_OPTIONS}
+def about(brokers: int = 1) -> dict:
+    """What the manifest says of brokers of ours: their settings, folders and ports apart, and their JVM's options."""
+    return {"settings": _settings(brokers), "jvm_options": JVM_OPTIONS}
 
 
-def _settings() -> dict[str, object]:
+@dataclass(frozen=True)
+class Started:
+    """Brokers of the run's own, which need not be ready yet."""
+
+    stages: list[Stage]
+    servers: str  # their bootstrap servers
+    settings: dict  # properties and JVM options of the first
+    ways: dict[int, str]  # port of a proxy -> the listener that it stands for
+    dead: list[Stage] = field(default_factory=list)  # those that the run itself has killed
+
+    @property
+    def pid(self) -> int:
+        """The process of the first, where it is here."""
+        return self.stages[0].process.pid
+
+    def check(self) -> None:
+        """Raise StageFailed if one has died that was not killed by the run."""
+        for stage in self.stages:
+            if stage not in self.dead:
+                stage.check()
+
+
+@dataclass(frozen=True)
+class Voter:
+    """One of the run's brokers, as all of them know it."""
+
+    number: int  # from 1
+    host: str
+    port: int
+    controller_port: int
+    cut_port: int  # of the listener that is reached through a proxy, where there is one
+    proxy_port: int = 0  # of that proxy; 0: there is none
+
+
+def _settings(brokers: int = 1) -> dict[str, object]:
+    """brokers: that share the topics."""
+    copies, in_step = min(3, brokers), min(2, brokers)
     return {
         "process.roles": "broker,controller",
-        "node.id": 1,
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "offsets.topic.replication.factor": 1,
+        "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": 1,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_step,
         "transaction.state.log.num.partitions": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_step,
         "share.coordinator.state.topic.num.partitions": 1,
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_step,
         "group.initial.rebalance.delay.ms": 0,
         "auto.create.topics.enable": "false",
         "controlled.shutdown.enable": "false",
@@ -122,29 +190,99 @@ def _settings() -> dict[str, object]:
     }
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
-    values = {
-        **_settings(),
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+def _properties(data: Path, own: Voter, voters: Sequence[Voter]) -> dict[str, object]:
+    return {
+        **_settings(len(voters)),
+        "node.id": own.number,
+        "controller.quorum.voters": ",".join(f"{each.number}@{at(each.host, each.controller_port)}" for each in voters),
+        "listeners": f"PLAINTEXT://{at(own.host, own.port)},CONTROLLER://{at(own.host, own.controller_port)}",
+        "advertised.listeners": f"PLAINTEXT://{at(own.host, own.port)}",
         "log.dirs": data,
+        **_proxied(own),
     }
-    return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
-def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -> tuple[Stage, str]:
-    """Start a broker of the run's own; returns its stage and its bootstrap servers. It is not ready yet: wait_ready."""
+def _proxied(own: Voter) -> dict[str, object]:
+    """One listener more, whose clients are told the proxy's address (crayfish.harness.proxy)."""
+    if not own.proxy_port:
+        return {}
+    names = ("PLAINTEXT", "CONTROLLER", "PROXIED")
+    plain = f"PLAINTEXT://{at(own.host, own.port)}"
+    return {
+        "listeners": f"{plain},CONTROLLER://{at(own.host, own.controller_port)},PROXIED://{at(own.host, own.cut_port)}",
+        "advertised.listeners": f"{plain},PROXIED://{at(own.host, own.proxy_port)}",
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+    }
+
+
+def start(
+    java: str,
+    jars: list[str],
+    workdir: Path,
+    log_file: Path,
+    tag: str,
+    asked: Sequence[dict] = ({},),
+    proxied: bool = False,
+) -> Started:
+    """Start the run's own brokers. They are not ready yet: wait_ready.
+
+    asked: of each, what its Stage is told beside: nothing of one that is here, whose folder is workdir. proxied:
+    whether they have a listener each for what comes through a proxy (Started.ways).
+    """
     workdir.mkdir(parents=True, exist_ok=True)
-    port, controller_port = free_ports(2)
-    properties = workdir / "server.properties"
-    properties.write_text(_properties(workdir / "data", port, controller_port))
-    command = [java, *JVM_OPTIONS, "-cp", ":".join(jars)]
-    identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # no option's dash
-    format_command = [java, "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", ":".join(jars), "kafka.tools.StorageTool"]
+    command = [sys.executable, "-m", __name__, "--java", java, "--workdir", str(workdir)]
+    with ExitStack() as started:
+        stages = list[Stage]()
+        for number, told in enumerate(asked, start=1):
+            log_of = log_file if len(asked) == 1 else log_file.with_stem(f"{log_file.stem}-{number}")
+            words = [*command, "--number", str(number), "--jars", *jars]
+            stages.append(started.enter_context(Stage("broker", words, log_of, tag, **told)))
+        ports = [stage.wait_for("ports", READY_DEADLINE_S) for stage in stages]
+        proxies = child.free_ports(len(ports)) if proxied else [0] * len(ports)
+        voters = [
+            {**{name: value for name, value in told.items() if name != "event"}, "proxy_port": proxy}
+            for told, proxy in zip(ports, proxies, strict=True)
+        ]
+        identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")  # no option
+        for stage in stages:
+            stage.send(identifier=identifier, voters=voters)
+        settings, *_ = [stage.wait_for("formatted", READY_DEADLINE_S) for stage in stages]
+        started.pop_all()
+    del settings["event"]
+    ways = {each["proxy_port"]: at(each["host"], each["cut_port"]) for each in voters if proxied}
+    return Started(stages, ",".join(at(each["host"], each["port"]) for each in voters), settings, ways)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--java", required=True)
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--jars", nargs="+", required=True)
+    arguments = parser.parse_args()
+    report = child.reporter()
+    own = Voter(arguments.number, child.HOST, *child.free_ports(3))
+    report(event="ports", **vars(own))
+    told = json.loads(sys.stdin.readline())
+    voters = [Voter(**each) for each in told["voters"]]
+    folder = Path(tempfile.mkdtemp(prefix="broker-", dir=os.environ.get(child.SCRATCH, arguments.workdir)))
+    properties = _properties(folder / "data", voters[own.number - 1], voters)
+    file = folder / "server.properties"
+    file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    classes = ["-cp", ":".join(arguments.jars)]
+    _format(folder, [arguments.java, "-XX:TieredStopAtLevel=1", "-Xmx256m", *classes], told["identifier"], file)
+    report(
+        event="formatted", jvm_options=JVM_OPTIONS, properties={key: str(value) for key, value in properties.items()}
+    )
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores
+    os.execv(arguments.java, [arguments.java, *JVM_OPTIONS, *classes, "kafka.Kafka", str(file)])
+
+
+def _format(folder: Path, java: list[str], identifier: str, file: Path) -> None:
+    """Make the folder of a broker's data; CrayfishError if that fails."""
     try:
         done = subprocess.run(
-            [*format_command, "format", "-t", identifier, "-c", str(properties)],
+            [*java, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(file)],
             capture_output=True,
             text=True,
             timeout=READY_DEADLINE_S,
@@ -152,14 +290,13 @@ def start(java: str, jars: list[str], workdir: Path, log_file: Path, tag: str) -
         )
     except subprocess.TimeoutExpired as error:
         raise CrayfishError(
-            f"broker: its data folder {workdir} was not formatted within {READY_DEADLINE_S:g} s: the machine or"
+            f"broker: its data folder {folder} was not formatted within {READY_DEADLINE_S:g} s: the machine or"
             " its disk is busy; repeat the command when it is not"
         ) from error
     if done.returncode:
         raise CrayfishError(
-            f"broker: its data folder {workdir} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}"
+            f"broker: its data folder {folder} cannot be formatted: {(done.stdout + done.stderr).strip()[-600:]}"
         )
-    return Stage("broker", [*command, "kafka.Kafka", str(properties)], log_file, tag), f"127.0.0.1:{port}"
 
 
 def wait_ready(admin: AdminClient, servers: str, deadline_s: float, watch: Callable[[], object]) -> None:
@@ -190,18 +327,20 @@ def _await_answer(
     wait_until(answered, deadline_s, lambda: CrayfishError(f"{failure} ({refused})"), watch)
 
 
-def admin_client(servers: str) -> AdminClient:
-    """An admin client that keeps librdkafka's connection complaints to itself while the broker starts."""
-    return AdminClient(
-        {"bootstrap.servers": servers, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200}
-    )
+def admin_client(servers: str, client_file: str | None = None) -> AdminClient:
+    """An admin client that keeps librdkafka's connection complaints to itself while the broker starts.
+
+    client_file: as crayfish.engine.secure reads it.
+    """
+    settings: dict[str, Any] = {"bootstrap.servers": servers, **secure.librdkafka(client_file), "log_level": 0}
+    return AdminClient({**settings, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200})
 
 
 def make_topics(admin: AdminClient, topics: list[str], partitions: int) -> None:
     """Create topics whose timestamps are the broker's (LogAppendTime)."""
     config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
-    futures = admin.create_topics(
-        [NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config) for topic in topics],
+    futures = admin.create_topics(  # replicated as the broker's own default says
+        [NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=config) for topic in topics],
         request_timeout=REQUEST_DEADLINE_S,
         operation_timeout=REQUEST_DEADLINE_S,
     )
@@ -240,3 +379,7 @@ def remove_topics(admin: AdminClient, topics: list[str]) -> None:
     """Delete the run's own topics from a broker that lives on."""
     for future in admin.delete_topics(topics, request_timeout=REQUEST_DEADLINE_S).values():
         future.result(REQUEST_DEADLINE_S)
+
+
+if __name__ == "__main__":
+    errors.main(main)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from crayfish.engine import secure
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
 
@@ -59,14 +60,18 @@ def merged(before: dict[str, float], after: dict[str, float]) -> dict[str, float
     }
 
 
-def probe(servers: str, topic: str, anchor_ns: int, watch: Callable[[], object]) -> dict[str, float]:
+def probe(
+    servers: str, topic: str, anchor_ns: int, watch: Callable[[], object], client_file: str | None = None
+) -> dict[str, float]:
     """The offset of a broker's clock, by events sent to a topic of this use alone (LogAppendTime), one at a time.
 
-    Raises CrayfishError where the broker does not take one; `watch` is called meanwhile and may raise.
+    client_file: as crayfish.engine.secure reads it. Raises CrayfishError where the broker does not take one; `watch` is
+    called meanwhile and may raise.
     """
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "socket.nagle.disable": True, "log_level": 3})
+    settings = {"bootstrap.servers": servers, **secure.librdkafka(client_file), "linger.ms": 0, "log_level": 3}
+    producer = Producer({**settings, "socket.nagle.disable": True})
     found: list[tuple[int, int, int]] = []
     for number in range(PROBES + 1):
         answers: list[tuple[object, int, int]] = []

@@ -4,7 +4,8 @@
 JSON lines. On its standard input {"write": true} makes it write the table of all predictions so far, and {"until":
 [offset, ...]} says where each partition of the output topic ends: it reads to there, writes the table and ends. The
 table, in order of receipt, without probes: sequence, output_append_ms (the broker's LogAppendTime, truncated to 1 ms),
-received_ns (-1 where --offline: a backlog that is read after it was drained), partition, correct.
+received_ns (-1 where --offline: a backlog that is read after it was drained), partition, correct. Of several sinks
+(--member of --members) each reads its share of the partitions.
 """
 
 import argparse
@@ -49,7 +50,9 @@ class Sink:
     stamped and put aside when they come, and checked together at the next report or when CHUNK of them are there.
     """
 
-    def __init__(self, job: Job, checker: Checker, anchor_ns: int, offline: bool):
+    def __init__(self, job: Job, checker: Checker, anchor_ns: int, offline: bool, share: range | None = None):
+        """share: the partitions that it reads; None: all."""
+        self._share = share or range(job.spec.partitions)
         self._job, self._checker, self._anchor_ns, self._offline = job, checker, anchor_ns, offline
         self._table = {name: array(code) for name, code in CODES.items()}
         self._seen = np.zeros(1024, bool)
@@ -57,14 +60,14 @@ class Sink:
         self._messages: list[Message] = []
         self._received_ns = array("q")  # of each of them
         self._latencies: list[np.ndarray] = []  # ms, of what was checked since the last report
-        self._position = [0] * job.spec.partitions
+        self._position = dict.fromkeys(self._share, 0)
         self._to_ends = False  # whether the consumer also tells how far a partition was read, markers included
         self._consumer = self._opened()
 
     def _opened(self) -> Consumer:
         """A consumer that goes on where the last one was. To tell the ends costs a message more for each event."""
         settings = {
-            "bootstrap.servers": self._job.bootstrap_servers,
+            **kafka.librdkafka_broker(self._job),
             "group.id": f"{self._job.group}-sink",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
@@ -78,7 +81,7 @@ class Sink:
         kafka.record(self._job, "sink", kafka.librdkafka_effective(settings))
         consumer = Consumer(settings)
         topic = self._job.output_topic
-        consumer.assign([TopicPartition(topic, number, offset) for number, offset in enumerate(self._position)])
+        consumer.assign([TopicPartition(topic, number, offset) for number, offset in self._position.items()])
         return consumer
 
     def read_to(self, ends: list[int]) -> bool:
@@ -88,7 +91,7 @@ class Sink:
             self._consumer.close()
             self._consumer = self._opened()
         self.step()
-        if not all(position >= end for position, end in zip(self._position, ends, strict=True)):
+        if not all(position >= ends[number] for number, position in self._position.items()):
             return False
         self.check()
         return True
@@ -170,12 +173,15 @@ def main() -> None:
     parser.add_argument("--anchor", type=int, required=True, help="wall clock minus monotonic clock, ns")
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--member", type=int, default=0, help="which of several sinks this is, from 0")
+    parser.add_argument("--members", type=int, default=1, help="how many there are")
     arguments = parser.parse_args()
     report = child.reporter()
     job = Job.read(arguments.job)
     with np.load(arguments.reference) as reference:
         answers = right_answers(job, reference["outputs"])
-    sink = Sink(job, Checker(job, answers), arguments.anchor, arguments.offline)
+    share = range(arguments.member, job.spec.partitions, arguments.members)
+    sink = Sink(job, Checker(job, answers), arguments.anchor, arguments.offline, share)
     commands: queue.SimpleQueue[dict] = queue.SimpleQueue()
 
     def listen() -> None:

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crayfish.harness import consumer, pacing, probes
-from crayfish.harness.producer import LEAD_NS, event_bodies
+from crayfish.harness.clients import LEAD_NS
+from crayfish.harness.producer import event_bodies
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS, PROBE
 from crayfish.spec.waiting import Deadline, wait_until

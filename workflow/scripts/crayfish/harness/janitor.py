@@ -1,12 +1,15 @@
 """A run's temporary folder, and the process that outlives a harness that is killed: the janitor.
 
 `python -m crayfish.harness.janitor TAG FOLDER` waits until its standard input closes, which the harness holds: at the
-end of the run, or when the harness dies, however it dies. Then it kills every process that still carries the tag, and
-removes the folder and whatever else the tag names.
+end of the run, or when the harness dies, however it dies. Then it kills every process that still carries the tag,
+executes the command in the folder's file WITHDRAW, if there is one, and removes the folder and whatever else the tag
+names.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -21,14 +24,19 @@ from crayfish.engine.child import SCRIPTS
 from crayfish.harness import stages
 from crayfish.spec import inheritance
 
+WITHDRAW, WITHDRAW_DEADLINE_S = "withdraw.json", 60.0
+
 
 @contextmanager
-def scratch_folder(tag: str, python: Path | str = sys.executable, held: Sequence[int] = ()) -> Iterator[Path]:
+def scratch_folder(
+    tag: str, python: Path | str = sys.executable, held: Sequence[int] = (), inside: Path | None = None
+) -> Iterator[Path]:
     """A temporary folder for a run whose processes carry the tag; leaving it ends them and removes the folder.
 
-    python: an interpreter with psutil. held: descriptors that stay open until the janitor has done its work.
+    python: an interpreter with psutil. held: descriptors that stay open until the janitor has done its work. inside:
+    where the folder is made, if not where temporary ones are.
     """
-    folder = Path(tempfile.mkdtemp(prefix="crayfish-"))
+    folder = Path(tempfile.mkdtemp(prefix="crayfish-", dir=inside))
     environment = inheritance.inherited(os.environ)  # without the tag of a run, which it outlives
     janitor = subprocess.Popen(
         [str(python), "-m", "crayfish.harness.janitor", tag, str(folder)],
@@ -49,6 +57,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.read()
     stages.sweep(tag)
+    if (file := Path(folder, WITHDRAW)).exists():
+        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):  # nobody is left to tell
+            subprocess.run(json.loads(file.read_text()), timeout=WITHDRAW_DEADLINE_S, stdin=subprocess.DEVNULL)
     shutil.rmtree(folder, ignore_errors=True)
     stages.remove_named(tag)
 

@@ -38,12 +38,14 @@ ANSWER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Kept:
-    """A broker that lives on after the run: its bootstrap servers, its process, its log, and how its warm-up went."""
+    """A broker that lives on after the run: its bootstrap servers, its process, its log, how its warm-up went, and its
+    properties and JVM options."""
 
     servers: str
     pid: int
     log: str
     warmup: dict
+    settings: dict
 
     def check(self) -> None:
         """Raise StageFailed if it has died."""
@@ -163,7 +165,8 @@ def keep(owner: int, java: str, jars: list[str], warmup_at_most_s: float, listen
             raise SystemExit
 
     with janitor.scratch_folder(tag) as folder:
-        stage, servers = broker.start(java, jars, folder / "broker", folder / "broker.log", tag)
+        started = broker.start(java, jars, folder / "broker", folder / "broker.log", tag)
+        (stage,), servers = started.stages, started.servers
         with stage:
             admin = broker.admin_client(servers)
 
@@ -173,7 +176,7 @@ def keep(owner: int, java: str, jars: list[str], warmup_at_most_s: float, listen
 
             broker.wait_ready(admin, servers, broker.READY_DEADLINE_S, alive)
             warmup = warming.warm(admin, servers, stage.process.pid, alive, warmup_at_most_s)
-            answer = asdict(Kept(servers, stage.process.pid, str(stage.log), warmup))
+            answer = asdict(Kept(servers, stage.process.pid, str(stage.log), warmup, started.settings))
             died = os.pidfd_open(stage.process.pid)
             while select.select([listener.fileno(), ended, told, died], [], [])[0] == [listener.fileno()]:
                 _tell(listener, answer)

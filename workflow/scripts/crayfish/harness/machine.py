@@ -7,20 +7,20 @@ import platform
 import subprocess
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from crayfish.engine.child import TAG
 from crayfish.harness import clocks, speed
-from crayfish.harness.stages import STAGE
+from crayfish.harness.stages import HARNESS, STAGE
 from crayfish.spec import cgroups, slurm
 
 SAMPLE_S = 0.5
 SPEED_EVERY = 4  # samples: 3 ms of CPU in 2 s
 SETTLED_S = 5.0  # a process this young may not have executed its own program yet: its tag can still come
-HARNESS = "harness"
 
 
 def usable_cores(cpus: Collection[int], root: Path = cgroups.ROOT) -> float:
@@ -234,3 +234,28 @@ class Sampler(threading.Thread):
             "speed": self._speed,
         }
         return {"stages": stages, "machine": machine}
+
+
+def merged(samples: dict, ended: Sequence[dict]) -> dict:
+    """The samples of the run's machine with those of stages on other nodes, at the times of the former.
+
+    ended: the last line of each supervisor, with shift_ns, by how much this machine's clock is ahead of its node's.
+    What a stage used here alone is its cpu_here_s.
+    """
+    if not ended:
+        return samples
+    stages, times = samples["stages"], np.array(samples["machine"]["time_ns"])
+    for stage in stages.values():
+        stage["cpu_here_s"] = stage["cpu_s"]
+    for told in ended:
+        at = np.array(told["samples"]["machine"]["time_ns"]) + told["shift_ns"]
+        for name, there in told["samples"]["stages"].items():
+            none = [0.0] * len(times)
+            here = stages.setdefault(
+                name, {"time_ns": samples["machine"]["time_ns"], "cpu_s": none, "cpu_here_s": none}
+            )
+            here["cpu_s"] = (np.array(here["cpu_s"]) + np.interp(times, at, there["cpu_s"])).tolist()
+            for size in ("pss_bytes", "rss_bytes_peak"):
+                sizes = [each for each in (here.get(size), there[size]) if each is not None]
+                here[size] = sum(sizes) if sizes else None
+    return samples

@@ -15,7 +15,8 @@ from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
-    from crayfish.harness.parts import Consumer, Processor, Producer
+    from crayfish.harness.clients import Consumer, Producer
+    from crayfish.harness.parts import Processor
     from crayfish.harness.run import Run
     from crayfish.spec.run_spec import RunSpec, Segment
 
@@ -73,18 +74,21 @@ def send_segment(
     *,
     steady: bool = True,
     cut: Callable[[Progress], bool] | None = None,
+    begun: Callable[[int], None] = lambda start_ns: None,
 ) -> bool:
     """Send the next segment and wait for its predictions.
 
     steady: whether the warm-up is extended while the system still gets faster (Segment.longest_warmup_s). cut: is asked
     at each report of the sink; once it answers True, no event is sent any more that is not yet due, and this function
-    returns True after the predictions for those that were sent, or after the drain's deadline.
+    returns True after the predictions for those that were sent, or after the drain's deadline. begun: is told when the
+    segment starts, ns of the run's clock.
     """
     before = sum(segment["events"] for segment in run.segments)
     most_s = load.longest_warmup_s if steady else load.warmup_s
     warmup = Warmup(load.warmup_s, most_s, load.rate)
     most_s = most_s if warmup.ends_s is None else warmup.ends_s
     start_ns = producer.begin(len(run.segments), dataclasses.replace(load, warmup_s=most_s))["start_ns"]
+    begun(start_ns)
     was_cut, ended = False, most_s == load.warmup_s
 
     def told(at_ns: int, sent: int, received: int, answered: int, latency_ms: float | None) -> None:

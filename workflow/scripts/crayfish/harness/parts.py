@@ -6,28 +6,28 @@ with the temporary folder (janitor) and the sampler (machine).
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import select
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from crayfish.harness import stages
+from crayfish.harness import janitor, stages
 from crayfish.harness.stages import Stage
+from crayfish.spec import discovery
 from crayfish.spec.errors import NotMade
 from crayfish.spec.limits import thread_variables
 from crayfish.spec.locks import MEASURES, lock
 
 if TYPE_CHECKING:
     from crayfish.harness.run import Run
-    from crayfish.spec.run_spec import Segment
 
 LOCK_DEADLINE_S = 30.0
 START_DEADLINE_S = 60.0  # for a process of the harness to start, or to write its table
@@ -106,12 +106,22 @@ class PythonStage(Stage):
     """A process of a run that is a module of this library."""
 
     def __init__(
-        self, run: Run, name: str, python: Path | str, module: str, *arguments: object, log_name: str | None = None
+        self,
+        run: Run,
+        name: str,
+        python: Path | str,
+        module: str,
+        *arguments: object,
+        log_name: str | None = None,
+        asked: dict | None = None,
     ):
+        """asked: what its supervisor is told (Run.asks), where it has one."""
         command = [str(python), "-m", module, *map(str, arguments)]
         log_file, threads = run.log_of(log_name or name), thread_variables(run.spec.scorer_threads)
         cpus = run.cores.tested if name in ("processor", "server") else run.cores.measuring
-        super().__init__(name, command, log_file, run.tag, threads, cpus)
+        super().__init__(name, command, log_file, run.tag, threads, cpus, **(asked or {}))
+        if asked:
+            run.elsewhere.append(self)
         self._run = run
 
     def await_event(self, event: str, deadline_s: float = START_DEADLINE_S) -> dict:
@@ -153,6 +163,7 @@ class Server:
             "--job",
             job_file,
             log_name=log_name,
+            asked=run.asks("server")[0],
         )
         try:
             about = self._stage.wait_for("ready", run.spec.ready_timeout_s, lambda: run.watch(without=self))
@@ -176,73 +187,87 @@ class Server:
         first_line = stage.failure("died; it is started again").args[0].splitlines()[0]
         log.warning("%s  %s", self._run.places.title, first_line)
         stage.stop()
+        if self._run.fault:
+            self._run.fault.notice("detected_s")
         stages.sweep(self._run.tag, "server")  # whatever it leaves would hold its address
         self.about["failures"] += 1
         self._start(f"server-{self.about['failures'] + 1}")
+        if self._run.fault:
+            self._run.fault.notice("restarted_s")
         self.about["down_s"] = round(self.about["down_s"] + time.monotonic() - began, 3)
 
 
-class Processor(PythonStage):
-    """The stream processor, in its own environment, with the scorer inside."""
+class Processor:
+    """The stream processor, in its environment, with the scorer inside: one process, or one on each of its nodes."""
 
-    def __init__(self, run: Run):
-        module, kind = "crayfish.engine.worker", "processors"
-        super().__init__(run, "processor", run.places.python, module, kind, "--job", run.job_file)
+    def __init__(self, run: Run, job_file: Path):
+        self._run, self._job_file = run, job_file
+        self._revived = False
+
+    @property
+    def _withdrawal(self) -> Path:
+        return self._run.folder / janitor.WITHDRAW
+
+    def __enter__(self) -> Processor:
+        if self._run.job.processor_address and discovery.processor(self._run.spec.processor).withdraw:
+            command = [str(self._run.places.python), "-m", "crayfish.engine.worker", "processors", "--withdraw"]
+            self._withdrawal.write_text(json.dumps([*command, "--job", str(self._run.job_file)]))
+        asked = self._run.asks("processor")
+        with ExitStack() as opened:
+            self._opened = opened
+            self.stages = [
+                self._started(f"processor-{member + 1}" if len(asked) > 1 else "processor", member, told)
+                for member, told in enumerate(asked)
+            ]
+            self._opened = opened.pop_all()
+        return self
+
+    def _started(self, log_name: str, member: int = 0, asked: dict | None = None) -> PythonStage:
+        arguments = ("processors", "--job", self._job_file, "--member", member)
+        stage = PythonStage(
+            self._run,
+            "processor",
+            self._run.places.python,
+            "crayfish.engine.worker",
+            *arguments,
+            log_name=log_name,
+            asked=asked,
+        )
+        self._opened.enter_context(stage)
+        return stage
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.__exit__(kind, error, trace)
+
+    def check(self) -> None:
+        """Raise StageFailed if it has died; one that the run itself has killed is started again, once."""
+        fault = self._run.fault
+        if fault and fault.about["what"] == "kill_processor" and fault.about["at_ns"]:
+            if not self._revived and self.stages[0].process.poll() is not None:
+                fault.notice("detected_s")
+                self._revived = True
+                stages.sweep(self._run.tag, "processor")
+                self.stages = [self._started("processor-2")]
+            if self._revived and any(each["event"] == "ready" for each in self.stages[0].new_messages()):
+                fault.notice("restarted_s")
+        for stage in self.stages:
+            stage.check()
 
     def await_ready(self) -> None:
         """Wait until all its parallel instances are up."""
-        self.await_event("ready", self._run.spec.ready_timeout_s)
+        for stage in self.stages:
+            stage.await_event("ready", self._run.spec.ready_timeout_s)
         self._run.mark("processor")
 
     def end(self) -> None:
         """Stop it; a warning if it has to be killed."""
-        if not self.stop(stages.STOP_DEADLINE_S):
-            self._run.warnings.append(
-                f"{self._run.spec.processor} did not stop within {stages.STOP_DEADLINE_S:g} s and was killed"
-            )
+        for stage in reversed(self.stages):
+            if stage.stop(stages.STOP_DEADLINE_S):
+                self._withdrawal.unlink(missing_ok=True)
+            else:
+                self._run.warnings.append(
+                    f"{self._run.spec.processor} did not stop within {stages.STOP_DEADLINE_S:g} s and was killed"
+                )
         self._run.mark("processor_stopped")
-
-
-class Client(PythonStage):
-    """The producer or the consumer: a module of the harness, which writes its table NAME.parquet."""
-
-    def __init__(self, run: Run, name: str, *options: str):
-        arguments = ["--job", run.job_file, "--reference", run.places.reference.resolve(), "--anchor", run.anchor_ns]
-        out = run.folder / f"{name}.parquet"
-        super().__init__(run, name, sys.executable, f"crayfish.harness.{name}", *arguments, "--out", out, *options)
-
-    def write(self) -> None:
-        """Let it write its table of all events so far."""
-        self.send(write=True)
-        self.await_event("written")
-
-
-class Producer(Client):
-    """The load generator; see crayfish.harness.producer."""
-
-    def __init__(self, run: Run):
-        super().__init__(run, "producer")
-
-    def begin(self, number: int, load: Segment | None = None) -> dict:
-        """Begin a segment of the run's, or this load in its place: how many `events`, and its `start_ns`."""
-        self.send(segment=number, **({"load": vars(load)} if load else {}))
-        return self.await_event("segment_started")
-
-    def end(self) -> None:
-        """Let it write its table and end."""
-        self.close_input()
-        self.await_event("written")
-
-
-class Consumer(Client):
-    """The sink; see crayfish.harness.consumer."""
-
-    def __init__(self, run: Run, offline: bool = False):
-        super().__init__(run, "consumer", *(["--offline"] if offline else []))
-
-    def end(self, output_ends: list[int]) -> dict[str, int]:
-        """Let it read each partition to its end, write its table and end; how many predictions there were."""
-        self.send(until=output_ends)
-        self.stopping = True
-        written = self.await_event("written", START_DEADLINE_S + self._run.spec.drain_timeout_s)
-        return {name: value for name, value in written.items() if name != "event"}

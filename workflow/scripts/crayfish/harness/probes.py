@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from crayfish.engine import kafka
 from crayfish.harness.checker import Checker
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS
@@ -25,9 +26,7 @@ def send(job: Job, pool: np.ndarray) -> None:
     """One probe to every partition of the input topic; returns when the broker has them."""
     codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
     batch_size = job.spec.segments[0].batch_size
-    producer = Producer(
-        {"bootstrap.servers": job.bootstrap_servers, "message.max.bytes": MAX_MESSAGE_BYTES, "log_level": 3}
-    )
+    producer = Producer({**kafka.librdkafka_broker(job), "message.max.bytes": MAX_MESSAGE_BYTES, "log_level": 3})
     failures: list[str] = []
 
     def delivered(error, message) -> None:
@@ -46,7 +45,7 @@ def await_answers(job: Job, checker: Checker, deadline_s: float, watch: Callable
     """Wait until every probe is answered, rightly; `watch` is called meanwhile and may raise."""
     consumer = Consumer(
         {
-            "bootstrap.servers": job.bootstrap_servers,
+            **kafka.librdkafka_broker(job),
             "group.id": f"{job.group}-probes",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",

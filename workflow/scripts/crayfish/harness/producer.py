@@ -1,12 +1,15 @@
 """The load generator: a process that sends each event when it is due, whatever the system under test does (open loop).
 
 `python -m crayfish.harness.producer --job FILE --reference NPZ --anchor NS --out PARQUET`. It obeys JSON lines on its
-standard input: {"segment": k} sends the k-th segment of the RunSpec, or {"segment": k, "load": {...}} this one in its
-place, and reports progress and, when the broker has all of it, segment_done; {"end_ns": t} meanwhile sends nothing
-more that is due at t or later (by the wall clock) and not sent yet; {"write": true} writes the table of all events so
-far, and so does the end of the input, which ends it: sequence, segment, due_ns, sent_ns (when it was handed to Kafka's
-client), input_append_ms (the broker's LogAppendTime, truncated to 1 ms, read from the input topic; -1 where the load
-is saturated: it is not read), partition.
+standard input: {"segment": k, "first": s} prepares the k-th segment of the RunSpec, or with "load": {...} this one in
+its place, whose first event has the sequence number s; {"start_ns": t} then sends it from time t (by the wall clock)
+on. It reports progress and, when the broker has all of the segment, segment_done; {"end_ns": t} meanwhile sends nothing
+more that is due at t or later and not sent yet; {"write": true} writes the table of all events so far, and so does the
+end of the input, which ends it. Of several generators (--member of --members) each sends, and knows, the events of its
+share of the partitions.
+
+The table: sequence, segment, due_ns, sent_ns (when it was handed to Kafka's client), input_append_ms (the broker's
+LogAppendTime, truncated to 1 ms, read from the input topic; -1 where the load is saturated: it is not read), partition.
 """
 
 import argparse
@@ -35,7 +38,6 @@ from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job, Segment
 from crayfish.spec.waiting import Deadline
 
 PR_SET_TIMERSLACK = 29
-LEAD_NS = 200_000_000  # from the command to the first event of a segment
 LONGEST_SLEEP_NS = 50_000_000  # after which it looks for commands again
 AT_ONCE = pacing.MOST_TOGETHER  # events between two polls of the client, however many are due
 TOGETHER_NS = int(pacing.TOGETHER_S * 1e9)
@@ -67,30 +69,41 @@ class Events:
     index: int
     load: Segment
     bodies: list[bytes]
+    sequence: np.ndarray
     partition: np.ndarray
     due: np.ndarray
     sent: np.ndarray
 
     def first(self, count: int) -> "Events":
         """Those that were sent of a load that was ended early."""
-        partition, due, sent = (array[:count].copy() for array in (self.partition, self.due, self.sent))
-        return replace(self, partition=partition, due=due, sent=sent)
+        arrays = (self.sequence, self.partition, self.due, self.sent)
+        sequence, partition, due, sent = (array[:count].copy() for array in arrays)
+        return replace(self, sequence=sequence, partition=partition, due=due, sent=sent)
 
 
 class Generator:
     """Sends segments and keeps when each event was due and sent."""
 
-    def __init__(self, job: Job, pool: np.ndarray, anchor_ns: int, report, commands: "queue.SimpleQueue[dict | None]"):
+    def __init__(
+        self,
+        job: Job,
+        pool: np.ndarray,
+        anchor_ns: int,
+        report,
+        commands: "queue.SimpleQueue[dict | None]",
+        share: range | None = None,
+    ):
+        """share: the partitions whose events it sends; None: all."""
         self._job, self._pool, self._anchor_ns, self._report = job, pool, anchor_ns, report
-        self._commands = commands
+        self._commands, self._share = commands, share or range(job.spec.partitions)
         self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         self._segments: list[Events] = []
-        self._sequence = 0
+        self._count = 0  # of the events sent so far
         self._error: KafkaError | None = None
         self._complaint = ""  # what the client said last of a broker that it cannot reach
-        self._appends = None if job.spec.saturated else Appends(job)
+        self._appends = None if job.spec.saturated else Appends(job, self._share)
         settings = {
-            "bootstrap.servers": job.bootstrap_servers,
+            **kafka.librdkafka_broker(job),
             "enable.idempotence": True,  # keeps a partition's order, by which append times find their event
             "linger.ms": 5 if job.spec.saturated else 0,
             "batch.size": 1_000_000,
@@ -127,18 +140,23 @@ class Generator:
                     f"producer: the broker took no event for {FLUSH_DEADLINE_S:g} s, {held} wait ({self._complaint})"
                 )
 
-    def segment(self, index: int, load: Segment) -> None:
-        """Send one segment and wait until the broker has all of it."""
+    def segment(self, index: int, load: Segment, first: int) -> None:
+        """Prepare a segment, send it when it is told to, and wait until the broker has all of it. first: the sequence
+        number of its first event."""
         bodies = event_bodies(self._codec, self._pool, load.batch_size)
         offsets = pacing.due_offsets(load, seed=self._job.spec.seed + index)
         if self._appends:
             self._appends.begin()
-        start_ns = time.monotonic_ns() + LEAD_NS
-        due = offsets + (start_ns + self._anchor_ns)
-        end_ns = int(start_ns + self._anchor_ns + (load.warmup_s + load.measure_s) * 1e9)
-        partition = pacing.partitions_of(load, len(due), self._job.spec.partitions)
-        events = Events(index, load, bodies, partition, due, np.zeros(len(due), np.int64))
-        self._report(event="segment_started", segment=index, events=len(due), start_ns=int(start_ns + self._anchor_ns))
+        partition = pacing.partitions_of(load, len(offsets), self._job.spec.partitions)
+        own = np.flatnonzero(np.isin(partition, self._share))
+        self._report(event="prepared", segment=index)
+        if (told := self._commands.get()) is None:
+            raise CrayfishError("producer: it was told to stop before it sends a segment")
+        start_ns = int(told["start_ns"])
+        end_ns = start_ns + int((load.warmup_s + load.measure_s) * 1e9)
+        due = offsets[own] + start_ns
+        events = Events(index, load, bodies, first + own, partition[own], due, np.zeros(len(due), np.int64))
+        self._report(event="segment_started", segment=index, events=len(due), start_ns=start_ns)
         if load.saturated:
             self._send_backlog(events)
             end_ns = time.monotonic_ns() + self._anchor_ns
@@ -152,8 +170,9 @@ class Generator:
                 f"producer: the broker did not take {left} events within {FLUSH_DEADLINE_S:g} s ({self._complaint})"
             )
         self._segments.append(events)
-        self._sequence += len(events.due)
-        self._report(event="segment_done", segment=index, sent=self._sequence, end_ns=int(end_ns))
+        self._count += len(events.due)
+        after = int(events.sequence[-1]) + 1 if len(events.due) else first
+        self._report(event="segment_done", segment=index, sent=self._count, end_ns=int(end_ns), next=after)
 
     def _send_paced(self, events: Events, end_ns: int) -> tuple[int, int]:
         """Send what is due until end_ns or, if that is sooner, until a command ends it.
@@ -164,7 +183,8 @@ class Generator:
         load, bodies, sent = events.load, events.bodies, events.sent
         stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
         size, partitions = pacing.together(load, self._job.spec.partitions), events.partition.tolist()
-        monotonic, sleep, anchor, first = time.monotonic_ns, time.sleep, self._anchor_ns, self._sequence
+        monotonic, sleep, anchor, before = time.monotonic_ns, time.sleep, self._anchor_ns, self._count
+        sequences = events.sequence.tolist()
         topic, produce, poll = self._job.input_topic, self._producer.produce, self._producer.poll
         dues, position, next_report = events.due.tolist(), 0, 0
         end = len(dues)
@@ -174,7 +194,7 @@ class Generator:
             if position < until < end and now < dues[position] + TOGETHER_NS:
                 until = max(position, until - until % size)
             for place in range(position, until):
-                sequence = first + place
+                sequence = sequences[place]
                 value = stamp(bodies[sequence % many], points, sequence, dues[place])
                 sent[place] = monotonic() + anchor
                 while True:
@@ -187,7 +207,7 @@ class Generator:
             poll(0)
             if now > next_report:
                 self._check()
-                self._report(event="progress", segment=events.index, sent=first + position)
+                self._report(event="progress", segment=events.index, sent=before + position)
                 next_report = now + PROGRESS_NS
             if not self._commands.empty():
                 told = self._commands.get()
@@ -208,10 +228,10 @@ class Generator:
     def _send_backlog(self, events: Events) -> None:
         bodies, sent = events.bodies, events.sent
         stamp, points, many = self._codec.stamp, events.load.batch_size, len(bodies)
-        monotonic, anchor, first = time.monotonic_ns, self._anchor_ns, self._sequence
+        monotonic, anchor = time.monotonic_ns, self._anchor_ns
         topic, produce = self._job.input_topic, self._producer.produce
-        for position, (number, due_ns) in enumerate(zip(events.partition.tolist(), events.due.tolist(), strict=True)):
-            sequence = first + position
+        columns = (events.sequence.tolist(), events.partition.tolist(), events.due.tolist())
+        for position, (sequence, number, due_ns) in enumerate(zip(*columns, strict=True)):
             value = stamp(bodies[sequence % many], points, sequence, due_ns)
             sent[position] = monotonic() + anchor
             while True:
@@ -224,7 +244,7 @@ class Generator:
                 self._producer.poll(0)
                 if position % 5000 == 0:
                     self._check()
-                    self._report(event="progress", segment=events.index, sent=sequence)
+                    self._report(event="progress", segment=events.index, sent=position)
 
     def write(self, path: Path) -> None:
         """The table of every event; CrayfishError if the input topic does not hold exactly what was sent."""
@@ -233,11 +253,11 @@ class Generator:
             "due_ns": np.concatenate([each.due for each in self._segments]),
             "sent_ns": np.concatenate([each.sent for each in self._segments]),
         }
-        sequence = np.arange(self._sequence, dtype=np.int64)
+        sequence = np.concatenate([each.sequence for each in self._segments])
         partition = np.concatenate([each.partition for each in self._segments])
-        appended = np.full(self._sequence, -1, np.int64)
+        appended = np.full(self._count, -1, np.int64)
         if self._appends:
-            for number, times in enumerate(self._appends.read()):
+            for number, times in self._appends.read().items():
                 wanted = partition == number
                 if len(times) != (expected := int(wanted.sum())):
                     raise CrayfishError(
@@ -253,15 +273,16 @@ class Generator:
 class Appends:
     """When the broker appended the events to the input topic: read from it, after they were sent."""
 
-    def __init__(self, job: Job):
-        self._job = job
-        self._times: list[list[np.ndarray]] = [[] for _ in range(job.spec.partitions)]
-        self._positions: list[int] = []  # up to where each partition was read
+    def __init__(self, job: Job, share: range):
+        """share: the partitions that are read."""
+        self._job, self._share = job, share
+        self._times: dict[int, list[np.ndarray]] = {number: [] for number in share}
+        self._positions: dict[int, int] = {}  # up to where each partition was read
 
     def _consumer(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self._job.bootstrap_servers,
+                **kafka.librdkafka_broker(self._job),
                 "group.id": f"{self._job.group}-appends",
                 "enable.auto.commit": False,
                 "fetch.queue.backoff.ms": 1,
@@ -270,10 +291,12 @@ class Appends:
             }
         )
 
-    def _ends(self, consumer: Consumer) -> list[int]:
-        topic, partitions = self._job.input_topic, range(self._job.spec.partitions)
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30) for number in partitions]
-        return [high for _, high in marks]
+    def _ends(self, consumer: Consumer) -> dict[int, int]:
+        topic = self._job.input_topic
+        return {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)[1]
+            for number in self._share
+        }
 
     def begin(self) -> None:
         """Before the first event: what lies in the topic already is no event of a segment, but a probe."""
@@ -286,8 +309,8 @@ class Appends:
             finally:
                 consumer.close()
 
-    def read(self) -> list[np.ndarray]:
-        """Of each partition, in order, when its events were appended: int64, ms."""
+    def read(self) -> dict[int, np.ndarray]:
+        """Of each partition, when its events were appended, in their order: int64, ms."""
         consumer = self._consumer()
         try:
             self._read_on(consumer)
@@ -295,11 +318,11 @@ class Appends:
             raise CrayfishError(f"producer: the input topic cannot be read: {error.args[0].str()}") from error
         finally:
             consumer.close()
-        return [np.concatenate([np.zeros(0, np.int64), *times]) for times in self._times]
+        return {number: np.concatenate([np.zeros(0, np.int64), *times]) for number, times in self._times.items()}
 
     def _read_on(self, consumer: Consumer) -> None:
         topic, ends, deadline = self._job.input_topic, self._ends(consumer), Deadline(FLUSH_DEADLINE_S)
-        behind = {number for number, end in enumerate(ends) if self._positions[number] < end}
+        behind = {number for number, end in ends.items() if self._positions[number] < end}
         consumer.assign([TopicPartition(topic, number, self._positions[number]) for number in behind])
         while behind:
             found: dict[int, list[int]] = {}
@@ -327,6 +350,8 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--anchor", type=int, required=True, help="wall clock minus monotonic clock, ns")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--member", type=int, default=0, help="which of several generators this is, from 0")
+    parser.add_argument("--members", type=int, default=1, help="how many there are")
     arguments = parser.parse_args()
     report = child.reporter()
     sleep_precisely()
@@ -340,14 +365,16 @@ def main() -> None:
             commands.put(json.loads(line))
         commands.put(None)
 
-    generator = Generator(job, pool, arguments.anchor, report, commands)
+    share = range(arguments.member, job.spec.partitions, arguments.members)
+    generator = Generator(job, pool, arguments.anchor, report, commands, share)
     threading.Thread(target=listen, daemon=True).start()
     gc.disable()  # nothing here makes cycles, and a collection would delay an event
     report(event="ready")
     while (command := commands.get()) is not None:
         if "segment" in command:
             number = command["segment"]
-            generator.segment(number, Segment(**command["load"]) if "load" in command else job.spec.segments[number])
+            load = Segment(**command["load"]) if "load" in command else job.spec.segments[number]
+            generator.segment(number, load, command["first"])
         elif "write" in command:
             generator.write(arguments.out)
             report(event="written")

@@ -6,11 +6,12 @@ import dataclasses
 import json
 import logging
 import os
+import secrets
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +22,32 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from crayfish.engine import kafka
-from crayfish.engine.child import SCRIPTS
+from crayfish.engine.child import LOOPBACK, SCRIPTS
 from crayfish.engine.jvm import Java
-from crayfish.harness import broker, clocks, cores, health, in_engine, janitor, keeper, machine, probes, speed, stages
+from crayfish.harness import (
+    broker,
+    brokers,
+    clocks,
+    cores,
+    given,
+    health,
+    in_engine,
+    janitor,
+    machine,
+    probes,
+    speed,
+    stages,
+)
 from crayfish.harness.broker import Broker
 from crayfish.harness.checker import Checker, right_answers
-from crayfish.harness.parts import Consumer, Parent, Processor, Producer, Server, Signals, machine_lock
-from crayfish.spec import discovery, inheritance, memory, metrics, surroundings, terminal
+from crayfish.harness.clients import Consumer, Producer
+from crayfish.harness.faults import Fault
+from crayfish.harness.nodes import Node, free_ports
+from crayfish.harness.parts import Parent, Processor, PythonStage, Server, Signals, machine_lock
+from crayfish.spec import discovery, inheritance, memory, metrics, placement, surroundings, terminal
 from crayfish.spec.errors import NotMade
 from crayfish.spec.paths import MEASUREMENTS
-from crayfish.spec.run_spec import Job, RunSpec, Segment
+from crayfish.spec.run_spec import BASE_MEMORY, Job, RunSpec, Segment
 from crayfish.spec.samples import machine_during
 
 EXISTING_DEADLINE_S = 10.0
@@ -54,6 +71,8 @@ class Places:
     server_python: Path | None = None  # the environment of an external scorer's server
     packages: list[Path] = field(default_factory=list)  # packages.json of every environment used
     existing: dict[str, str] = field(default_factory=dict)  # broker, processor, server -> address of one that runs
+    kafka_client: str | None = None  # a file, how clients prove who they are to the broker in `existing`
+    nodes: tuple[Node, ...] = ()  # of a run that is spread over several
     owner: int | None = None  # the process whose exit ends the run
     title: str = ""
 
@@ -89,7 +108,7 @@ class Run:
     def __init__(self, spec: RunSpec, places: Places):
         self.spec, self.places = spec, places
         self.tag = uuid.uuid4().hex
-        self.name = f"crayfish-{self.tag[:12]}"
+        self.name = given.name_of(self.tag, time.time())
         self.anchor_ns = clocks.anchor()
         self.broker_clock: list[dict] = []  # how far that of a broker elsewhere was ahead: at the start, at the end
         self.started = time.monotonic()
@@ -98,9 +117,14 @@ class Run:
         self.disturbances: list[str] = []  # those of the warnings for which the run is worth making again
         self.segments: list[dict] = []
         self.search: dict | None = None  # what a search has found
+        self.topics: dict | None = None  # how those on a given broker are replicated
         self.broker_warmup: dict | None = None  # of a broker that lives from run to run: crayfish.harness.warming
         self.marks: dict[str, float] = {}
         self.server: Server | None = None
+        self.fault: Fault | None = None
+        self.proxy: PythonStage | None = None  # between the processor and the brokers, where that way is cut
+        self.proxied = ""  # the bootstrap servers behind it
+        self.elsewhere: list[stages.Stage] = []  # the stages that supervisors have started on the run's nodes
         self._last_progress = 0.0
 
     # --- its parts -----------------------------------------------------------------------------------------------
@@ -114,7 +138,8 @@ class Run:
             cpus = os.sched_getaffinity(0)
             self.cores = cores.divide(self.spec.cores, cpus)
             opened.enter_context(cores.on(self.cores.measuring))
-            self.folder = opened.enter_context(janitor.scratch_folder(self.tag, held=[lock]))
+            seen = self.places.out if self.places.nodes else None  # by all nodes
+            self.folder = opened.enter_context(janitor.scratch_folder(self.tag, held=[lock], inside=seen))
             self.counter = opened.enter_context(speed.Counter())
             self.sampler = opened.enter_context(machine.Sampler(self.tag, self.anchor_ns, cpus, self.counter))
             self._parts: list[Part] = []
@@ -145,6 +170,43 @@ class Run:
             if part is not without:
                 part.check()
 
+    def nodes_of(self, part: str) -> list[Node | None]:
+        """Where a part is started: on nodes of a run that is spread over several, or here (None)."""
+        if not self.places.nodes:
+            return [None]
+        return [self.places.nodes[number] for number in placement.parsed(self.spec.placement)[part]]
+
+    def asks(self, part: str) -> list[dict]:
+        """What the stages of a part are told beside their commands, each on its node: nothing where it is here.
+
+        An address to listen on, the node's own where others must reach it; what memory it needs; and to hold the
+        machine for the run, if it is not this one and no stage does yet.
+        """
+        nodes = self.nodes_of(part)
+        reached = part != "processor" or len(nodes) > 1
+        held = {0} | {stage.node.number for stage in self.elsewhere if stage.node}
+        return [
+            {
+                "node": node,
+                "address": node.address if reached else LOOPBACK,
+                "memory_bytes": self.spec.memory_of(part, len(nodes)),
+                "lock": node.number not in held,
+            }
+            if node
+            else {}
+            for node in nodes
+        ]
+
+    def measure_memory(self) -> None:
+        """Note the memory of every stage. It stalls a large process for 100 ms: never call it in a measured window."""
+        for stage in self.elsewhere:
+            stage.measure_memory()
+        self.sampler.measure_memory()
+
+    def at_its_end(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have this called when the parts that are open now are still open, and those after them are closed."""
+        self._open_parts.callback(call, *arguments)
+
     def log_of(self, name: str) -> Path:
         """Where a stage's log lies."""
         return self.places.out / "logs" / f"{name}.log"
@@ -164,36 +226,31 @@ class Run:
 
     def open_broker(self) -> None:
         """The broker that the spec and the config ask for, with the run's topics."""
-        servers, pid = self.places.existing.get("broker"), None
-        jars, executable = [str(jar) for jar in self.places.broker_jars], self.places.java.executable
-        if servers:
-            self.broker = self.open(Broker(servers))
-        elif self.spec.broker == "shared" and self.places.owner:
-            warmup_s = self.spec.broker_warmup_s
-            kept = keeper.kept(self.places.owner, executable, jars, self.log_of("keeper"), self.watch, warmup_s)
-            servers, self.broker_warmup, pid = kept.servers, kept.warmup, kept.pid
-            self.sampler.adopt(kept.pid, "broker")
-            cores.pin(kept.pid, self.cores.measuring)
-            self.broker = self.open(Broker(servers, kept))
-            self._opened.callback(kept.copy_log, self.log_of("broker"), kept.log_size())
-        else:
-            stage, servers = broker.start(executable, jars, self.folder / "broker", self.log_of("broker"), self.tag)
-            self.broker, pid = self.open(Broker(servers, stage)), stage.process.pid
+        found = brokers.find(self)
+        self.broker, self.broker_warmup, servers = found.broker, found.warmup, found.broker.servers
         topics = [f"{self.name}-input", f"{self.name}-output"]
         self.broker.prepare(topics, self.spec.partitions, self.watch, self.name)
+        if "broker" in self.places.existing:
+            self.topics = given.copies(self.broker.admin, topics[1])
         self.ask_broker_clock()
         self.write_job(servers, *topics)
-        if pid:
-            kafka.record(self.job, "broker", broker_settings(pid))
+        if found.settings:
+            kafka.record(self.job, "broker", found.settings)
         self.mark("broker")
 
+    def open_fault(self) -> Fault:
+        """The fault that the spec asks for; it does not strike yet."""
+        self.fault = self.open(Fault(self))
+        return self.fault
+
     def ask_broker_clock(self) -> None:
-        """Note how far the clock of a broker elsewhere is ahead; one of ours has this machine's."""
-        if servers := self.places.existing.get("broker"):
-            topic = f"{self.name}-clock"
-            with Broker(servers) as clock:
+        """Note how far the clock of a broker elsewhere is ahead; one of ours on this machine has its clock."""
+        if "broker" in self.places.existing or any(node and node.number for node in self.nodes_of("broker")):
+            servers, topic = self.broker.servers, f"{self.name}-clock"
+            client = self.places.kafka_client
+            with Broker(servers, client_file=client) as clock:
                 clock.prepare([topic], 1, self.watch)
-                self.broker_clock.append(clocks.probe(servers, topic, self.anchor_ns, self.watch))
+                self.broker_clock.append(clocks.probe(servers, topic, self.anchor_ns, self.watch, client))
 
     def write_job(self, servers: str = "", input_topic: str = "", output_topic: str = "") -> None:
         """What the stages are told; no servers and topics where the run has no Kafka."""
@@ -213,6 +270,7 @@ class Run:
             java_home=self.places.java.home,
             workdir=str(self.folder / "processor"),
             processor_address=self.places.existing.get("processor"),
+            kafka_client=self.places.kafka_client,
         )
         Path(self.job.workdir).mkdir()
         self.job_file = self.job.write(self.folder / "job.json")
@@ -231,7 +289,17 @@ class Run:
         self.mark("server")
 
     def start_processor(self) -> Processor:
-        return self.open(Processor(self))
+        nodes = self.nodes_of("processor")
+        job_file = self.job_file
+        if self.proxied:
+            behind = dataclasses.replace(self.job, bootstrap_servers=self.proxied)
+            job_file = behind.write(self.folder / "processor.json.job")
+        if len(nodes) > 1 and nodes[0]:
+            (port,) = free_ports(nodes[0], 1)
+            head, secret = f"{nodes[0].address}:{port}", secrets.token_hex(32)
+            self.job = dataclasses.replace(self.job, members=len(nodes), head=head, secret=secret)
+            self.job.write(self.job_file)
+        return self.open(Processor(self, job_file))
 
     def start_producer(self) -> Producer:
         return self.open(Producer(self))
@@ -257,7 +325,7 @@ class Run:
 
         Without end_ns its load tells the end.
         """
-        self.sampler.measure_memory()
+        self.measure_memory()
         warmup_s = load.warmup_s + extended_s
         self.segments.append(
             {
@@ -277,7 +345,7 @@ class Run:
         if producer is not None:
             producer.end()
         consumer = consumer or self.start_consumer(offline=True)
-        self.sampler.measure_memory()  # of a consumer that may end before the next sample, too
+        self.measure_memory()  # of a consumer that may end before the next sample, too
         self.predictions = consumer.end(self.output_ends())
         self.ask_broker_clock()
         self.mark("consumer")
@@ -291,6 +359,8 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
     """
     places.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine.describe(), "git": machine.git_state(SCRIPTS)}
+    for left in places.out.glob("crayfish-*"):  # of a run over several nodes, all of which were lost
+        shutil.rmtree(left)
     with Run(spec, places) as run:
         check_surroundings(spec)
         check_memory(spec)
@@ -300,21 +370,15 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
         drive(run)
         counts = health.account(spec, sum(segment["events"] for segment in run.segments), run.predictions)
         run.close_parts()
-        samples = run.sampler.finish()
-        if outlived := stages.sweep(run.tag, grace_s=ENDING_S):
+        samples = machine.merged(run.sampler.finish(), [stage.ended for stage in run.elsewhere if stage.ended])
+        outlived = [each for stage in run.elsewhere for each in stage.ended.get("outlived", ())]
+        if outlived := [*outlived, *stages.sweep(run.tag, grace_s=ENDING_S)]:
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(outlived)}")
         run.mark("stopped")
         counts["late"] = check_health(run, samples)
         tries = {"tries": len(earlier) + 1, "earlier_tries": list(earlier)}
         _write(run, about | {"accounting": counts} | tries, samples)
     return run.disturbances
-
-
-def broker_settings(pid: int) -> dict[str, object]:
-    """The JVM's options of the broker with this PID, and its properties: the file that its command line ends with."""
-    command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
-    properties = dict(line.split("=", 1) for line in Path(command[-1]).read_text().splitlines())
-    return {"jvm_options": [part for part in command if part.startswith(("-X", "-D"))], "properties": properties}
 
 
 def check_surroundings(spec: RunSpec) -> None:
@@ -324,9 +388,10 @@ def check_surroundings(spec: RunSpec) -> None:
 
 
 def check_memory(spec: RunSpec) -> None:
-    """CrayfishError unless the machine has the memory that the run's model asks for."""
+    """CrayfishError unless the machine has the memory that the run's model asks for; of a run that is spread over nodes
+    the rest than what is here is asked there."""
     memory.require(
-        spec.memory_bytes,
+        BASE_MEMORY if spec.placement else spec.memory_bytes,
         f"{spec.processor} with {spec.scorer} on {spec.model} at parallelism {spec.parallelism}",
         "stop other programs, lower run.parallelism, or use a machine with more",
     )
@@ -348,7 +413,7 @@ def check_existing(addresses: dict[str, str]) -> None:
         if part != "broker":
             host, _, port = address.rpartition("/")[2].rpartition(":")
             try:
-                socket.create_connection((host, int(port)), EXISTING_DEADLINE_S).close()
+                socket.create_connection((host.strip("[]"), int(port)), EXISTING_DEADLINE_S).close()
             except OSError as error:
                 raise NotMade(
                     f"the {part} at {address} does not answer ({error}): start it, or correct `cluster`"
@@ -415,11 +480,20 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "java": dataclasses.asdict(places.java),
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))
         or places.existing.get("broker"),
-        "broker": None if places.existing.get("broker") else {**broker.about(), "warmup": run.broker_warmup},
+        "broker": None
+        if places.existing.get("broker")
+        else {**broker.about(max(spec.brokers, len(run.nodes_of("broker")))), "warmup": run.broker_warmup},
+        "nodes": [
+            {"number": stage.node.number, "address": stage.node.address, "stage": stage.name, **stage.about["machine"]}
+            for stage in run.elsewhere
+            if stage.node and stage.about
+        ],
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "clients": kafka.recorded(run.folder.glob("*/records")),
         "model": str(places.model) if places.model else None,
         "given": places.existing,
+        "topics": run.topics,
+        "fault": run.fault.about if run.fault else None,
         "variables": inheritance.told(os.environ),
     }
     (run.folder / "run.json").write_text(json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True) + "\n")

@@ -3,7 +3,8 @@
 Every process that a run starts carries the run's tag in its environment, and its children inherit it, however far they
 daemonise. At the end, and when the harness dies by kill -9 (a janitor process notices, see janitor.py), everything that
 carries the tag is ended. A stage speaks JSON lines on its standard output and listens for them on its standard input;
-whatever else it or its libraries print goes to its log.
+whatever else it or its libraries print goes to its log. On another node a supervisor (supervisor.py) does the same for
+it there, under a tag of its own.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from crayfish.engine.child import SCRIPTS, TAG
-from crayfish.harness import cores
+from crayfish.harness import clocks, cores
 from crayfish.spec import inheritance
 from crayfish.spec.errors import CrayfishError, full_disk
 from crayfish.spec.waiting import wait_until
@@ -30,11 +33,18 @@ from crayfish.spec.waiting import wait_until
 if TYPE_CHECKING:
     import psutil
 
+    from crayfish.harness.nodes import Node
+
 STAGE = "CRAYFISH_STAGE"
+HARNESS = "harness"  # the stage of what measures, supervisors included
 STOP_DEADLINE_S = 30.0
 FAILED_STOP_DEADLINE_S = 5.0  # where the run has failed: what a stage still has in hand is of no use
 MESSAGE_S = 0.05  # that one look for a message waits
 READ_DEADLINE_S = 5.0  # for what a stage said before it ended
+SUPERVISOR = "crayfish.harness.supervisor"
+ALIVE_EVERY_S, SILENCE_S = 2.0, 20.0  # how often a supervisor hears of its harness, and how long it waits to
+START_DEADLINE_S = 60.0  # for a supervisor
+REACH_S = 30.0  # beside what a stage may take to stop: for its supervisor to clear up and tell
 
 
 def tagged(tag: str, stage: str | None = None) -> Iterator[psutil.Process]:
@@ -110,33 +120,46 @@ class Stage:
         tag: str,
         environment: dict[str, str] | None = None,
         cpus: Collection[int] | None = None,
+        node: Node | None = None,
+        **asked: object,
     ):
-        """cpus: what it and all that it starts may run on; None: what this thread may."""
+        """cpus: what it and all that it starts may run on; None: what this thread may. node: where a supervisor starts
+        it, which is asked for the rest too; None: here."""
         self.name = name
         self.log = log
+        self.node = node
+        self.about: dict = {}  # what its supervisor tells of its node
+        self.ended: dict = {}  # the same of its end, with what it used
         self.stopping = False
         log.parent.mkdir(parents=True, exist_ok=True)
-        own = {
-            TAG: tag,
-            STAGE: name,
-            "PYTHONPATH": str(SCRIPTS),
-            "PYTHONUNBUFFERED": "1",
-        }
+        own = {TAG: tag, STAGE: HARNESS if node else name, "PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": "1"}
+        words = node.command(["env", f"PYTHONPATH={SCRIPTS}", sys.executable, "-m", SUPERVISOR]) if node else command
         with log.open("w") as errors, cores.on(cpus) if cpus else nullcontext():
             self.process = subprocess.Popen(
-                command,
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**inheritance.inherited(os.environ), **own, **(environment or {})},
+                env={**inheritance.inherited(os.environ), **own, **({} if node else environment or {})},
                 start_new_session=True,
             )
         assert self.process.stdin is not None and self.process.stdout is not None  # they are pipes
         self._input, self._output = self.process.stdin, self.process.stdout
+        self._writing = threading.Lock()
         self.messages: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        if node:
+            told = {"name": name, "command": command, "environment": environment or {}, "silence_s": SILENCE_S}
+            self.send(**told, **asked)
+            silent = f"its supervisor did not answer within {START_DEADLINE_S:g} s"
+            try:
+                wait_until(lambda: self.about, START_DEADLINE_S, lambda: self.failure(silent), self.check)
+            except BaseException:
+                self.stop(FAILED_STOP_DEADLINE_S)
+                raise
+            threading.Thread(target=self._tell_alive, daemon=True).start()
 
     def _read(self) -> None:
         for line in self._output:
@@ -144,11 +167,34 @@ class Stage:
                 message = json.loads(line)
             except ValueError:
                 message = None
-            if isinstance(message, dict):
-                self.messages.put(message)
-            else:
+            if not isinstance(message, dict):
                 with self.log.open("a") as log:
                     log.write(line)
+            elif not self.node or "supervisor" not in message:
+                self.messages.put(message)
+            elif message["supervisor"] == "ended":
+                self.ended = {**message, "shift_ns": time.monotonic_ns() + clocks.anchor() - message["now_ns"]}
+            else:
+                self.about = message
+
+    def _tell_alive(self) -> None:
+        while self.process.poll() is None:
+            if not self._told_supervisor("alive"):
+                return
+            time.sleep(ALIVE_EVERY_S)
+
+    def _told_supervisor(self, what: str, **message: object) -> bool:
+        """Tell the supervisor something; whether it listens."""
+        try:
+            self.send(supervisor=what, **message)
+        except StageFailed:
+            return False
+        return True
+
+    def measure_memory(self) -> None:
+        """Let the supervisor note the memory of a stage elsewhere; of one here the run's sampler does."""
+        if self.node:
+            self._told_supervisor("memory")
 
     def __enter__(self) -> Stage:
         return self
@@ -161,28 +207,39 @@ class Stage:
     def send(self, **message: object) -> None:
         """A JSON line to the stage."""
         try:
-            self._input.write(json.dumps(message) + "\n")
-            self._input.flush()
+            with self._writing:
+                self._input.write(json.dumps(message) + "\n")
+                self._input.flush()
         except (BrokenPipeError, ValueError) as error:
             raise self.failure("no longer listens") from error
 
     def close_input(self) -> None:
         """Tell the stage that no more messages come: for some that means to end."""
         self.stopping = True
-        self._input.close()
+        if self.node:
+            self._told_supervisor("close")
+        else:
+            self._input.close()
 
     def failure(self, what: str) -> StageFailed:
         """An error about this stage, with where its log lies and how it ends, and first of all if a disk is full."""
         full = full_disk(self.log.parent)
         first = f"{full}\n" if full else ""
-        return StageFailed(f"{first}{self.name}: {what}\n  log: {self.log}\n{last_lines(self.log)}")
+        where = f" on node {self.node.number} ({self.node.address})" if self.node else ""
+        return StageFailed(f"{first}{self.name}{where}: {what}\n  log: {self.log}\n{last_lines(self.log)}")
 
     def check(self) -> None:
         """Raise StageFailed if the process has ended though nobody stopped it."""
         status = self.process.poll()
-        if status is not None and not self.stopping:
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-            raise self.failure(how)
+        if status is None or self.stopping:
+            return
+        if self.node:
+            self._reader.join(READ_DEADLINE_S)
+            if not self.ended:
+                raise self.failure(f"its supervisor, or the way to it, is gone (exit status {status})")
+            status = self.ended["status"]
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        raise self.failure(how)
 
     def new_messages(self) -> list[dict]:
         """The messages that have come since the last call, without waiting."""
@@ -222,13 +279,20 @@ class Stage:
         """SIGTERM, and after the deadline SIGKILL for its process group; returns whether it ended in time."""
         self.stopping = True
         if self.process.poll() is None:
-            self.process.terminate()
+            if self.node:
+                self._told_supervisor("stop", grace_s=deadline_s)
+                deadline_s += REACH_S
+            else:
+                self.process.terminate()
         try:
             self.process.wait(deadline_s)
-            return True
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             return False
         finally:
-            self._input.close()
+            if self.node:
+                self._reader.join(READ_DEADLINE_S)
+            with suppress(BrokenPipeError):
+                self._input.close()
+        return bool(self.ended.get("in_time", True))

@@ -33,9 +33,8 @@ POLL_S = 0.1
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     """Move events until `stop` is set: see crayfish.spec.contracts.Processor."""
     loaded: list[int] = []
-    with ThreadPoolExecutor(job.spec.parallelism) as pool:
-        numbers = range(job.spec.parallelism)
-        instances = [pool.submit(run_instance, job, number, stop, loaded.append) for number in numbers]
+    with ThreadPoolExecutor(len(job.instances)) as pool:
+        instances = [pool.submit(run_instance, job, number, stop, loaded.append) for number in job.instances]
         starting = True
         while not stop.wait(POLL_S) and not any(instance.done() for instance in instances):
             if starting and len(loaded) == len(instances):
@@ -50,7 +49,7 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
     """Every N-th partition, until `stop` is set; CrayfishError if the broker is gone or scoring fails."""
     from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-    broker = {"bootstrap.servers": job.bootstrap_servers, **kafka.LIBRDKAFKA_CLIENT}
+    broker = {**kafka.librdkafka_broker(job), **kafka.LIBRDKAFKA_CLIENT}
     reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     reads, writes = (
         {**broker, **kafka.librdkafka_consumer(job), **reading},
@@ -105,5 +104,6 @@ PROCESSOR = Processor(
     line=(0, (6, 1, 1, 1)),
     run=run,
     deliveries=("at_least_once",),
+    spreads="alike",
     asynchronous=True,  # the operator has several events at hand
 )

@@ -48,7 +48,8 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     if job.processor_address:
         node = ray_node.joined(job.processor_address, job.spec.scorer_threads)
     else:
-        node = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s)
+        head = (job.head, job.secret) if job.head and job.secret else None
+        node = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s, head, job.members)
     with node as check:
         from ray.exceptions import RayError
 
@@ -62,7 +63,7 @@ def _drive(job: Job, stop: threading.Event, ready: Callable[[], None], check: Ca
     """Start the actors and watch them until `stop`; RayError is what an actor failed with."""
     import ray
 
-    spread = {"scheduling_strategy": "SPREAD"} if job.processor_address else {}
+    spread = {"scheduling_strategy": "SPREAD"} if job.processor_address or job.head else {}
 
     def actor(kind: type, *arguments: object, threads: int = 1) -> ActorHandle:
         return ray.remote(kind).options(num_cpus=0, max_concurrency=threads, **spread).remote(*arguments)
@@ -95,7 +96,7 @@ def _client(job: Job, on_error: Callable[[KafkaError], None]) -> dict[str, objec
     """What consumer and producer share."""
     return {
         **kafka.LIBRDKAFKA_CLIENT,
-        "bootstrap.servers": job.bootstrap_servers,
+        **kafka.librdkafka_broker(job),
         "error_cb": on_error,
     }
 
@@ -352,6 +353,8 @@ PROCESSOR = Processor(
     executions=("fused", "pipeline"),
     asynchronous=True,
     address="host:port of its head node; this machine is one of its nodes",
+    spreads="head",
+    join=ray_node.join,
     original="r",
     memory=3 * GIB // 2,  # its daemons and the object store
     instance_memory=GIB // 2,  # an actor, and of a pipeline three, of which one scores

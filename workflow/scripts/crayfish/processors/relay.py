@@ -5,8 +5,8 @@ events take, is the measuring system's own: broker, generator and sink.
 
 Delivery     at_least_once: offsets are committed every commit_interval_ms, only after the broker acknowledged the
              predictions for all that they cover.
-Parallelism  N processes, which this one starts, watches and stops; each owns every Nth partition (assigned: no
-             rebalances). Ready: each has its partitions.
+Parallelism  N processes, which this one, or one on each node, starts, watches and stops; each owns every Nth partition
+             (assigned: no rebalances). Ready: each has its partitions.
 Buffers      What the consumer has fetched, at most 64 MiB; at most 512 events are handed on at once, and nothing waits
              for them to be as many. Predictions are sent after linger_ms.
 """
@@ -45,16 +45,16 @@ def refuse(spec: RunSpec) -> str | None:
 def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     """Move events until `stop` is set."""
     job_file = job.write(Path(job.workdir, "instances.json"))
-    flags = [Path(job.workdir, f"ready-{number}") for number in range(job.spec.parallelism)]
+    flags = {number: Path(job.workdir, f"ready-{number}") for number in job.instances}
     command = [sys.executable, "-m", __name__, "--job", str(job_file)]
     child.watch(
-        [child.start([*command, "--instance", str(number), "--flag", str(flag)]) for number, flag in enumerate(flags)],
+        [child.start([*command, "--instance", str(number), "--flag", str(flag)]) for number, flag in flags.items()],
         stop,
-        is_ready=lambda: all(flag.exists() for flag in flags),
+        is_ready=lambda: all(flag.exists() for flag in flags.values()),
         ready=ready,
-        ended=lambda number, status, starting: (
-            f"relay: instance {number} of {len(flags)} ended with exit status {status}: what it said stands above in"
-            " this log"
+        ended=lambda place, status, starting: (
+            f"relay: instance {job.instances[place]} of {job.spec.parallelism} ended with exit status {status}: what it"
+            " said stands above in this log"
         ),
         every_s=(STARTING_S, WATCH_S),
         deadline_s=STOP_DEADLINE_S,
@@ -95,7 +95,7 @@ def run_instance(job: Job, number: int, stop: threading.Event, ready: Callable[[
         if consumed:
             consumer.commit(offsets=consumed, asynchronous=False)
 
-    common = {"bootstrap.servers": job.bootstrap_servers, **kafka.LIBRDKAFKA_CLIENT}
+    common = {**kafka.librdkafka_broker(job), **kafka.LIBRDKAFKA_CLIENT}
     reading = {"group.id": job.group, "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     reading = {**common, **kafka.librdkafka_consumer(job), **reading}
     writing = {**common, **kafka.librdkafka_producer(job), "delivery.report.only.error": True, "on_delivery": refused}
@@ -153,6 +153,7 @@ PROCESSOR = Processor(
     run=run,
     deliveries=("at_least_once",),
     refuse=refuse,
+    spreads="alike",
     memory=GIB // 2,
     instance_memory=GIB // 8,
     floor=True,

@@ -3,7 +3,8 @@
 Delivery     at_least_once: every commit_interval_ms progress is written to a checkpoint in the stage's folder, beside
              the stream (asynchronous progress tracking); the sink flushes at the end of each task. Started again there,
              the job goes on from what was written last. Real time writes it when a batch ends, after 5 s or more.
-Parallelism  N: local[N], or N executors of one core of a Spark that runs already. A micro-batch has N tasks at most,
+Parallelism  N: local[N], or N executors of one core of a Spark that runs already, or is the run's own on several
+             nodes. A micro-batch has N tasks at most,
              each with its own Python worker, which loads the model once and keeps it over the micro-batches.
 Buffers      A micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. It crosses into Python in
              Arrow batches of at most 1000 events or 4 MiB (of async_calls events if that is more). The sink sends
@@ -95,6 +96,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
+    daemons = [start_daemon(job, "Master"), start_daemon(job, "Worker")] if job.head else []
     process = start_jvm(job)
     try:
         session = SparkSession.builder.getOrCreate()
@@ -102,7 +104,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         query = start_query(session, job)
         ready()
         while query.isActive and not stop.wait(WATCH_S):
-            pass
+            check_daemons(daemons)
         if not stop.is_set():
             query.awaitTermination()
         query.stop()
@@ -113,6 +115,47 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         raise CrayfishError(f"spark: its JVM no longer answers: {error}; see the log") from error
     finally:
         end_jvm(process)
+        child.stop(daemons, STOP_DEADLINE_S)
+
+
+def join(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """On another node: a worker with its share of the executors, until `stop` is set."""
+    worker = start_daemon(job, "Worker")
+    try:
+        ready()
+        while not stop.wait(WATCH_S):
+            check_daemons([worker])
+    finally:
+        child.stop([worker], STOP_DEADLINE_S)
+
+
+def start_daemon(job: Job, kind: str) -> subprocess.Popen:
+    """A Master at job.head, or a Worker of it with this node's share of the instances, each an executor of one core."""
+    import pyspark
+
+    home, java_home = str(Path(pyspark.__file__).parent), jvm.home_of(job)
+    page, *_ = child.free_ports(1)
+    options = ["--host", HOST, "--webui-port", str(page)]
+    if kind == "Master":
+        options += ["--port", str(job.head).rpartition(":")[2]]
+    else:
+        child.await_listener(job.head, START_DEADLINE_S)
+        size = ("--cores", str(len(job.instances)), "--memory", f"{len(job.instances)}g")
+        options += [*size, "--work-dir", str(Path(job.workdir, "work")), f"spark://{job.head}"]
+    environment = {"SPARK_HOME": home, "SPARK_SCALA_VERSION": "2.13", "SPARK_LOCAL_IP": HOST, "JAVA_HOME": java_home}
+    environment |= {"SPARK_LOCAL_DIRS": job.workdir}
+    log4j = Path(job.workdir, "log4j2.properties")
+    log4j.write_text(LOGGING)
+    java = [jvm.executable(java_home), "-Xmx512m", f"-Djava.io.tmpdir={job.workdir}", "-cp", f"{home}/jars/*"]
+    main = [f"-Dlog4j2.configurationFile={log4j}", f"org.apache.spark.deploy.{kind.lower()}.{kind}"]
+    return child.start([*java, *main, *options], env={**os.environ, **environment})
+
+
+def check_daemons(daemons: list[subprocess.Popen]) -> None:
+    """CrayfishError if one of them has ended."""
+    for daemon in daemons:
+        if daemon.poll() is not None:
+            raise CrayfishError(f"spark: a master or worker ended with status {daemon.returncode}; see the log")
 
 
 # --- in the Python workers -------------------------------------------------------------------------------------------
@@ -165,7 +208,7 @@ def settings(job: Job) -> dict[str, object]:
     log4j.write_text(LOGGING)
     java = [*DRIVER_OPTIONS, f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={log4j}"]
     return {
-        **(_on_cluster(job) if job.processor_address else _local(job)),
+        **(_on_cluster(job, master) if (master := master_of(job)) else _local(job)),
         "spark.app.name": job.group,
         "spark.driver.memory": HEAP,
         "spark.driver.extraClassPath": ":".join(job.jars),
@@ -197,10 +240,17 @@ def _local(job: Job) -> dict[str, object]:
     }
 
 
-def _on_cluster(job: Job) -> dict[str, object]:
-    """Of a Spark that is there already, whose workers see the same files at the same paths."""
+def master_of(job: Job) -> str | None:
+    """The URL of the master: of a Spark that is there already, or of the run's own on several nodes; None: local."""
+    return f"spark://{job.head}" if job.head else job.processor_address
+
+
+def _on_cluster(job: Job, master: str) -> dict[str, object]:
+    """Of a Spark whose workers see the same files at the same paths."""
+    own = {"spark.driver.host": HOST, "spark.driver.bindAddress": HOST} if job.head else {}
     return {
-        "spark.master": job.processor_address,
+        **own,
+        "spark.master": master,
         "spark.cores.max": job.spec.parallelism,
         "spark.executor.cores": 1,
         "spark.executor.extraClassPath": ":".join(job.jars),
@@ -221,7 +271,7 @@ def start_jvm(job: Job) -> subprocess.Popen:
     environment = _environment(job, java_home, answer)
     command = _command(job, jvm.executable(java_home), environment)
     kafka.record(job, "driver JVM", [part for part in command if part.startswith(("-X", "-D"))])
-    if job.processor_address:
+    if master_of(job):
         kafka.record(job, "executor JVM", JVM_OPTIONS)
     process = child.start(command, env=environment, stdin=subprocess.PIPE)
     wait_until(lambda: answer.exists() or process.poll() is not None, START_DEADLINE_S)
@@ -293,7 +343,7 @@ def source_settings(job: Job) -> dict[str, object]:
     consumer = {
         **kafka.JAVA_CLIENT,
         **kafka.java_consumer(job),
-        "bootstrap.servers": job.bootstrap_servers,
+        **kafka.java_broker(job),
         "default.api.timeout.ms": REQUEST_DEADLINE_MS,  # the driver asks twice
         "fetch.max.wait.ms": FETCH_WAIT_MS,
     }
@@ -314,7 +364,7 @@ def sink_settings(job: Job) -> dict[str, object]:
     producer = {
         **kafka.JAVA_CLIENT,
         **kafka.java_producer(job),
-        "bootstrap.servers": job.bootstrap_servers,
+        **kafka.java_broker(job),
     }
     sink = {
         **kafka.prefixed("kafka.", producer),
@@ -382,6 +432,8 @@ PROCESSOR = Processor(
     executions=("micro_batch", "real_time"),
     asynchronous=True,
     address="its master's URL, spark://host:port",
+    spreads="head",
+    join=join,
     jars=("spark",),
     original="s",
     memory=5 * GIB // 2,  # one JVM, with a heap of 2 GiB at most

@@ -2,8 +2,9 @@
 the warnings.
 
 sustained_throughput: of drained backlogs, and the sustainable rates that searches found; latency_percentiles;
-recovery_times: one row a burst, made from the series; accounting: sums over the repetitions. The column `otherwise`
-names a run's other non-default parameters. Numbers have four digits; an empty cell is a metric that is undefined.
+recovery_times: one row a burst or fault, made from the series; accounting: sums over the repetitions. The column
+`otherwise` names a run's other non-default parameters. Numbers have four digits; an empty cell is a metric that is
+undefined.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ RUN_COLUMNS = (
     "rate_events_per_s",
 )
 LAST = ("warnings", "run")
+RECOVERY = (
+    *("recovery_s", "outage_s", "detected_s", "restarted_s"),
+    *("lost_events", "duplicated_events", "wrong_events"),
+)
 METRICS = {
     "sustained_throughput": ("throughput_events_per_s", "sustainable_events_per_s", "cpu_us_per_event"),
     "latency_percentiles": tuple(f"latency_{part}_ms" for part in ("p50", "p90", "p99", "p99_9", "max")),
-    "recovery_times": ("burst", "burst_start_s", "burst_end_s", "recovered_repetitions", "recovery_s"),
+    "recovery_times": ("burst", "burst_start_s", "burst_end_s", "recovered_repetitions", *RECOVERY),
     "accounting": tuple(f"{name}_events" for name in ("sent", "received", "distinct", "lost", "duplicated", "wrong")),
 }
 WITHOUT_INTERVAL = ("accounting", "recovery_times")  # counts and times of bursts; a recovery time has one
+WITH_INTERVAL = [f"{name}_{end}" for name in ("recovery_s", "outage_s") for end in ("low", "high")]
 DEFAULTS = {
     field.name: field.default
     for field in dataclasses.fields(RunSpec)
@@ -55,7 +61,7 @@ def rows_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
     if name == "latency_percentiles":
         return table.filter(pl.col("latency_max_ms").is_not_null() | (failed & paced))
     if name == "recovery_times":
-        unrecovered = failed & (pl.col("load") == "bursty")
+        unrecovered = failed & pl.col("load").is_in(["bursty", "faulty"])
         if "burst" not in table.columns:
             return table.filter(unrecovered)
         return table.filter(pl.col("burst").is_not_null() | unrecovered).unique(
@@ -77,7 +83,7 @@ def digest(name: str, tables: list[pl.DataFrame]) -> pl.DataFrame:
     every = pl.concat([table for table in tables if len(table)] or tables, how="diagonal_relaxed")
     columns = [column for metric in METRICS[name] for column in (metric, f"{metric}_low", f"{metric}_high")]
     if name in WITHOUT_INTERVAL:
-        columns = [column for column in columns if column in (*METRICS[name], "recovery_s_low", "recovery_s_high")]
+        columns = [column for column in columns if column in (*METRICS[name], *WITH_INTERVAL)]
     rows = [
         {
             **run_cells(row),

@@ -105,6 +105,7 @@ COLUMNS = {
         for objective in (100, 300, 1000)
     },
     "recovery_s": Column("recovery time", "s", plain=True),
+    "outage_s": Column("longest time without a prediction", "s", plain=True),
     "backlog_growth_events_per_s": Column("growth of the backlog", "events/s", plain=True),
     "late_share": Column("share of late events", plain=True),
     "due_events_per_s": Column("events due", "events/s", plain=True),

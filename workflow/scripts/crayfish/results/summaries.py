@@ -216,6 +216,13 @@ def recoveries(load: Segment, segment: dict, answered: Columns) -> list[float | 
     ]
 
 
+def outages(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
+    """Of every burst, the longest time from then on without a prediction, s."""
+    appended_s = np.sort(answered["output_append_ms"] - segment["start_ns"] / NS_PER_MS) / 1000
+    limits = [*(start for start, _ in load.bursts), load.warmup_s + load.measure_s][1:]
+    return [metrics.outage(appended_s, start, until) for (start, _), until in zip(load.bursts, limits, strict=True)]
+
+
 def series(segment: dict, events: Columns) -> dict[str, list]:
     """The whole segment second by second, its warm-up too; the latency is received minus due."""
     answered, start_ns = events["answered"], segment["start_ns"]
@@ -315,6 +322,7 @@ def summarise_segment(
         "series": None if saturated else series(segment, events),
         "bursts_s": load.bursts,
         "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
+        "outage_s": [] if saturated else outages(load, segment, select(events, events["answered"])),
         "cpu_us_per_event": costs(samples, start_ns, busy_ns, rate),
         "machine": machine_during(samples, start_ns, busy_ns),
     }
@@ -348,6 +356,7 @@ def hole(folder: Path, manifest: dict) -> dict[str, Any]:
         "backlog": None,
         "window_s": None,
         "recovery_s": [],
+        "outage_s": [],
         "cpu_us_per_event": {},
         "accounting": dict.fromkeys(metrics.accounting(*np.zeros((3, 0), int))),
         "warnings": [f"failed: {manifest['failed'].strip().partition(chr(10))[0]}"],
@@ -399,6 +408,8 @@ def summarise(folder: Path) -> dict[str, Any]:
         summary["cpu_us_per_event"] |= unseen
         summary["accounting"] = metrics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
         summary["warnings"] += [text for segment, text in warnings if segment == number + 1]
+        if fault := manifest.get("fault"):
+            summary |= {name: fault[name] for name in ("detected_s", "restarted_s")}
         if found := manifest.get("search"):
             summary |= {"load": spec["segments"][0], "sustainable_events_per_s": found["sustainable_events_per_s"]}
             summary["sustainable_by_objective_ms"] = found.get("objectives_ms", {})

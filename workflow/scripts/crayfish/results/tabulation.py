@@ -16,7 +16,7 @@ position), the metrics, then warnings, substitutes, machine, run (the folder's n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ SERIES_COLUMNS = {
 }
 SEARCHED_MS = ("100", "300", "1000")  # objectives that every search tells beside its own, ms
 COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
+FAILINGS = ("lost", "duplicated", "wrong")
 STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
 DIGITS = 6
 Row = dict[str, Any]
@@ -239,8 +240,16 @@ def run_rows(group: list[dict]) -> list[Row]:
     ]
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are there."""
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
 def burst_cells(segments: list[dict]) -> dict[int, Row]:
-    """Of every burst, from 1: its start and end, and the mean recovery time of the repetitions that recovered."""
+    """Of every burst, from 1: its start and end, the mean recovery time of the repetitions that recovered, the longest
+    time without a prediction; of a fault after how long the harness had noticed and its part was up again; and how many
+    events all repetitions lost, doubled or answered wrongly."""
     cells = {}
     for index, (start_s, end_s) in enumerate(segments[0]["bursts_s"]):
         recovered = [one["recovery_s"][index] for one in segments if one["recovery_s"][index] is not None]
@@ -250,6 +259,9 @@ def burst_cells(segments: list[dict]) -> dict[int, Row]:
             "burst_end_s": end_s,
             "recovered_repetitions": len(recovered),
             **interval_cells("recovery_s", recovered),
+            **interval_cells("outage_s", [(one.get("outage_s") or {index: None})[index] for one in segments]),
+            **{name: _mean(one.get(name) for one in segments) for name in ("detected_s", "restarted_s")},
+            **{f"{name}_events": sum(one["accounting"][name] or 0 for one in segments) for name in FAILINGS},
         }
     return cells
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import jvm
+from crayfish.engine import child, jvm
 from crayfish.spec.contracts import Scorer
 from crayfish.spec.errors import CrayfishError
 
@@ -40,7 +40,8 @@ def start(job: Job) -> None:
     jvm.start(job)
     import jpype
 
-    jpype.JClass("java.lang.System").setProperty("org.bytedeco.javacpp.cachedir", str(Path(job.workdir, "javacpp")))
+    folder = os.environ.get(child.SCRATCH, job.workdir)  # of this node, where the processor is on several
+    jpype.JClass("java.lang.System").setProperty("org.bytedeco.javacpp.cachedir", str(Path(folder, "javacpp")))
 
 
 def memory(array: Any, size: int) -> Any:

@@ -108,7 +108,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     (folder / "log4j2.xml").write_text(LOG)
     kafka.record(job, "server JVM", JVM_OPTIONS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
-    key_file = Path(job.server_key_file or folder / KEY_FILE)
+    key_file = Path(job.server_key_file or job.seen / KEY_FILE)
 
     def tell() -> None:
         if key_file.parent != folder:  # where the clients of the one before this one look

@@ -21,7 +21,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from crayfish.spec import discovery
+from crayfish.spec import discovery, placement
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RELATIVE_TO, Known, RunSpec, Segment, known_fields
 
@@ -43,8 +43,9 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # what people wri
 FOLDER = "^[\\w./+=@%][\\w./+=@%,:-]*$"
 URL = "^https?://[\\w.~%@:/+-]+$"
 SLURM_NAMES = ("partition", "account", "constraint")
+HOST = "^[\\w:][\\w.:-]*$"
 ADDRESS = "^[\\w\\[/][\\w.\\[\\]:/,-]*:[0-9]+$"
-PATHS = ("results", "dataset_folder")
+PATHS = ("results", "dataset_folder", "kafka_client")
 WHOLE = ("repetitions", "at_most", "seed")
 # Field of a run -> word that stands for several parts -> the parts that it stands for.
 WORDS: dict[str, dict[str, Callable[[], list[str]]]] = {
@@ -197,6 +198,18 @@ def _slurm() -> Schema:
     return _closed({**named, "set_up": {"type": "string", "enum": ["nodes", "login"]}})
 
 
+def _placement() -> Schema:
+    number = {"type": "integer", "minimum": 0}
+    several = _one_or_several(number)
+    return _closed({part: number if part == "server" else several for part in placement.PARTS})
+
+
+def _nodes() -> Schema:
+    address = {"type": "string", "pattern": HOST, "description": "an address or a name by which the others reach it"}
+    space = {"type": "string", "pattern": HOST, "description": "it is this network namespace of this machine"}
+    return {"type": "array", "items": _closed({"address": address, "namespace": space}, required=("address",))}
+
+
 def _weights() -> Schema:
     file = _closed(
         {
@@ -246,6 +259,24 @@ KEYS: dict[str, Key] = {
         "name → address of what is there already; a run starts whatever is not named itself",
         {},
         _cluster,
+    ),
+    "kafka_client": Key(
+        "a file in the form of Kafka's client.properties: how clients prove who they are to the `kafka` of `cluster`"
+        " (TLS, SASL; docs/cluster.md). Its path is told everywhere, what it says nowhere",
+        None,
+        lambda: {"type": ["null", "string"], "minLength": 1},
+    ),
+    "placement": Key(
+        "`{broker: 1, processor: [2, 3], server: 0}`: the nodes that these are on, in every run; what is not named"
+        " is on node 0, with generator and sink (docs/cluster.md). With `--profile slurm` a job has as many nodes",
+        {},
+        _placement,
+    ),
+    "nodes": Key(
+        "without SLURM, the nodes of a `placement`, from number 0: `{address: 10.0.0.1}` is this machine,"
+        " `{address: 10.0.0.2, namespace: name}` one of its network namespaces",
+        [],
+        _nodes,
     ),
     "slurm": Key(
         "with `--profile slurm`: the `partition`, `account` and `constraint` of all jobs (`null`: SLURM's own), and"

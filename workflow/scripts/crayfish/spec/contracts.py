@@ -134,6 +134,13 @@ class Processor(Part):
     # True: it scores nothing, and answers what the scorer noop does. What is measured with it is the cost of the
     # measuring system itself. The word `all` leaves it out.
     floor: bool = False
+    # withdraw(job): ends what a process that was killed has left running at job.processor_address; None: its end does.
+    withdraw: Callable[[Job], None] | None = None
+    # How it is on several nodes (run.placement), of which each runs this process: None, not at all; "alike": `run` on
+    # each of them, which has the instances job.instances; "head": `run` on the first, which listens at job.head, and
+    # `join` on the others.
+    spreads: str | None = None
+    join: Callable[[Job, threading.Event, Callable[[], None]], None] | None = None  # as `run`
     asks_user: bool = False  # True: it does not start where the user has no name, as in some containers
     original: str | None = None  # the letter that run.sh -sp of the original takes for it
 

@@ -372,6 +372,16 @@ def grows(backlog_slope: Interval) -> bool:
     return backlog_slope.low is not None and backlog_slope.low > 0
 
 
+def outage(appended_s: np.ndarray, start_s: float, until_s: float) -> float | None:
+    """The longest time without a prediction that ends after start_s and before until_s.
+
+    appended_s: float[n], when predictions were appended, in order. None without any of them before or after start_s.
+    """
+    last = appended_s[appended_s <= start_s][-1:]
+    times = np.concatenate([last, appended_s[(appended_s > start_s) & (appended_s <= until_s)]])
+    return float(np.diff(times).max()) if len(last) and len(times) > 1 else None
+
+
 def recovery_time(
     due_s: np.ndarray, latencies_ms: np.ndarray, start_s: float, end_s: float, until_s: float
 ) -> float | None:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from crayfish.spec import config as checks
-from crayfish.spec import discovery, paths
+from crayfish.spec import discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
 
@@ -326,7 +326,12 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
     kept, specs = _narrowing(config), []
 
     def made(combination: Combination) -> RunSpec:
-        return RunSpec.from_dict({**fixed, **combination.values, "segments": segments})
+        values = {**fixed, **combination.values}
+        if config["placement"] and "placement" not in values:
+            scorer = values.get("scorer")
+            external = scorer in discovery.names("scorers") and discovery.scorer(scorer).external
+            values["placement"] = placement.text(config["placement"], external)
+        return RunSpec.from_dict({**values, "segments": segments})
 
     for combinations in _products(block):
         for combination in combinations:
@@ -393,6 +398,13 @@ def _check_cluster(cluster: dict[str, str], runs: Iterable[RunSpec]) -> None:
     for spec in runs:
         needed = ["kafka"] if spec.transport == "kafka" else []
         needed += [spec.scorer] if discovery.scorer(spec.scorer).external else []
+        placed = placement.parsed(spec.placement)
+        given = {"broker": "kafka", "processor": spec.processor, "server": spec.scorer}
+        for part, name in given.items():
+            if name in cluster and placed[part] != placement.HERE:
+                raise CrayfishError(
+                    f"placement.{part}: {name} is at {cluster[name]!r} already (`cluster`): leave one of them out"
+                )
         if spec.processor in cluster and (missing := [name for name in needed if name not in cluster]):
             raise CrayfishError(
                 f"cluster.{spec.processor}: {cluster[spec.processor]!r} cannot reach what a run starts on its own"
@@ -430,6 +442,11 @@ def make_plan(config: dict) -> Plan:
         experiments[name] = Experiment(name, tuple(dict.fromkeys(identifiers)), repetitions)
     _check_rounds(config, experiments)
     _check_cluster(config["cluster"] or {}, runs.values())
+    if config["kafka_client"] and "kafka" not in (config["cluster"] or {}):
+        raise CrayfishError(
+            f"kafka_client: {config['kafka_client']!r} is of no use: a Kafka of the run's own asks nobody who they are;"
+            " name the address under cluster.kafka, or leave it out"
+        )
     figures = {name: figure for name, figure in config["figures"].items() if _is_drawn(name, figure, experiments, runs)}
     drawn = config["draw"] if config["draw"] is not None else list(config["figures"])
     for name in drawn:

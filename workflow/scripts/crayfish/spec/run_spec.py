@@ -15,13 +15,18 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from crayfish.spec import contracts, discovery
+from crayfish.spec import contracts, discovery, placement
 from crayfish.spec.errors import CrayfishError
 
 BASE_MEMORY = 2**30  # broker and clients
 MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clients and servers allow
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
+FAULTS = (
+    "none",
+    *(f"{what}_{part}" for part in ("processor", "server", "broker") for what in ("kill", "pause")),
+    "cut_processor",
+)
 RELATIVE_TO = ("sustainable",)
 LONGEST_EXTENSION_S = 20.0  # of a warm-up, unless the load says otherwise
 LONGEST_NAME = 200  # bytes of a run's identifier: a file system allows 255, and names with suffixes are made of it
@@ -348,12 +353,30 @@ class RunSpec:
         "shared",
         choices=("shared", "own"),
     )
+    brokers: int = _field(
+        "so many brokers of this run's own, where more than one; topics then have up to three copies, of which two must"
+        " be in step",
+        1,
+        least=1,
+        most=9,
+    )
+    fault: str = _field(
+        "what fails while a `faulty` load is measured: every process of the processor, of the server or of one of the"
+        " brokers is killed (SIGKILL) or paused for 5 s; or the way from the processor to the brokers is cut for 5 s",
+        "none",
+        choices=FAULTS,
+    )
     broker_warmup_s: float = _field(
         "the broker that runs share is warmed up until its cost no longer falls, for so long at most, as the first of"
         " them says",
         120.0,
         least=0,
         unit="s",
+    )
+    placement: str = _field(
+        "the nodes that broker, processor and server are on: `broker1+processor2.3`, which the config's `placement`"
+        " writes; what is not named is on node 0 with the generator and the sink",
+        "",
     )
     cores: int = _field(
         "so many physical cores are the processor's and the server's alone; broker, generator, sink and harness have"
@@ -369,6 +392,10 @@ class RunSpec:
         unit="us",
         least=0,
     )
+    generators: int = _field(
+        "processes that generate the load: each sends the events of its share of the partitions", 1, least=1
+    )
+    sinks: int = _field("processes that receive the predictions, each of its share of the partitions", 1, least=1)
     seed: int = _field("of arrivals and the pool of images", 1)
     twin: int = _field(
         "another run of the same system under another name: what differs between twins is noise. Only other values than"
@@ -393,9 +420,70 @@ class RunSpec:
                 f"run.parallelism: {self.parallelism} instances cannot share {self.partitions} partitions:"
                 " raise run.partitions or lower the parallelism"
             )
+        for name in ("generators", "sinks"):
+            if getattr(self, name) > self.partitions:
+                raise CrayfishError(
+                    f"run.{name}: {getattr(self, name)} processes cannot share {self.partitions} partitions: lower it,"
+                    " or raise run.partitions"
+                )
+        if self.searches and self.generators > 1:
+            raise CrayfishError("run.generators: a search cuts off loads, which needs one generator: leave it at 1")
         if len(self.segments) > 1 and any(segment.declared.alone for segment in self.segments):
             raise CrayfishError(f"run.segments: a {self.segments[0].kind} is a run of its own")
         self._check_parts()
+        self._check_placement()
+        self._check_fault()
+
+    def _check_fault(self) -> None:
+        """Refuse a fault that cannot be, and one without its load."""
+        if (self.fault != "none") != (self.segments[0].kind == "faulty"):
+            raise CrayfishError(
+                f"run.fault: {self.fault!r} with a {self.segments[0].kind} load: a fault needs a load of the kind"
+                " faulty, and that needs a fault"
+            )
+        if self.brokers > 1 and self.transport != "kafka":
+            raise CrayfishError(f"run.brokers: {self.brokers}: transport {self.transport!r} has none: leave it out")
+        if self.placement and (self.brokers > 1 or self.fault != "none"):
+            raise CrayfishError(
+                f"run.placement: {self.placement!r} goes neither with run.brokers (name several nodes of the broker)"
+                " nor with run.fault"
+            )
+        if self.fault.endswith("_server") and not discovery.scorer(self.scorer).external:
+            raise CrayfishError(f"run.fault: {self.fault!r}: {self.scorer} calls no server")
+        if self.fault == "kill_server" and self.on_server_failure != "retry":
+            raise CrayfishError(
+                f"run.fault: {self.fault!r}: a server that dies ends the run: set run.on_server_failure to 'retry'"
+            )
+        if self.fault == "kill_broker" and self.brokers < 3:
+            raise CrayfishError(f"run.fault: {self.fault!r}: the topics must survive it: set run.brokers to 3 or more")
+
+    def _check_placement(self) -> None:
+        """Refuse a placement that is none, or that does not go together with the rest."""
+        nodes = placement.parsed(self.placement)
+        if self.placement and self.transport != "kafka":
+            raise CrayfishError(
+                f"run.placement: {self.placement!r}: with transport {self.transport!r} events go through files of one"
+                " machine: leave it out, or use transport 'kafka'"
+            )
+        if self.placement and self.cores:
+            raise CrayfishError(
+                f"run.cores: {self.cores}: parts on other nodes have cores of their own: leave it at 0, or leave out"
+                " run.placement"
+            )
+        if nodes["server"] != placement.HERE and not discovery.scorer(self.scorer).external:
+            raise CrayfishError(f"run.placement: {self.placement!r}: {self.scorer} calls no server: leave it out")
+        if len(nodes["processor"]) > 1 and not discovery.processor(self.processor).spreads:
+            able = [name for name in discovery.names("processors") if discovery.processor(name).spreads]
+            raise CrayfishError(
+                f"run.placement: {self.placement!r}: {self.processor} is on one node (on several: {', '.join(able)})"
+            )
+        if len(nodes["server"]) > 1:
+            raise CrayfishError(f"run.placement: {self.placement!r}: a server is on one node")
+        if len(nodes["processor"]) > self.parallelism:
+            raise CrayfishError(
+                f"run.placement: {self.placement!r}: {self.parallelism} instances cannot be on"
+                f" {len(nodes['processor'])} nodes: name fewer, or raise run.parallelism"
+            )
 
     def _check_parts(self) -> None:
         """Refuse what the chosen processor, scorer or model does not offer."""
@@ -476,8 +564,17 @@ class RunSpec:
     def memory_bytes(self) -> int:
         """About what the whole run needs: broker, engine, and in each instance what the engine needs there and the
         model (which a server's worker may hold instead)."""
+        return self.memory_of("broker") + self.memory_of("processor")
+
+    def memory_of(self, part: str, members: int = 1) -> int:
+        """The same of a part alone, bytes, or of one of the nodes that it is spread over."""
         model, engine = discovery.model(self.model), discovery.processor(self.processor)
-        return BASE_MEMORY + engine.memory + self.parallelism * (engine.instance_memory + model.memory)
+        instances = math.ceil(self.parallelism / members)
+        return {
+            "broker": BASE_MEMORY * self.brokers,
+            "processor": engine.memory + instances * (engine.instance_memory + model.memory),
+            "server": self.parallelism * model.memory,
+        }[part]
 
     @property
     def identifier(self) -> str:
@@ -542,9 +639,17 @@ class Job:
     jars: tuple[str, ...]  # the processor's
     scorer_jars: tuple[str, ...]  # those that the scorer adds
     java_home: str | None
-    workdir: str  # scratch folder of this stage, removed after the run
+    workdir: str  # scratch folder of this stage on its node, removed after the run
     processor_address: str | None = None  # of an engine that is there already (Processor.address); None: none is
     server_key_file: str | None = None  # where a server of the run's own keeps the secret that its scorer sends
+    kafka_client: str | None = None  # the file that says how clients prove who they are (crayfish.engine.secure)
+    # Of a processor that is on several nodes: how many, which of them this process is on, and where the first one
+    # (member 0) listens for the others, if it does, "host:port".
+    members: int = 1
+    member: int = 0
+    head: str | None = None
+    secret: str | None = None  # that they share
+    shared: str = ""  # the folder that all nodes see, of a run that is spread over several; "": workdir is one
 
     @classmethod
     def without_kafka(cls, spec: RunSpec, workdir: str, **places: Any) -> Job:
@@ -565,9 +670,19 @@ class Job:
         return Path(self.workdir) / "exchange"
 
     @property
+    def instances(self) -> range:
+        """The numbers of the parallel instances that this process has: all, or every `members`-th of them."""
+        return range(self.member, self.spec.parallelism, self.members)
+
+    @property
+    def seen(self) -> Path:
+        """The folder of this stage that the harness and all the nodes of the run see."""
+        return Path(self.shared or self.workdir)
+
+    @property
     def records(self) -> Path:
         """The folder where this stage's processes note what their clients and JVMs were given, for the manifest."""
-        return Path(self.workdir) / "records"
+        return self.seen / "records"
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))

@@ -37,7 +37,7 @@ def machine_during(samples: dict, start_ns: int, end_ns: int) -> dict[str, float
         return increase(times, series, start_ns, end_ns) / seconds
 
     if "stolen_s" in machine:
-        own = sum(cores(stage["cpu_s"]) for stage in samples["stages"].values())
+        own = sum(cores(stage.get("cpu_here_s", stage["cpu_s"])) for stage in samples["stages"].values())
         found |= {"other_cores": cores(machine["cpu_s"]) - own, "stolen_cores": cores(machine["stolen_s"])}
     if "throttled_s" in machine:
         found["throttled_cores"] = cores(machine["throttled_s"])

@@ -158,14 +158,20 @@ def told(found: list[Node]) -> str:
     )
 
 
-def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]], together: int = 1) -> list[str]:
-    """What of these runs (name -> bytes, minutes) no node can take, and what to do about it.
+def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float, int]], together: int = 1) -> list[str]:
+    """What of these runs (name -> bytes, minutes, nodes) SLURM cannot give nodes to, and what to do about it.
 
     together: how many of them a job executes at most, one after the other.
     """
     most, longest = max(node.memory for node in offered), max(node.minutes for node in offered)
     faults = []
-    for name, (memory_bytes, needed) in wanted.items():
+    names = {node.name for node in offered}
+    for name, (memory_bytes, needed, count) in wanted.items():
+        if count > len(names):
+            faults.append(
+                f"{name} needs {count} nodes, and there are {len(names)} ({told(offered)}): change `placement`, or name"
+                " another slurm.partition"
+            )
         if memory_bytes > most:
             faults.append(
                 f"{name} needs {memory_bytes / 1e9:.1f} GB, and no node has that ({told(offered)}): lower"
@@ -176,7 +182,7 @@ def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float]], toget
                 f"{name} needs {needed:.0f} minutes, and no job may take as long ({told(offered)}): shorten its load,"
                 " or name another slurm.partition"
             )
-    job = sum(sorted(needed for _, needed in wanted.values())[-together:])
+    job = sum(sorted(needed for _, needed, _ in wanted.values())[-together:])
     if not faults and job > longest:
         faults.append(
             f"a job of {together} runs needs {job:.0f} minutes, and none may take as long ({told(offered)}): take fewer"

@@ -12,7 +12,7 @@ from crayfish.spec.waiting import Deadline, wait_until
 if TYPE_CHECKING:
     import numpy as np
 
-    from crayfish.harness.parts import Producer
+    from crayfish.harness.clients import Producer
     from crayfish.harness.run import Run
     from crayfish.spec.run_spec import RunSpec, Segment
 
@@ -50,7 +50,7 @@ def saturate(run: Run) -> None:
     await_backlog(run, producer, events)
     run.excluded_s += time.monotonic() - began
     run.mark("preload")
-    run.sampler.measure_memory()  # of a producer that may end before the next sample
+    run.measure_memory()  # of a producer that may end before the next sample
     producer.end()
     processor = run.start_processor()
     run.await_path(processor)

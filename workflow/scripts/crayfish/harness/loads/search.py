@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from crayfish.harness import search
+    from crayfish.harness.clients import Consumer, Producer
     from crayfish.harness.paced import Progress
-    from crayfish.harness.parts import Consumer, Producer
     from crayfish.harness.run import Run
 
 AT_ONCE_S = 0.001  # all events of a burst are due within that

@@ -5,9 +5,10 @@ Delivery     at_least_once: a checkpoint every commit_interval_ms flushes the si
              again with the same group, the job goes on from the last checkpoint in the stage's folder; without one,
              from the group's committed offsets.
 Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with its own Python; source, scoring and sink form one
-             chain in it (several slots of one TaskManager would share one interpreter's lock). task (P-N-P): source and
-             sink run at P, the topics' number of partitions, scoring at N, on one TaskManager of P slots. A Flink that
-             runs already keeps its slots; thread execution needs TaskManagers of one slot each.
+             chain in it (several slots of one TaskManager would share one interpreter's lock). On several nodes each
+             has its share of them, and the first the JobManager. task (P-N-P): source and sink run at P, the topics'
+             number of partitions, scoring at N, on one TaskManager of P slots. A Flink that runs already keeps its
+             slots; thread execution needs TaskManagers of one slot each.
 Buffers      What the consumer has fetched. The sink sends after linger_ms; predictions that are made while in_flight
              requests are under way go with the next one. Only process execution gathers events: 1000 (fewer if large)
              or 2 ms (5 ms with async_calls). The task model adds Flink's network buffers between its tasks.
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crayfish.spec import discovery
+from crayfish.spec import discovery, placement
 from crayfish.spec.contracts import GIB, Processor
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
@@ -65,6 +66,8 @@ def refuse(spec: RunSpec) -> str | None:
             "vectorised scoring goes through the Table API, which does not offer parallelism_model 'task':"
             " use scoring 'per_event'"
         )
+    if spec.parallelism_model == "task" and len(placement.parsed(spec.placement)["processor"]) > 1:
+        return "parallelism_model 'task' has one TaskManager, which is on one node: use 'data', or name one node"
     if spec.transport == "in_engine" and spec.delivery == "exactly_once":
         return "exactly_once is a promise of the Kafka sink, which transport 'in_engine' has not: use 'at_least_once'"
     return None
@@ -100,6 +103,29 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
         cluster.cancel()
 
 
+def join(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """The same of a node that has TaskManagers alone."""
+    from crayfish.processors.flink.cluster import Cluster
+
+    cluster = Cluster(job)
+    cluster.join()
+    try:
+        ready()
+        while not stop.wait(WATCH_S):
+            cluster.check_workers()
+    finally:
+        cluster.kill_workers()
+
+
+def withdraw(job: Job) -> None:
+    """Cancel the job at the given address, if it still runs."""
+    from crayfish.processors.flink.cluster import ask
+
+    for each in ask(str(job.processor_address), "/jobs/overview")["jobs"]:
+        if each["name"] == job.group and each["state"] in ("CREATED", "RUNNING", "RESTARTING"):
+            ask(str(job.processor_address), f"/jobs/{each['jid']}?mode=cancel", "PATCH")
+
+
 PROCESSOR = Processor(
     display_name="Flink",
     color="#0072B2",
@@ -113,6 +139,9 @@ PROCESSOR = Processor(
     transports=("kafka", "in_engine"),
     asynchronous=True,
     address="host:port of its JobManager's REST interface",
+    withdraw=withdraw,
+    spreads="head",
+    join=join,
     jars=("flink",),
     java={"in_engine": "flink/FlinkInEngine.java"},
     java_jars=("flink_api",),

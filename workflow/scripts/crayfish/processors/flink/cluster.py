@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BUNDLE_MS, ASYNCHRONOUS_BUNDLE_MS = 2, 5  # at the end of a bundle no request is in flight
 NETWORK_MEMORY = {"data": "64m", "task": "256m"}  # task: buffers for P x N channels, twice
 REST_DEADLINE_S = 20.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 FAILURE_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 4.0
 JVM_OPTIONS = ["-XX:-UsePerfData", "-XX:+IgnoreUnrecognizedVMOptions"]
@@ -56,7 +57,7 @@ def slots(spec: RunSpec) -> tuple[int, int]:
 
 def _settings(job: Job, scratch: Path) -> dict[str, object]:
     """The cluster's configuration: all of it on the loopback and in the run's folder, and no second try for a job."""
-    checkpoints = Path(job.workdir) / "checkpoints" / job.group
+    checkpoints = (job.seen if job.members > 1 else Path(job.workdir)) / "checkpoints" / job.group
     _, slots_each = slots(job.spec)
     found = sorted(checkpoints.glob("*/chk-*/_metadata"), key=lambda file: file.stat().st_mtime)
     return {
@@ -76,7 +77,7 @@ def _settings(job: Job, scratch: Path) -> dict[str, object]:
         "python.fn-execution.bundle.time": ASYNCHRONOUS_BUNDLE_MS if job.spec.async_calls else BUNDLE_MS,
         "python.fn-execution.bundle.size": gathered_events(job),
         "python.fn-execution.arrow.batch.size": gathered_events(job),
-        "jobmanager.rpc.address": HOST,
+        "jobmanager.rpc.address": job.head.rpartition(":")[0] if job.head else HOST,
         "jobmanager.bind-host": HOST,
         "rest.bind-address": HOST,
         "web.submit.enable": "false",
@@ -101,6 +102,16 @@ def _settings(job: Job, scratch: Path) -> dict[str, object]:
     }
 
 
+def ask(address: str, path: str, method: str = "GET") -> dict:
+    """Ask the JobManager at this address, by no proxy; CrayfishError if it does not answer."""
+    request = urllib.request.Request(f"http://{address}{path}", method=method)
+    try:
+        with DIRECT.open(request, timeout=REST_DEADLINE_S) as answer:
+            return json.load(answer)
+    except OSError as error:
+        raise CrayfishError(f"flink: the JobManager does not answer {method} {request.full_url}: {error}") from error
+
+
 class Cluster:
     """The JobManager in PyFlink's client JVM, N TaskManagers in JVMs of their own, and one job on them.
 
@@ -112,31 +123,26 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(dir=job.workdir, prefix="flink-"))
         self.conf, self.lib, self.scratch = (self.folder / name for name in ("conf", "lib", "tmp"))
         self.rpc_port, self.rest_port = child.free_ports(2)
+        if job.head:
+            self.rpc_port = int(job.head.rpartition(":")[2])
         self.host = HOST
         if job.processor_address:
             self.host, _, port = job.processor_address.rpartition(":")
             self.rest_port = int(port)
         self.workers: list[subprocess.Popen] = []
         self.gateway_pid: int | None = None
-        self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for the loopback
 
     def __enter__(self) -> Cluster:
         if self.job.processor_address:
             self._check_slots()
-        from pyflink.find_flink_home import _find_flink_home
         from pyflink.java_gateway import get_gateway
-        from pyflink.pyflink_gateway_server import read_from_config
 
-        home, java_home = Path(_find_flink_home()), jvm.home_of(self.job)
-        opens = read_from_config("env.java.opts.all", "", str(home / "conf"))
-        self._write(home, opens)
-        options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={self.scratch}"]
+        options, opens = self._prepare()
+        java_home = jvm.home_of(self.job)
         self._prepare_gateway(java_home, options)
-        kafka.record(self.job, "JobManager JVM", [*options, *JOBMANAGER_OPTIONS, *opens.split()])
+        kafka.record(self.job, "JobManager JVM", [*options, *JOBMANAGER_OPTIONS, *opens])
         if not self.job.processor_address:
-            workers = [*options, *TASKMANAGER_OPTIONS, *opens.split()]
-            kafka.record(self.job, "TaskManager JVM", workers)
-            self._start_workers([jvm.executable(java_home), *workers])
+            self._start_workers(java_home, [*options, *TASKMANAGER_OPTIONS, *opens])
         self.jvm = get_gateway().jvm
         self.gateway_pid = self.jvm.java.lang.ProcessHandle.current().pid()
         load = self.jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration
@@ -145,6 +151,21 @@ class Cluster:
             entry = self.jvm.org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint(self.configuration)
             entry.startCluster()
         return self
+
+    def _prepare(self) -> tuple[list[str], list[str]]:
+        """Write the folders; the options of all JVMs, and those that Flink asks for beside."""
+        from pyflink.find_flink_home import _find_flink_home
+        from pyflink.pyflink_gateway_server import read_from_config
+
+        home = Path(_find_flink_home())
+        opens = read_from_config("env.java.opts.all", "", str(home / "conf"))
+        self._write(home, opens)
+        return [*JVM_OPTIONS, f"-Djava.io.tmpdir={self.scratch}"], opens.split()
+
+    def join(self) -> None:
+        """Start this node's share of the TaskManagers alone, of a cluster whose JobManager is on another one."""
+        options, opens = self._prepare()
+        self._start_workers(jvm.home_of(self.job), [*options, *TASKMANAGER_OPTIONS, *opens])
 
     def _check_slots(self) -> None:
         """CrayfishError unless the Flink that is there already answers and has as many slots free as the job takes."""
@@ -190,11 +211,13 @@ class Cluster:
             TMPDIR=str(self.scratch),
         )
 
-    def _start_workers(self, java: list[str]) -> None:
-        """Start the TaskManagers; `java` is the beginning of their command line."""
+    def _start_workers(self, java_home: str, options: list[str]) -> None:
+        """Start the TaskManagers of this node, with these options of their JVMs."""
+        kafka.record(self.job, "TaskManager JVM", options)
+        java = [jvm.executable(java_home), *options]
         main = ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", str(self.conf)]
         command = [*java, f"-Dlog4j.configurationFile={self._logging}", "-cp", f"{self.lib}/*", *main]
-        for _ in range(slots(self.job.spec)[0]):
+        for _ in range(self.job.member, slots(self.job.spec)[0], self.job.members):
             self.workers.append(child.start(command))
 
     def submit(self) -> None:
@@ -234,14 +257,7 @@ class Cluster:
 
     def ask(self, path: str, method: str = "GET") -> dict:
         """Ask the JobManager."""
-        request = urllib.request.Request(f"http://{self.host}:{self.rest_port}{path}", method=method)
-        try:
-            with self.direct.open(request, timeout=REST_DEADLINE_S) as answer:
-                return json.load(answer)
-        except OSError as error:
-            raise CrayfishError(
-                f"flink: the JobManager does not answer {method} {request.full_url}: {error}"
-            ) from error
+        return ask(f"{self.host}:{self.rest_port}", path, method)
 
     def tasks(self) -> dict[str, dict[str, int]]:
         """How many instances of each part of the job are in which state."""
@@ -251,13 +267,17 @@ class Cluster:
         """Whether all instances of every part run."""
         return all(set(states) == {"RUNNING"} for states in self.tasks().values())
 
-    def check(self) -> None:
-        """CrayfishError if a TaskManager is gone or the job no longer lives; the job's root cause tells why."""
+    def check_workers(self) -> None:
+        """CrayfishError if a TaskManager of this node is gone."""
         for worker in self.workers:
             if worker.poll() is not None:
                 raise CrayfishError(
                     f"flink: a TaskManager (process {worker.pid}) ended with status {worker.returncode}; see the log"
                 )
+
+    def check(self) -> None:
+        """CrayfishError if a TaskManager is gone or the job no longer lives; the job's root cause tells why."""
+        self.check_workers()
         state = self.rest("/status")["status"]
         if state in ("FAILING", "FAILED", "CANCELED", "FINISHED", "SUSPENDED"):
             trace = self._failure()
@@ -276,13 +296,17 @@ class Cluster:
         wait_until(lambda: self.rest("/status")["status"] in ("CANCELED", "FAILED"), STOP_DEADLINE_S)
 
     def __exit__(self, *error: object) -> None:
-        for worker in self.workers:
-            worker.kill()
+        self.kill_workers()
         if self.gateway_pid:
             from pyflink.java_gateway import get_gateway
 
             get_gateway().shutdown()
             os.kill(self.gateway_pid, signal.SIGKILL)
             os.waitpid(self.gateway_pid, 0)
+
+    def kill_workers(self) -> None:
+        """End the TaskManagers of this node."""
+        for worker in self.workers:
+            worker.kill()
         for worker in self.workers:
             worker.wait()

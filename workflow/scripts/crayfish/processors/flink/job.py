@@ -62,6 +62,7 @@ def _source_and_sink(job: Job) -> tuple[object, object]:
 def source_settings(job: Job) -> dict[str, object]:
     """Of the KafkaSource's consumer; what is not here is Kafka's default."""
     return {
+        **kafka.java_broker(job, SHADED),
         **kafka.JAVA_CLIENT,
         **kafka.java_consumer(job),
         "commit.offsets.on.checkpoint": "true",
@@ -73,6 +74,7 @@ def source_settings(job: Job) -> dict[str, object]:
 def sink_settings(job: Job) -> dict[str, object]:
     """Of the KafkaSink's producer; what is not here is Kafka's default."""
     return {
+        **kafka.java_broker(job, SHADED),
         **kafka.JAVA_CLIENT,
         **kafka.java_producer(job),
         "transaction.timeout.ms": 600_000,  # a broker allows 900 000
@@ -88,8 +90,7 @@ def record_clients(job: Job) -> None:
 
     reads = {**source_settings(job), "group.id": job.group, "enable.auto.commit": "false"}
     for kind, settings in (("consumer", reads), ("producer", sink_settings(job))):
-        given = {"bootstrap.servers": job.bootstrap_servers, **settings}
-        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, given, SHADED))
+        kafka.record(job, f"processor {kind}", kafka.java_effective(java, kind, settings, SHADED))
 
 
 def _source(job: Job) -> object:

@@ -44,20 +44,21 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 
 
 def run_instances(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """N processes, each one instance; the end of any of them ends all, with a CrayfishError."""
+    """N processes, or on each of several nodes its share, each one instance; the end of any of them ends all, with a
+    CrayfishError."""
     job_file = job.write(Path(job.workdir, "instances.json"))
-    flags = [Path(job.workdir, f"ready-{number}") for number in range(job.spec.parallelism)]
-    for flag in flags:
+    flags = {number: Path(job.workdir, f"ready-{number}") for number in job.instances}
+    for flag in flags.values():
         flag.unlink(missing_ok=True)
     command = [sys.executable, "-m", INSTANCE, "--job", str(job_file)]
     child.watch(
-        [child.start([*command, "--instance", str(number), "--flag", str(flag)]) for number, flag in enumerate(flags)],
+        [child.start([*command, "--instance", str(number), "--flag", str(flag)]) for number, flag in flags.items()],
         stop,
-        is_ready=lambda: all(flag.exists() for flag in flags),
+        is_ready=lambda: all(flag.exists() for flag in flags.values()),
         ready=ready,
-        ended=lambda number, status, starting: (
-            f"kafka_streams: instance {number} of {len(flags)} ended with exit status {status}: what it said stands"
-            " above in this log"
+        ended=lambda place, status, starting: (
+            f"kafka_streams: instance {job.instances[place]} of {job.spec.parallelism} ended with exit status {status}:"
+            " what it said stands above in this log"
         ),
         every_s=(STARTING_S, WATCH_S),
         deadline_s=CLOSE_DEADLINE_S + 2,
@@ -71,6 +72,7 @@ PROCESSOR = Processor(
     run=run,
     deliveries=("at_least_once", "exactly_once"),
     asynchronous=True,
+    spreads="alike",
     jars=("kafka_streams",),
     java={"kafka": "kafka_streams/KafkaStreamsBatching.java"},
     jvm_options=JVM_OPTIONS,

@@ -66,7 +66,7 @@ def settings(job: Job, instance: int) -> dict[str, object]:
     return {
         **kafka.JAVA_CLIENT,
         "application.id": job.group,
-        "bootstrap.servers": job.bootstrap_servers,
+        **kafka.java_broker(job),
         "client.id": f"{job.group}-{instance}",
         "processing.guarantee": GUARANTEES[job.spec.delivery],
         "commit.interval.ms": job.spec.commit_interval_ms,
@@ -92,7 +92,7 @@ def open_admin(job: Job) -> Iterator[Any]:
     import jpype
 
     deadline = {"default.api.timeout.ms": BROKER_DEADLINE_MS}
-    values = {"bootstrap.servers": job.bootstrap_servers, **kafka.JAVA_CLIENT, **deadline}
+    values = {**kafka.java_broker(job), **kafka.JAVA_CLIENT, **deadline}
     try:
         admin = jpype.JClass("org.apache.kafka.clients.admin.Admin").create(java_map(values))
     except jpype.JException as error:

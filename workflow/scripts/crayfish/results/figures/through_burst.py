@@ -17,13 +17,14 @@ AXES = ("burst", "rate_events_per_s", "peak_rate_events_per_s")
 METRICS = ("recovery_s",)
 COLUMNS = 4
 SHADE: dict[str, Any] = {"facecolor": "#f0f0f0", "edgecolor": "#c8c8c8", "hatch": "////", "linewidth": 0}
+STRIKE: dict[str, Any] = {"color": "#888888", "linestyle": (0, (3, 2)), "linewidth": 0.9}
 CURVES: dict[str, LineStyle] = {"latency_p50_ms": "-", "latency_p99_ms": (0, (2, 1))}
 FOOT = 0.06  # the height of a recovery's mark in its panel
 
 
 def draw(table: pl.DataFrame) -> Figure:
     if "burst" not in table.columns:
-        raise CrayfishError("the table has no bursts: its experiment's load must be bursty")
+        raise CrayfishError("the table has no bursts: its experiment's load must be bursty or faulty")
     parts = [(system, rows) for system in looks.systems(table, AXES) for rows in system.segments(system.rows)]
     figure, panels = burst_canvas(len(parts))
     for (above, below), (system, rows) in zip(panels, parts, strict=True):
@@ -58,7 +59,10 @@ def draw_system(above: Axes, below: Axes, system: looks.System, rows: pl.DataFra
     """The two panels of one system: latency above, events per second below."""
     for axes in (above, below):
         for burst in bursts_of(rows):
-            axes.axvspan(burst["burst_start_s"], burst["burst_end_s"], zorder=0, **SHADE)
+            if burst["burst_end_s"] > burst["burst_start_s"]:
+                axes.axvspan(burst["burst_start_s"], burst["burst_end_s"], zorder=0, **SHADE)
+            else:
+                axes.axvline(burst["burst_start_s"], zorder=0, **STRIKE)
     for metric, style in CURVES.items():
         draw_curve(above, system, rows, metric, style)
     below.step(rows["second"], rows["due_events_per_s"], where="post", color="black", linewidth=0.7)
@@ -101,11 +105,13 @@ def mark_recoveries(axes: Axes, rows: pl.DataFrame) -> None:
 
 def handles(parts: list[pl.DataFrame]) -> list[Line2D | Patch]:
     """The legend's entries: the lines in black, as each system's panels have its own colour."""
+    bursty = any((rows["burst_end_s"] > rows["burst_start_s"]).any() for rows in parts)
     entries = [
         Line2D([], [], color="black", linewidth=1, label="median latency; predictions appended"),
         Line2D([], [], color="black", linewidth=1, linestyle=CURVES["latency_p99_ms"], label="99th percentile"),
         Line2D([], [], color="black", linewidth=0.7, drawstyle="steps-post", label="events due"),
-        Patch(label="burst", **SHADE),
+        *([Patch(label="burst", **SHADE)] if bursty else []),
+        *([Line2D([], [], label="fault", **STRIKE)] if not bursty else []),
         Line2D([], [], color="black", marker="^", markersize=4, linestyle="none", label="recovered"),
     ]
     if any((rows["recovered_repetitions"] < rows["repetitions"]).any() for rows in parts):
@@ -114,12 +120,12 @@ def handles(parts: list[pl.DataFrame]) -> list[Line2D | Patch]:
 
 
 FIGURE_KIND = FigureKind(
-    title="Through bursts",
+    title="Through bursts and faults",
     text=(
         "Above: median and 99th percentile of the latency of the events due in each second. Below: events due, and"
-        " predictions appended to the output topic, in each second. Shaded: bursts. Triangle, with its interval: start"
-        " of the first five consecutive seconds whose median latency is at or below the 95th percentile of the 30 s"
-        " before the burst. Cross: not recovered in every repetition."
+        " predictions appended to the output topic, in each second. Shaded: bursts; dashed: a fault. Triangle, with its"
+        " interval: start of the first five consecutive seconds whose median latency is at or below the 95th percentile"
+        " of the 30 s before the burst or fault. Cross: not recovered in every repetition."
     ),
     part="series",
     axes=AXES,

@@ -1,0 +1,163 @@
+"""Generator and sink: each a process, or several that share the partitions and to the rest of the run are one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crayfish.harness.parts import START_DEADLINE_S, PythonStage
+from crayfish.harness.stages import StageFailed
+
+if TYPE_CHECKING:
+    from crayfish.harness.run import Run
+    from crayfish.spec.run_spec import Segment
+
+SUMMED = ("sent", "received", "distinct", "wrong", "malformed")  # counts that each of them reports of its own share
+LEAD_NS = 200_000_000  # from the command to the first event of a segment
+
+
+class Clients:
+    """So many processes of a module of the harness, of which each writes its part of the table NAME.parquet."""
+
+    ORDER = ""  # the column by which the table's rows are in order
+
+    def __init__(self, run: Run, name: str, count: int, *options: object):
+        self._run, self._name, self._count, self._options = run, name, count, options
+        self._counts: dict[PythonStage, dict[str, int]] = {}
+        self._done: list[dict] = []  # the ends of a segment that some of them have reported
+
+    def __enter__(self) -> Clients:
+        run, arguments = (
+            self._run,
+            ("--reference", self._run.places.reference.resolve(), "--anchor", self._run.anchor_ns),
+        )
+        with ExitStack() as opened:
+            self.stages = []
+            for member in range(self._count):
+                share = ("--member", member, "--members", self._count)
+                stage = PythonStage(
+                    run,
+                    self._name,
+                    sys.executable,
+                    f"crayfish.harness.{self._name}",
+                    *("--job", run.job_file, *arguments, "--out", self._part(member), *share, *self._options),
+                    log_name=self._name if self._count == 1 else f"{self._name}-{member + 1}",
+                )
+                opened.enter_context(stage)
+                self.stages.append(stage)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.__exit__(kind, error, trace)
+
+    def _part(self, member: int) -> str:
+        table = f"{self._name}.parquet"
+        return str(self._run.folder / (table if self._count == 1 else f"{table}.{member}"))
+
+    def check(self) -> None:
+        """Raise StageFailed if one of them has died."""
+        for stage in self.stages:
+            stage.check()
+
+    def send(self, **message: object) -> None:
+        """A JSON line to each of them."""
+        for stage in self.stages:
+            stage.send(**message)
+
+    def await_event(self, event: str, deadline_s: float = START_DEADLINE_S) -> list[dict]:
+        """The next message with this event of each of them; the run is watched meanwhile."""
+        return [stage.await_event(event, deadline_s) for stage in self.stages]
+
+    def failure(self, what: str) -> StageFailed:
+        """An error about them, with the log of the first."""
+        return self.stages[0].failure(what)
+
+    def new_messages(self) -> list[dict]:
+        """The messages that have come since the last call, with the counts of all of them in the place of each one's;
+        the end of a segment once all have reported it."""
+        found = []
+        for stage in self.stages:
+            counts = self._counts.setdefault(stage, dict.fromkeys(SUMMED, 0))
+            for message in stage.new_messages():
+                counts |= {name: message[name] for name in SUMMED if name in message}
+                message |= {
+                    name: sum(each[name] for each in self._counts.values()) for name in SUMMED if name in message
+                }
+                if message["event"] != "segment_done":
+                    found.append(message)
+                    continue
+                self._done.append(message)
+                if len(self._done) == self._count:
+                    ends = {name: max(each[name] for each in self._done) for name in ("end_ns", "next")}
+                    found.append({**message, **ends})
+                    self._done = []
+        return found
+
+    def write(self) -> None:
+        """Let them write the table of all events so far."""
+        self.send(write=True)
+        self.await_event("written")
+        self._join()
+
+    def _join(self) -> None:
+        """One table of all parts, in its order."""
+        if self._count > 1:
+            parts = pa.concat_tables([pq.read_table(self._part(member)) for member in range(self._count)])
+            pq.write_table(parts.sort_by(self.ORDER), self._run.folder / f"{self._name}.parquet")
+
+
+class Producer(Clients):
+    """The load generator; see crayfish.harness.producer."""
+
+    ORDER = "sequence"
+
+    def __init__(self, run: Run):
+        super().__init__(run, "producer", run.spec.generators)
+        self._next = 0  # the sequence number of the next event
+
+    def begin(self, number: int, load: Segment | None = None) -> dict:
+        """Begin a segment of the run's, or this load in its place: how many `events`, and its `start_ns`."""
+        self.send(segment=number, first=self._next, **({"load": vars(load)} if load else {}))
+        self.await_event("prepared")
+        start_ns = time.monotonic_ns() + self._run.anchor_ns + LEAD_NS
+        self.send(start_ns=start_ns)
+        return {"events": sum(each["events"] for each in self.await_event("segment_started")), "start_ns": start_ns}
+
+    def new_messages(self) -> list[dict]:
+        found = super().new_messages()
+        self._next = max([self._next, *(each["next"] for each in found if each["event"] == "segment_done")])
+        return found
+
+    def end(self) -> None:
+        """Let it write its table and end."""
+        for stage in self.stages:
+            stage.close_input()
+        self.await_event("written")
+        self._join()
+
+
+class Consumer(Clients):
+    """The sink; see crayfish.harness.consumer."""
+
+    ORDER = "received_ns"
+
+    def __init__(self, run: Run, offline: bool = False):
+        super().__init__(run, "consumer", run.spec.sinks, *(["--offline"] if offline else []))
+
+    def end(self, output_ends: list[int]) -> dict[str, int]:
+        """Let it read each partition to its end, write its table and end; how many predictions there were."""
+        for stage in self.stages:
+            stage.send(until=output_ends)
+            stage.stopping = True
+        written = self.await_event("written", START_DEADLINE_S + self._run.spec.drain_timeout_s)
+        self._join()
+        return {name: sum(each[name] for each in written) for name in SUMMED if name in written[0]}
