@@ -41,5 +41,6 @@ def make(bridge: str, net: str, names: tuple[str, ...]) -> None:
 def remove(bridge: str, names: tuple[str, ...]) -> None:
     """Take away whatever of it there is."""
     for name in names:
+        subprocess.run(["ip", "link", "delete", f"{bridge}{name}"], capture_output=True)  # at once, whoever is inside
         subprocess.run(["ip", "netns", "delete", f"{bridge}{name}"], capture_output=True)
     subprocess.run(["ip", "link", "delete", bridge], capture_output=True)

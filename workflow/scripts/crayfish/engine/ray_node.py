@@ -41,10 +41,10 @@ ENVIRONMENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # a process whose control service is gone ends itself
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Not a cluster of several machines, whatever the name says: without it Ray replaces 127.0.0.1 by the machine's
-    # address, and with it its daemons and workers listen on the loopback alone.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+# Not a cluster of several machines, whatever the name says: without it Ray replaces 127.0.0.1 by the machine's
+# address, and with it its daemons and workers listen on the loopback alone.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def _folder(workdir: Path) -> tuple[Path, bool]:
@@ -60,6 +60,7 @@ def _prepare(folder: Path, secret: str | None) -> None:
     token.touch(0o600)
     token.write_text(secret or secrets.token_hex(32))
     os.environ.update(ENVIRONMENT, RAY_AUTH_TOKEN_PATH=str(token))
+    os.environ.update({} if secret else ALONE)
 
 
 @contextlib.contextmanager
