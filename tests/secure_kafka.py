@@ -6,7 +6,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from crayfish.engine import child, secure
-from crayfish.harness import broker, stages
+from crayfish.harness import broker
 
 NAME, SECRET = "alice", "wonder-4711-land"
 DEADLINE_S = 60.0
@@ -22,7 +22,7 @@ def called(*command: object) -> None:
 class SecureKafka:
     """Its brokers, from start to stop."""
 
-    def __init__(self, java: str, jars: list[str], folder: Path, tag: str):
+    def __init__(self, java: str, jars: list[str], folder: Path):
         self.folder = folder
         folder.mkdir()
         self._certify()
@@ -37,7 +37,7 @@ class SecureKafka:
             text=True,
             timeout=DEADLINE_S,
         ).stdout.split()[-1]
-        self.parts = []
+        self.parts: list[subprocess.Popen] = []
         for number in range(COPIES):
             file = self._properties(number)
             user = f"SCRAM-SHA-512=[name={NAME},password={SECRET}]"
@@ -46,7 +46,8 @@ class SecureKafka:
                 *("--add-scram", user),
             )
             command = [java, "-Xmx384m", *classes, "kafka.Kafka", str(file)]
-            self.parts.append(stages.Stage(f"kafka-{number}", command, folder / f"broker-{number}.log", tag))
+            with (folder / f"broker-{number}.log").open("w") as log:  # no stage: it belongs to no run
+                self.parts.append(child.start(command, stdout=log, stderr=log))
         self.admin: AdminClient = broker.admin_client(self.servers, str(self.client_file))
         broker.wait_ready(self.admin, self.servers, broker.READY_DEADLINE_S, self.live)
 
@@ -115,8 +116,7 @@ class SecureKafka:
 
     def live(self) -> None:
         """That all brokers still do."""
-        for part in self.parts:
-            part.check()
+        assert [part.poll() for part in self.parts] == [None] * COPIES
 
     def topics(self) -> set[str]:
         return {name for name in self.admin.list_topics(timeout=DEADLINE_S).topics if name.startswith("crayfish-")}
@@ -131,5 +131,4 @@ class SecureKafka:
         return {"bootstrap.servers": self.servers, **secure.librdkafka(str(self.client_file))}
 
     def stop(self) -> None:
-        for part in self.parts:
-            part.stop()
+        child.stop(self.parts, DEADLINE_S)

@@ -26,7 +26,7 @@ SPEAKS = (
 STUBBORN = (
     "import signal, subprocess, sys, time; signal.signal(15, signal.SIG_IGN);"
     " subprocess.Popen(['setsid', 'sleep', '61'], stdout=subprocess.DEVNULL);"
-    " print('{\"event\": \"on\"}', flush=True); time.sleep(60)"
+    ' print(\'{"event": "on"}\', flush=True); time.sleep(60)'
 )
 
 

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from crayfish.engine import child, secure
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 READY_DEADLINE_S = 90.0
 REQUEST_DEADLINE_S = 30.0
+REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 JVM_OPTIONS = [
     "-Xms512m",
     "-Xmx1g",
@@ -59,7 +60,8 @@ class Broker:
         lives from run to run; None: it is not ours. client_file: as crayfish.engine.secure reads it."""
         self.servers, self._process, self._topics = servers, process, list[str]()
         self._own = process if isinstance(process, Started) else None
-        self.admin = admin_client(servers, client_file)
+        self._client_file, self._refusals = client_file, list[str]()
+        self.admin = admin_client(servers, client_file, self._note)
 
     def __enter__(self) -> Broker:
         return self
@@ -82,9 +84,23 @@ class Broker:
         if self._process:
             self._process.check()
 
+    def _note(self, error: KafkaError) -> None:
+        if error.code() in REFUSALS:
+            self._refusals.append(error.str())
+
     def wait_ready(self, watch: Callable[[], object]) -> None:
-        """Wait until it answers; `watch` is called meanwhile and may raise."""
-        wait_ready(self.admin, self.servers, READY_DEADLINE_S if self._own else REQUEST_DEADLINE_S, watch)
+        """Wait until it answers; `watch` is called meanwhile and may raise. CrayfishError where it refuses us."""
+
+        def refused() -> None:
+            watch()
+            self.admin.poll(0)
+            if self._refusals:
+                raise CrayfishError(
+                    f"broker: {self.servers} refuses the clients that {self._client_file or 'no kafka_client'}"
+                    f" describes: {self._refusals[0]}"
+                )
+
+        wait_ready(self.admin, self.servers, READY_DEADLINE_S if self._own else REQUEST_DEADLINE_S, refused)
 
     def kill_last(self) -> None:
         """Kill the last of the run's own brokers; from now on its death is none that ends the run."""
@@ -327,12 +343,15 @@ def _await_answer(
     wait_until(answered, deadline_s, lambda: CrayfishError(f"{failure} ({refused})"), watch)
 
 
-def admin_client(servers: str, client_file: str | None = None) -> AdminClient:
-    """An admin client that keeps librdkafka's connection complaints to itself while the broker starts.
+def admin_client(
+    servers: str, client_file: str | None = None, complain: Callable[[KafkaError], None] = lambda error: None
+) -> AdminClient:
+    """An admin client that keeps librdkafka's connection complaints from the log while the broker starts.
 
-    client_file: as crayfish.engine.secure reads it.
+    client_file: as crayfish.engine.secure reads it. complain: is told them when the client is polled.
     """
     settings: dict[str, Any] = {"bootstrap.servers": servers, **secure.librdkafka(client_file), "log_level": 0}
+    settings["error_cb"] = complain
     return AdminClient({**settings, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200})
 
 
