@@ -28,6 +28,7 @@ TOPIC, GROUP = "crayfish-turns", "crayfish-measures"
 SESSION_MS = 10_000
 POLL_INTERVAL_MS = 3_600_000  # a load that is written asks for nothing meanwhile
 TURN_DEADLINE_S = 60.0
+MEMBERS_GONE_S, GROUPS_PAUSE_S = 15.0, 0.5  # Kafka Streams' static members leave by their session's end, after 10 s
 NAME = re.compile(r"crayfish-(\d{9,11})-[0-9a-f]{12}(?:-.*)?")
 OLD_S = 86_400.0
 log = logging.getLogger("crayfish")
@@ -70,11 +71,22 @@ def copies(admin: AdminClient, topic: str) -> dict[str, object]:
 
 
 def remove_groups(admin: AdminClient, groups: list[str]) -> None:
-    """Delete consumer groups; one that is not there, or still has members, stays."""
-    if groups:
-        for future in admin.delete_consumer_groups(groups, request_timeout=broker.REQUEST_DEADLINE_S).values():
-            with contextlib.suppress(KafkaException):
+    """Delete those of these consumer groups that are there, once the broker takes their members for gone; one that has
+    members even then stays."""
+    left = [*groups]
+
+    def all_gone() -> bool:
+        for name, future in admin.delete_consumer_groups(left, request_timeout=broker.REQUEST_DEADLINE_S).items():
+            try:
                 future.result(broker.REQUEST_DEADLINE_S)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.NON_EMPTY_GROUP:
+                    continue
+            left.remove(name)
+        return not left
+
+    if left:
+        wait_until(all_gone, MEMBERS_GONE_S, pause_s=GROUPS_PAUSE_S)
 
 
 class Turn:
