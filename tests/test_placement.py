@@ -45,7 +45,7 @@ def spread(processor: str, where: str, **more: object) -> RunSpec:
     return made_spec({**fields, **more})
 
 
-@pytest.mark.parametrize("processor", sampled(SPREADING, 0))
+@pytest.mark.parametrize("processor", sampled(SPREADING, 0, step=3))
 def test_broker_and_processor_have_nodes_of_their_own(harness, nodes, tmp_path, processor):
     spec = spread(processor, "broker1+processor2")
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)

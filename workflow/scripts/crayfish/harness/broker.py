@@ -101,6 +101,13 @@ class Broker:
                 )
 
         wait_ready(self.admin, self.servers, READY_DEADLINE_S if self._own else REQUEST_DEADLINE_S, refused)
+        count = len(self._own.stages) if self._own else 1
+        wait_until(
+            lambda: len(self.admin.list_topics(timeout=REQUEST_DEADLINE_S).brokers) >= count,
+            READY_DEADLINE_S,
+            lambda: CrayfishError(f"broker: not all {count} brokers joined within {READY_DEADLINE_S:g} s"),
+            refused,
+        )
 
     def kill_last(self) -> None:
         """Kill the last of the run's own brokers; from now on its death is none that ends the run."""
@@ -127,6 +134,8 @@ class Broker:
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """The end offset of every partition of a topic."""
+        if self._own and self._own.dead:  # of which librdkafka believes for 30 s that they lead
+            self.admin.list_topics(timeout=REQUEST_DEADLINE_S)
         wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
         futures = self.admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S)
         found = {partition.partition: future.result().offset for partition, future in futures.items()}
