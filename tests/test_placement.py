@@ -122,9 +122,10 @@ def test_a_node_that_cannot_be_reached_is_told(harness, nodes, tmp_path):
 
 def test_a_placement_is_a_text_in_a_spec_and_a_mapping_in_a_config():
     given = {"broker": 1, "processor": [2, 3], "server": 4}
-    assert placement.text(given, external=True) == "broker1+processor2.3+server4"
-    assert placement.text(given, external=False) == "broker1+processor2.3"
-    assert placement.text({"broker": 0}, external=True) == ""
+    assert placement.text(given, True, 4) == "broker1+processor2.3+server4"
+    assert placement.text(given, False, 4) == "broker1+processor2.3"
+    assert placement.text(given, False, 1) == "broker1+processor2", "one instance is on one node"
+    assert placement.text({"broker": 0}, True, 1) == ""
     assert placement.parsed("broker1+processor2.3") == {"broker": (1,), "processor": (2, 3), "server": (0,)}
     assert placement.nodes("broker1+processor2.3") == 4 and placement.nodes("") == 1
 
@@ -155,5 +156,8 @@ def test_a_config_s_placement_is_of_every_run_and_not_beside_a_given_part():
     experiment = {"vary": {"processor": ["relay", "flink"], "scorer": ["noop"]}, "load": LOAD}
     config = {"experiments": {"one": experiment}, "placement": {"broker": 1, "server": 2}}
     assert {spec.placement for spec in make_plan(config).runs.values()} == {"broker1"}
+    within = {"vary": {"processor": ["flink"], "scorer": ["noop"], "transport": ["in_engine"]}, "load": LOAD}
+    plan = make_plan({**config, "experiments": {"one": within}})
+    assert {spec.placement for spec in plan.runs.values()} == {""}, "what has no Kafka stays where it is"
     with pytest.raises(CrayfishError, match=r"placement\.broker: kafka is at 'k:9092' already"):
         make_plan({**config, "cluster": {"kafka": "k:9092"}})

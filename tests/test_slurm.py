@@ -187,11 +187,12 @@ def test_a_run_over_two_nodes_has_each_part_on_its_own(folder, cluster):
 def test_a_run_over_two_nodes_that_is_ended_leaves_nothing_on_either(folder, cluster, how):
     (folder / "small.yaml").write_text(SMALL.replace("measure_s: 2", "measure_s: 60"))
     process = call(folder, *PLACED)
-    awaited(
-        lambda: "segment 1/1" in "".join(log.read_text() for log in folder.glob("logs/execute_run/*/*.log")) or None,
-        DEADLINE_S,
-        "a run that measures",
-    )
+
+    def measures() -> bool | None:
+        assert process.poll() is None, (folder / "output").read_text()
+        return "segment 1/1" in "".join(log.read_text() for log in folder.glob("logs/execute_run/*/*.log")) or None
+
+    awaited(measures, DEADLINE_S, "a run that measures")
     (job,) = measuring(folder)
     ENDS[how](job)
     output = ended(process, folder)

@@ -16,12 +16,14 @@ WORD = re.compile(rf"({'|'.join(PARTS)})(\d+(?:\.\d+)*)")
 HERE = (0,)
 
 
-def text(placement: Mapping[str, int | Sequence[int]], external: bool) -> str:
-    """The text of a mapping; a server's node is left out where the scorer is not an external one."""
+def text(placement: Mapping[str, int | Sequence[int]], external: bool, instances: int) -> str:
+    """The text of a mapping for a run of so many parallel instances, which can be on no more nodes; a server's node is
+    left out where the scorer is not an external one."""
     words = []
     for part in PARTS:
         nodes = placement.get(part, 0)
         numbers = (nodes,) if isinstance(nodes, int) else tuple(nodes)
+        numbers = numbers[:instances] if part == "processor" else numbers
         if numbers != HERE and (external or part != "server"):
             words.append(part + ".".join(map(str, numbers)))
     return "+".join(words)

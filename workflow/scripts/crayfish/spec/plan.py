@@ -15,7 +15,7 @@ from typing import Any
 from crayfish.spec import config as checks
 from crayfish.spec import discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import RunSpec, Segment
+from crayfish.spec.run_spec import RunSpec, Segment, default
 
 SLOW = 6  # how many times the estimate a run may take: two tries more, of twice the time
 FIXED_COST_S = 11  # of a run, for the estimate: 15 with a broker of its own, which takes 4 to start
@@ -327,10 +327,11 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
 
     def made(combination: Combination) -> RunSpec:
         values = {**fixed, **combination.values}
-        if config["placement"] and "placement" not in values:
+        if config["placement"] and "placement" not in values and _places(values):
             scorer = values.get("scorer")
             external = scorer in discovery.names("scorers") and discovery.scorer(scorer).external
-            values["placement"] = placement.text(config["placement"], external)
+            instances = values.get("parallelism", default("parallelism"))
+            values["placement"] = placement.text(config["placement"], external, instances)
         return RunSpec.from_dict({**values, "segments": segments})
 
     for combinations in _products(block):
@@ -345,6 +346,11 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
                     raise CrayfishError(f"{where} is refused: {error}") from error
                 left_out[str(error)] += 1
     return [spec for spec in specs if not spec.twin or replace(spec, twin=0) in specs]
+
+
+def _places(values: dict) -> bool:
+    """Whether a run with these fields has parts that the config's placement can put on nodes."""
+    return all(values.get(name, default(name)) == default(name) for name in ("transport", "fault", "brokers"))
 
 
 def _alternatives(refused: Combination, combinations: list[Combination]) -> Iterator[Combination]:
