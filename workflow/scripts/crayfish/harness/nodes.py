@@ -64,7 +64,9 @@ def _starter(given: dict) -> tuple[str, ...]:
 def _of_slurm(variables: Mapping[str, str]) -> list[Node]:
     """Those of this job: the first one is that on which it runs."""
     job = variables["SLURM_JOB_ID"]
-    names = _said("scontrol", "show", "hostnames", variables["SLURM_JOB_NODELIST"]).split()
+    # Not by its variable, which in a step of one task tells that one's node alone.
+    listed = _said("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    names = _said("scontrol", "show", "hostnames", listed).split()
     here = variables.get("SLURMD_NODENAME", names[0])
     found = []
     for number, name in enumerate(sorted(names, key=lambda name: name != here)):
