@@ -30,7 +30,8 @@ from places import RESULTS, latencies, places, write
 
 from crayfish.harness import paced, probes, run, stages
 from crayfish.harness.loads import backlog
-from crayfish.harness.parts import Consumer, Processor, Producer, machine_lock
+from crayfish.harness.clients import Consumer, Producer
+from crayfish.harness.parts import Processor, machine_lock
 from crayfish.results import ranking
 from crayfish.results.ranking import Value
 from crayfish.spec import errors

@@ -152,7 +152,8 @@ class Stage:
         self._reader.start()
         if node:
             told = {"name": name, "command": command, "environment": environment or {}, "silence_s": SILENCE_S}
-            self.send(**told, **asked)
+            with suppress(StageFailed):  # the look at the process tells why
+                self.send(**told, **asked)
             silent = f"its supervisor did not answer within {START_DEADLINE_S:g} s"
             try:
                 wait_until(lambda: self.about, START_DEADLINE_S, lambda: self.failure(silent), self.check)
