@@ -29,8 +29,8 @@ import pyarrow.parquet as pq
 from places import RESULTS, latencies, places, write
 
 from crayfish.harness import paced, probes, run, stages
-from crayfish.harness.loads import backlog
 from crayfish.harness.clients import Consumer, Producer
+from crayfish.harness.loads import backlog
 from crayfish.harness.parts import Processor, machine_lock
 from crayfish.results import ranking
 from crayfish.results.ranking import Value
