@@ -41,7 +41,7 @@ def options(kafka: SecureKafka) -> dict[str, object]:
     return {"broker-address": kafka.servers, "kafka-client": kafka.client_file}
 
 
-@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0))
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0, step=3))
 def test_every_client_proves_who_it_is_and_no_secret_is_told(harness, strangers, tmp_path, processor):
     seen: list[str] = []
     out = tmp_path / "run"
