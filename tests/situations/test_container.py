@@ -15,7 +15,8 @@ PLACE = Path("/crayfish")
 PLACED = 'mount --bind "$1" "$2" && mount -o remount,bind,ro "$2" && cd "$3" && shift 3 && exec "$@"'
 RUN_DEADLINE_S, BUILD_DEADLINE_S = 300.0, 3600.0
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-ONE_RUN = ("--config", "processors=[kafka_streams]", "scorers=[onnx]", "repetitions=1", "broker_warmup_s=0")
+ONE_FIGURE = ("results/debug/figures/latency_by_rate.svg", "--configfile", "/crayfish/config/debug.yaml")
+ONE_SYSTEM = ("--config", "processors=[kafka_streams]", "scorers=[onnx]")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
 
@@ -82,9 +83,10 @@ def test_the_recipe_s_steps_on_a_bare_debian_and_a_run_without_a_network(tmp_pat
             elif word == "WORKDIR":
                 said("buildah", *store, "config", "--workingdir", text, image)
         (entry,) = (json.loads(text) for word, text in steps if word == "ENTRYPOINT")
-        command = (*entry, "figures", "--configfile", "/crayfish/config/debug.yaml", *ONE_RUN)
+        command = (*entry, *ONE_FIGURE, *ONE_SYSTEM)
         alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
         said(*alone, "buildah", *store, "run", "--isolation", "chroot", *volumes, image, "--", *command)
         assert list(work.glob("results/debug/runs/*/1/manifest.json"))
+        assert (work / ONE_FIGURE[0]).stat().st_size > 0
     finally:
         called("buildah", *store, "rm", "--all", cwd=ROOT, deadline_s=RUN_DEADLINE_S)
