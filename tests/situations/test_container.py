@@ -15,8 +15,8 @@ PLACE = Path("/crayfish")
 PLACED = 'mount --bind "$1" "$2" && mount -o remount,bind,ro "$2" && cd "$3" && shift 3 && exec "$@"'
 RUN_DEADLINE_S, BUILD_DEADLINE_S = 300.0, 3600.0
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-ONE_FIGURE = ("results/debug/figures/latency_by_rate.svg", "--configfile", "/crayfish/config/debug.yaml")
-ONE_SYSTEM = ("--config", "processors=[flink]", "scorers=[onnx]")
+ONE_FIGURE = ("results/debug/figures/burst.svg", "--configfile", "/crayfish/config/debug.yaml")
+ONE_SYSTEM = ("--config", "processors=[kafka_streams]", "scorers=[onnx]")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
 
