@@ -44,12 +44,17 @@ def cluster(tmp_path_factory) -> Iterator[slurm_cluster.Cluster]:
         made.stop()
 
 
+CALLS: list[subprocess.Popen] = []
+
+
 @pytest.fixture
-def folder(tmp_path, resources, cluster) -> Path:
-    """A working directory whose runs are few and short."""
+def folder(tmp_path, resources, cluster) -> Iterator[Path]:
+    """A working directory whose runs are few and short; no call in it outlives a test that fails."""
     (tmp_path / paths.RESOURCES).symlink_to(resources)
     (tmp_path / "small.yaml").write_text(SMALL)
-    return tmp_path
+    yield tmp_path
+    while CALLS:
+        CALLS.pop().kill()
 
 
 def call(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -58,7 +63,8 @@ def call(folder: Path, *arguments: str) -> subprocess.Popen:
     command += ["--profile", str(ROOT / "slurm"), TABLE, "--configfile", "small.yaml", *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     output = (folder / "output").open("a")
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    CALLS.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output))
+    return CALLS[-1]
 
 
 def ended(process: subprocess.Popen, folder: Path) -> str:
