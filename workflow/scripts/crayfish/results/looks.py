@@ -125,6 +125,12 @@ VALUES: dict[str, dict[object, str]] = {
     "execution": {name: name for name in choices()["execution"]},
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
+    "fault": {
+        **{f"kill_{part}": f"{part} killed" for part in ("processor", "server", "broker")},
+        **{f"pause_{part}": f"{part} paused" for part in ("processor", "server", "broker")},
+        "cut_processor": "connections cut",
+        "none": "no fault",
+    },
     "rates_of": {"sustainable": "the sustainable rate"},
 }
 LOAD = (
