@@ -126,9 +126,7 @@ VALUES: dict[str, dict[object, str]] = {
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
     "fault": {
-        **{f"kill_{part}": f"{part} killed" for part in ("processor", "server", "broker")},
-        **{f"pause_{part}": f"{part} paused" for part in ("processor", "server", "broker")},
-        "cut_processor": "connections cut",
+        **{name: name.replace("_", " ") for name in choices()["fault"]},
         "none": "no fault",
     },
     "rates_of": {"sustainable": "the sustainable rate"},

@@ -292,7 +292,7 @@ def label_x(axes: list[Axes], text: str) -> None:
 
 def entitle(axes: Axes, text: str, **options: Any) -> None:
     """A panel's title, in as many lines as its width asks for, broken at commas where that suffices."""
-    width, lines = {1: 60, 2: 40, 3: 30}.get(axes.get_gridspec().ncols, 24), [""]
+    width, lines = {1: 60, 2: 40, 3: 30}.get(axes.get_gridspec().ncols, 22), [""]
     for part in re.split(r"(?<=,) ", text):
         fits = len(lines[-1]) + len(part) < width
         lines = [*lines[:-1], f"{lines[-1]} {part}".strip()] if fits else [*lines, part]
