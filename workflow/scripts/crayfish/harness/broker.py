@@ -18,7 +18,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -113,7 +113,7 @@ class Broker:
         """Kill the last of the run's own brokers; from now on its death is none that ends the run."""
         assert self._own is not None  # the spec asks for brokers of its own
         stage = self._own.stages[-1]
-        self._own.dead.append(stage)
+        stage.stopping = True
         stage.process.kill()
 
     def last(self) -> list[psutil.Process]:
@@ -134,7 +134,7 @@ class Broker:
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """The end offset of every partition of a topic."""
-        if self._own and self._own.dead:  # of which librdkafka believes for 30 s that they lead
+        if self._own and self._own.lost:  # of which librdkafka believes for 30 s that they lead
             self.admin.list_topics(timeout=REQUEST_DEADLINE_S)
         wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
         futures = self.admin.list_offsets(wanted, request_timeout=REQUEST_DEADLINE_S)
@@ -160,7 +160,6 @@ class Started:
     servers: str  # their bootstrap servers
     settings: dict  # properties and JVM options of the first
     ways: dict[int, str]  # port of a proxy -> the listener that it stands for
-    dead: list[Stage] = field(default_factory=list)  # those that the run itself has killed
 
     @property
     def pid(self) -> int:
@@ -170,8 +169,12 @@ class Started:
     def check(self) -> None:
         """Raise StageFailed if one has died that was not killed by the run."""
         for stage in self.stages:
-            if stage not in self.dead:
-                stage.check()
+            stage.check()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the run itself has killed one of them."""
+        return any(stage.stopping for stage in self.stages)
 
 
 @dataclass(frozen=True)

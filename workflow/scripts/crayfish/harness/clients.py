@@ -33,10 +33,8 @@ class Clients:
         self._done: list[dict] = []  # the ends of a segment that some of them have reported
 
     def __enter__(self) -> Clients:
-        run, arguments = (
-            self._run,
-            ("--reference", self._run.places.reference.resolve(), "--anchor", self._run.anchor_ns),
-        )
+        run = self._run
+        arguments = ("--reference", run.places.reference.resolve(), "--anchor", run.anchor_ns)
         with ExitStack() as opened:
             self.stages = []
             for member in range(self._count):

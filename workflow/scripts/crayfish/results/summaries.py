@@ -204,23 +204,24 @@ def backlog_growth(events: Columns, start_ns: int, end_ns: int) -> dict[str, Any
     }
 
 
+def stretches(load: Segment) -> list[tuple[float, float, float]]:
+    """Of every burst, its start, its end, and until when what comes after it is its own: the next one, or the load's
+    end; s from the segment's start."""
+    limits = [*(start for start, _ in load.bursts), load.warmup_s + load.measure_s][1:]
+    return [(start, end, until) for (start, end), until in zip(load.bursts, limits, strict=True)]
+
+
 def recoveries(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
     """Of every burst, the recovery time in s."""
-    bursts = load.bursts
     due_s = (answered["due_ns"] - segment["start_ns"]) / 1e9
     latency = latencies(answered)["received_minus_due"]
-    limits = [*(start for start, _ in bursts), load.warmup_s + load.measure_s][1:]
-    return [
-        metrics.recovery_time(due_s, latency, start, end, until)
-        for (start, end), until in zip(bursts, limits, strict=True)
-    ]
+    return [metrics.recovery_time(due_s, latency, start, end, until) for start, end, until in stretches(load)]
 
 
 def outages(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
     """Of every burst, the longest time from then on without a prediction, s."""
     appended_s = np.sort(answered["output_append_ms"] - segment["start_ns"] / NS_PER_MS) / 1000
-    limits = [*(start for start, _ in load.bursts), load.warmup_s + load.measure_s][1:]
-    return [metrics.outage(appended_s, start, until) for (start, _), until in zip(load.bursts, limits, strict=True)]
+    return [metrics.outage(appended_s, start, until) for start, _, until in stretches(load)]
 
 
 def series(segment: dict, events: Columns) -> dict[str, list]:
