@@ -113,10 +113,12 @@ def test_a_way_that_is_cut_is_taken_again():
 
 def test_an_outage_is_the_longest_time_without_a_prediction_from_the_fault_on():
     appended = np.array([0.0, 3.0, 4.0, 4.5, 7.0, 7.5, 20.0])
-    assert metrics.outage(appended, 4.2, 10.0) == 2.5
+    assert metrics.outage(appended, 4.2, 7.2) == 2.5
     assert metrics.outage(appended, 4.2, 30.0) == 12.5
-    assert metrics.outage(appended, 3.5, 4.2) == 1.0
-    assert metrics.outage(appended, -1.0, 10.0) is None and metrics.outage(appended, 21.0, 30.0) is None
+    assert metrics.outage(appended, 3.5, 4.0) == 1.0
+    # It goes on after the load: what is still to be answered is answered then.
+    assert metrics.outage(appended, 8.0, 10.0) == 12.5
+    assert metrics.outage(appended, 21.0, 30.0) is None and metrics.outage(appended[:1], -1.0, 30.0) is None
 
 
 @pytest.mark.parametrize(

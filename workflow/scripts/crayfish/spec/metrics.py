@@ -373,13 +373,14 @@ def grows(backlog_slope: Interval) -> bool:
 
 
 def outage(appended_s: np.ndarray, start_s: float, until_s: float) -> float | None:
-    """The longest time without a prediction that ends after start_s and before until_s.
+    """The longest time without a prediction of those that ended after start_s and began before until_s.
 
-    appended_s: float[n], when predictions were appended, in order. None without any of them before or after start_s.
+    appended_s: float[n], when predictions were appended, in order. One that lasts beyond until_s counts whole: what was
+    due before is answered after it. None where no prediction came after start_s.
     """
-    last = appended_s[appended_s <= start_s][-1:]
-    times = np.concatenate([last, appended_s[(appended_s > start_s) & (appended_s <= until_s)]])
-    return float(np.diff(times).max()) if len(last) and len(times) > 1 else None
+    began, ended = appended_s[:-1], appended_s[1:]
+    lengths = (ended - began)[(ended > start_s) & (began < until_s)]
+    return float(lengths.max()) if len(lengths) else None
 
 
 def recovery_time(
