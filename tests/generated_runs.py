@@ -3,9 +3,9 @@
 They are arithmetic, not measurements: latencies are drawn from a lognormal distribution of a given median.
 """
 
+import contextlib
 import json
-import os
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -159,12 +159,15 @@ def _write_samples(
     path.write_text(json.dumps({"stages": stages, "machine": {**stages["processor"], "speed": measured}}))
 
 
-def summarise(folder: Path, out: Path) -> tuple[float, resource.struct_rusage]:
-    """Summarise a run folder as the rule does: the seconds it took, and what that process alone used."""
-    began = time.monotonic()
-    process = subprocess.Popen([sys.executable, SUMMARISE, "--run", folder, "--out", out])
-    _, status, usage = os.wait4(process.pid, 0)  # RUSAGE_CHILDREN would have the peak of the largest child ever
-    process.returncode = os.waitstatus_to_exitcode(status)
+def summarise(folder: Path, out: Path) -> tuple[float, int]:
+    """Summarise a run folder as the rule does: the seconds it took, and its peak of memory that is no file's, bytes."""
+    began, peak = time.monotonic(), 0
+    with subprocess.Popen([sys.executable, SUMMARISE, "--run", folder, "--out", out]) as process:
+        while process.poll() is None:
+            with contextlib.suppress(OSError):  # it may end meanwhile
+                told = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+                peak = max(peak, int(told[1]) * 1024 if told else 0)
+            time.sleep(0.005)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return time.monotonic() - began, usage
+    return time.monotonic() - began, peak

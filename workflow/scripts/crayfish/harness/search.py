@@ -138,7 +138,7 @@ def judge(
     growth = None
     if len(at_ms) >= BLOCKS:
         blocks = np.array_split(np.arange(len(at_ms)), BLOCKS)
-        waiting = metrics.backlog(metrics.truncated_ms(due_ns), output_append_ms, at_ms)
+        waiting = metrics.backlog(metrics.truncated_ms(due_ns), np.sort(output_append_ms), at_ms)
         growth = metrics.slope(
             np.array([at_ms[block].mean() for block in blocks]) / 1000,
             np.array([waiting[block].mean() for block in blocks]),

@@ -14,14 +14,15 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from crayfish.results.outcomes import Columns, Room, blocks, select
+from crayfish.results.outcomes import read as read_outcomes
 from crayfish.spec import metrics
-from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 from crayfish.spec.samples import machine_during
 
@@ -33,135 +34,67 @@ NS_PER_MS = 1_000_000
 MOST_UNCERTAINTY_MS = 1.0  # of the offset of a broker's clock, before what is told by two clocks is left out
 CROSSING = ("append_minus_due", "append_minus_sent", "generation", "delivery")  # latencies by the run's and its clock
 LARGEST_LOG = 50.0  # of a change: more than that overflows, and is as good as infinite
-Columns = dict[str, np.ndarray]
-PRODUCER = ("sequence", "segment", "due_ns", "sent_ns", "input_append_ms", "partition")
-CONSUMER = ("sequence", "output_append_ms", "received_ns", "correct")
-
-
-# --- events -----------------------------------------------------------------------------------------------------------
-
-
-def read_columns(path: Path, names: tuple[str, ...]) -> Columns:
-    """Columns of a parquet file as arrays; CrayfishError if the file cannot be read or one is missing."""
-    try:
-        table = pq.read_table(path, columns=list(names))
-    except (OSError, ValueError) as error:
-        raise CrayfishError(
-            f"{path}: cannot be read as a table: {error}; remove the run's folder and run it again"
-        ) from error
-    if missing := [name for name in names if name not in table.column_names]:
-        raise CrayfishError(
-            f"{path}: no column {', '.join(missing)}; it holds: {', '.join(table.column_names)}; remove the run's"
-            " folder and run it again"
-        )
-    return {name: table[name].to_numpy() for name in names}
-
-
-def join(producer: Columns, consumer: Columns) -> Columns:
-    """Every event with its first prediction, in order of sequence: output_append_ms and received_ns, -1 where lost."""
-    order = np.argsort(producer["sequence"], kind="stable")
-    events = {name: values[order] for name, values in producer.items()}
-    sequence = events["sequence"]
-    received, first = np.unique(consumer["sequence"], return_index=True)
-    position = np.searchsorted(sequence, received)
-    known = position < len(sequence)
-    known[known] = sequence[position[known]] == received[known]
-    events["answered"] = np.zeros(len(sequence), bool)
-    events["answered"][position[known]] = True
-    for name in ("output_append_ms", "received_ns"):
-        events[name] = np.full(len(sequence), -1, np.int64)
-        events[name][position[known]] = consumer[name][first[known]]
-    return events
-
-
-def by_the_runs_clock(events: Columns, offset_ms: float) -> Columns:
-    """The events with append times by the run's clock, of a broker whose clock is so much ahead of it; in whole ms."""
-    shift = round(offset_ms)
-    names = ("input_append_ms", "output_append_ms")
-    return {**events, **{name: np.where(events[name] < 0, events[name], events[name] - shift) for name in names}}
-
-
-def select(columns: Columns, rows: np.ndarray | slice) -> Columns:
-    """These rows of every column."""
-    return {name: values[rows] for name, values in columns.items()}
-
-
-def measured_window(load: Segment, segment: dict, events: Columns, instances: int) -> tuple[int, int]:
-    """Start and end of the measured window, ns. instances: how many of them share the partitions."""
-    start_ns, end_ns = segment["load_start_ns"], segment["end_ns"]
-    answered = events["answered"]
-    if not load.saturated or not answered.any():
-        return start_ns, end_ns
-    appended, left = events["output_append_ms"][answered], np.unique(events["partition"][~answered])
-    busy_ms = metrics.always_busy_until(appended, events["partition"][answered], left, instances)
-    window_ms = metrics.drained_window(appended, start_ns / NS_PER_MS, min(busy_ms, end_ns / NS_PER_MS), load.measure_s)
-    return math.ceil(window_ms[0]) * NS_PER_MS, math.floor(window_ms[1]) * NS_PER_MS
-
-
-def measured_events(load: Segment, events: Columns, start_ns: int, end_ns: int) -> Columns:
-    """The events of the measured window: those due in it or, of a backlog, those whose prediction was appended in it,
-    its ends included."""
-    if load.saturated:
-        appended_ns = events["output_append_ms"] * NS_PER_MS
-        return select(events, events["answered"] & (appended_ns >= start_ns) & (appended_ns <= end_ns))
-    return select(events, (events["due_ns"] >= start_ns) & (events["due_ns"] < end_ns))
 
 
 # --- the metrics of one segment ---------------------------------------------------------------------------------------
 
 
-def latencies(answered: Columns) -> dict[str, np.ndarray]:
-    """The latency of each event, float[n] in ms, of events that were answered and received while they came; and its
-    three parts, whose sum it is, where the append times of the input are known.
-
-    The broker truncates its append times to 1 ms. The parts take the middle of that millisecond (metrics.appended_ns);
-    append - due does not, and reads up to 1 ms too low (half of it in the mean).
-    """
-    due, received = answered["due_ns"], answered["received_ns"]
-    whole = {
-        "received_minus_due": (received - due) / NS_PER_MS,
-        "append_minus_due": (answered["output_append_ms"] * NS_PER_MS - due) / NS_PER_MS,
-    }
-    if (generation := metrics.lateness_ms(due, answered["input_append_ms"])) is None:
-        return whole
-    return {
-        **whole,
-        "generation": generation,
-        "processing": (answered["output_append_ms"] - answered["input_append_ms"]).astype(float),
-        "delivery": (received - metrics.appended_ns(answered["output_append_ms"])) / NS_PER_MS,
-    }
+def received_minus_due(rows: Columns) -> np.ndarray:
+    """The latency of events that were answered and received while they came, float[n] in ms."""
+    return (rows["received_ns"] - rows["due_ns"]) / NS_PER_MS
 
 
-def paper_latency(events: Columns) -> np.ndarray:
-    """The original's latency, append - sent in whole ms, as its producer stamps its events too; of all answered events
-    but the first quarter of those that were sent, float[n]."""
-    kept = select(events, metrics.paper_window(len(events["sequence"])))
-    kept = select(kept, kept["answered"])
-    return (kept["output_append_ms"] - metrics.truncated_ms(kept["sent_ns"])).astype(float)
+def append_minus_sent(rows: Columns) -> np.ndarray:
+    """The original's latency in whole ms, as its producer stamps its events too."""
+    return (rows["output_append_ms"] - metrics.truncated_ms(rows["sent_ns"])).astype(float)
 
 
-def paper_throughput(events: Columns) -> float | None:
-    """The original's throughput: from the first to the last append, of all predictions but the first quarter."""
-    appended = np.sort(events["output_append_ms"][events["answered"]])
-    return metrics.throughput(appended[metrics.paper_window(len(appended))])
+# The latency, and its three parts, whose sum it is, where the append times of the input are known. The broker truncates
+# its append times to 1 ms. The parts take the middle of that millisecond (metrics.appended_ns); append - due does not,
+# and reads up to 1 ms too low (half of it in the mean).
+LATENCIES: dict[str, Callable[[Columns], np.ndarray]] = {
+    "received_minus_due": received_minus_due,
+    "append_minus_due": lambda rows: (rows["output_append_ms"] * NS_PER_MS - rows["due_ns"]) / NS_PER_MS,
+    "generation": lambda rows: (metrics.appended_ns(rows["input_append_ms"]) - rows["due_ns"]) / NS_PER_MS,
+    "processing": lambda rows: (rows["output_append_ms"] - rows["input_append_ms"]).astype(float),
+    "delivery": lambda rows: (rows["received_ns"] - metrics.appended_ns(rows["output_append_ms"])) / NS_PER_MS,
+    "append_minus_sent": append_minus_sent,
+}
+PARTS = ("generation", "processing", "delivery")
 
 
-def lateness(window: Columns, bound_ms: float) -> dict[str, float | None] | None:
+def latencies(room: Room, own: Columns, window: Columns, one_clock: bool) -> dict[str, Any]:
+    """The summaries of all latencies that the segment supports, and the curve of received - due. `own`: all of its
+    events, of which the original's latency leaves out the first quarter, and counts the others."""
+    timed = len(window["sequence"]) and window["input_append_ms"].min() >= 0
+    found, curve = {}, metrics.quantile_curve(np.zeros(0))
+    for name, of in LATENCIES.items():
+        if (name in PARTS and not timed) or (name in CROSSING and not one_clock):
+            continue
+        paper = name == "append_minus_sent"
+        rows = select(own, metrics.paper_window(len(own["sequence"]))) if paper else window
+        values = room.ordered(rows, of)
+        found[name] = metrics.latency_summary(values)
+        if name == "received_minus_due":
+            curve = metrics.quantile_curve(values)
+    return {"latency_ms": found, "latency_curve": curve}
+
+
+def lateness(room: Room, window: Columns, bound_ms: float) -> dict[str, float | None] | None:
     """How long after their intended send times the events were in the input topic; None if that is unknown."""
-    late_ms = metrics.lateness_ms(window["due_ns"], window["input_append_ms"])
-    if late_ms is None or not len(late_ms):
+    if not len(window["sequence"]) or window["input_append_ms"].min() < 0:
         return None
-    p99 = metrics.percentile(np.sort(late_ms), metrics.PER_MILLE["p99"])
-    share = metrics.late_share(late_ms, bound_ms)
-    return {"p99_ms": p99, "max_ms": float(late_ms.max()), "late_share": share, "bound_ms": bound_ms}
+    late_ms = room.each(window, LATENCIES["generation"])
+    late_ms.sort()
+    p99, share = metrics.percentile(late_ms, metrics.PER_MILLE["p99"]), metrics.late_share(late_ms, bound_ms)
+    return {"p99_ms": p99, "max_ms": float(late_ms[-1]), "late_share": share, "bound_ms": bound_ms}
 
 
-def median_trend(window: Columns, start_ns: int, end_ns: int) -> dict[str, Any] | None:
+def median_trend(due_ns: np.ndarray, latency_ms: np.ndarray, start_ns: int, end_ns: int) -> dict[str, Any] | None:
     """How the median latency changes over the window, by a line through the logarithms of its blocks' medians."""
-    edges = np.searchsorted(window["due_ns"], np.linspace(start_ns, end_ns, metrics.BLOCKS + 1))
-    latency = np.where(window["answered"], window["received_ns"] - window["due_ns"], 0) / NS_PER_MS
-    blocks = [latency[first:last] for first, last in itertools.pairwise(edges)]
-    medians = [float(np.median(block[block > 0])) for block in blocks if (block > 0).any()]
+    edges = np.searchsorted(due_ns, np.linspace(start_ns, end_ns, metrics.BLOCKS + 1))
+    parts = [latency_ms[first:last] for first, last in itertools.pairwise(edges)]
+    medians = [float(np.median(part[part > 0])) for part in parts if (part > 0).any()]
     if len(medians) < metrics.LEAST_BLOCKS:
         return None
     logs = np.log(medians)
@@ -173,12 +106,12 @@ def median_trend(window: Columns, start_ns: int, end_ns: int) -> dict[str, Any] 
     return {**trend_of(change), **ends}
 
 
-def throughput_trend(window: Columns, start_ns: int, end_ns: int) -> dict[str, Any] | None:
-    """How the throughput of a backlog's window changes over it."""
-    edges = np.linspace(start_ns, end_ns, metrics.BLOCKS + 1) / NS_PER_MS
-    if not len(window["sequence"]) or start_ns >= end_ns:
+def throughput_trend(appended_ms: np.ndarray, start_ns: int, end_ns: int) -> dict[str, Any] | None:
+    """How the throughput of a backlog's window changes over it, from the append times in it, in order."""
+    if not len(appended_ms) or start_ns >= end_ns:
         return None
-    return trend_of(metrics.trend(np.histogram(window["output_append_ms"], edges)[0]))
+    edges = np.linspace(start_ns, end_ns, metrics.BLOCKS + 1) / NS_PER_MS
+    return trend_of(metrics.trend(np.histogram(appended_ms, edges)[0]))
 
 
 def trend_of(change: metrics.Interval) -> dict[str, Any]:
@@ -186,14 +119,16 @@ def trend_of(change: metrics.Interval) -> dict[str, Any]:
     return {"change": change.mean, "low": change.low, "high": change.high, "drifts": metrics.drifts(change)}
 
 
-def backlog_growth(events: Columns, start_ns: int, end_ns: int) -> dict[str, Any] | None:
+def backlog_growth(
+    room: Room, own: Columns, appended_ms: np.ndarray, start_ns: int, end_ns: int
+) -> dict[str, Any] | None:
     """The slope of the segment's backlog over the window, events/s, sampled ten times a second."""
-    if (events["input_append_ms"] < 0).any():
-        return None
     at_ms = np.arange(start_ns // NS_PER_MS, end_ns // NS_PER_MS, 100)
-    if len(at_ms) < metrics.LEAST_BLOCKS:
+    if len(at_ms) < metrics.LEAST_BLOCKS or own["input_append_ms"].min(initial=0) < 0:
         return None
-    waiting = metrics.backlog(events["input_append_ms"], events["output_append_ms"][events["answered"]], at_ms)
+    arrived_ms = room.each(own, lambda rows: rows["input_append_ms"], np.int64)
+    arrived_ms.sort()
+    waiting = metrics.backlog(arrived_ms, appended_ms, at_ms)
     slope = metrics.slope(at_ms / 1000, waiting)
     return {
         "slope_events_per_s": slope.mean,
@@ -211,26 +146,10 @@ def stretches(load: Segment) -> list[tuple[float, float, float]]:
     return [(start, end, until) for (start, end), until in zip(load.bursts, limits, strict=True)]
 
 
-def recoveries(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
-    """Of every burst, the recovery time in s."""
-    due_s = (answered["due_ns"] - segment["start_ns"]) / 1e9
-    latency = latencies(answered)["received_minus_due"]
-    return [metrics.recovery_time(due_s, latency, start, end, until) for start, end, until in stretches(load)]
-
-
-def outages(load: Segment, segment: dict, answered: Columns) -> list[float | None]:
-    """Of every burst, the longest time from then on without a prediction, s."""
-    appended_s = np.sort(answered["output_append_ms"] - segment["start_ns"] / NS_PER_MS) / 1000
-    return [metrics.outage(appended_s, start, until) for start, _, until in stretches(load)]
-
-
-def series(segment: dict, events: Columns) -> dict[str, list]:
-    """The whole segment second by second, its warm-up too; the latency is received minus due."""
-    answered, start_ns = events["answered"], segment["start_ns"]
-    latency = np.where(answered, (events["received_ns"] - events["due_ns"]) / NS_PER_MS, np.nan)
-    appended_s = (events["output_append_ms"][answered] - start_ns / NS_PER_MS) / 1000
-    due_s = (events["due_ns"] - start_ns) / 1e9
-    return metrics.per_second(due_s, latency, appended_s, int((segment["end_ns"] - start_ns) / 1e9))
+def paper_throughput(appended_ms: np.ndarray) -> float | None:
+    """The original's throughput: from the first to the last append, of all predictions, in order, but the first
+    quarter."""
+    return metrics.throughput(appended_ms[metrics.paper_window(len(appended_ms))])
 
 
 def costs(samples: dict, start_ns: int, end_ns: int, events_per_s: float | None) -> dict[str, float | None]:
@@ -281,49 +200,96 @@ def warnings_of(summary: dict, load: Segment) -> list[str]:
     return found + drift_warnings(summary, load)
 
 
+def drained(
+    load: Segment, segment: dict, own: Columns, appended_ms: np.ndarray, instances: int
+) -> tuple[int, int, dict[str, Any]]:
+    """Of a backlog: start and end of the measured window, ns, and what was measured in it."""
+    start_ns, end_ns, partitions = segment["load_start_ns"], segment["end_ns"], 1 + int(own["partition"].max(initial=0))
+    if len(appended_ms):
+        ends_ms, left = np.zeros(partitions, np.int64), np.zeros(partitions, bool)
+        for rows in blocks(own):
+            np.maximum.at(ends_ms, rows["partition"], rows["output_append_ms"])
+            left[rows["partition"][rows["predictions"] == 0]] = True
+        busy_ms = metrics.always_busy_until(ends_ms, left, instances)
+        first_ms, last_ms = metrics.drained_window(
+            appended_ms, start_ns / NS_PER_MS, min(busy_ms, end_ns / NS_PER_MS), load.measure_s
+        )
+        start_ns, end_ns = math.ceil(first_ms) * NS_PER_MS, math.floor(last_ms) * NS_PER_MS
+    first, last = -(-start_ns // NS_PER_MS), end_ns // NS_PER_MS
+    inside = appended_ms[np.searchsorted(appended_ms, first) : np.searchsorted(appended_ms, last, side="right")]
+    measured: dict[str, Any] = {
+        "window_events": len(inside),
+        "events_per_s": metrics.throughput(inside),
+        "trend": throughput_trend(inside, start_ns, end_ns),
+        "latency_ms": {},
+        "latency_curve": metrics.quantile_curve(np.zeros(0)),
+        "lateness": None,
+        "backlog": None,
+        "series": None,
+        "recovery_s": [],
+        "outage_s": [],
+    }
+    return start_ns, end_ns, measured
+
+
+def paced(
+    room: Room, load: Segment, segment: dict, own: Columns, appended_ms: np.ndarray, bound_ms: float, one_clock: bool
+) -> tuple[int, int, dict[str, Any]]:
+    """The same of a load whose events come when they are due."""
+    begun_ns, start_ns, end_ns = (segment[name] for name in ("start_ns", "load_start_ns", "end_ns"))
+    inside = slice(*np.searchsorted(own["due_ns"], (start_ns, end_ns)))
+    window = select(own, inside)
+    due_s = room.each(own, lambda rows: (rows["due_ns"] - begun_ns) / 1e9)
+    appended_s = room.each({"ms": appended_ms}, lambda rows: (rows["ms"] - begun_ns / NS_PER_MS) / 1000)
+    latency_ms = room.each(own, lambda rows: np.where(rows["predictions"] > 0, received_minus_due(rows), np.nan))
+    measured = {
+        "window_events": len(window["sequence"]),
+        "events_per_s": metrics.throughput_within(appended_ms, start_ns, end_ns),
+        "trend": median_trend(window["due_ns"], latency_ms[inside], start_ns, end_ns),
+        **latencies(room, own, window, one_clock),
+        "lateness": lateness(room, window, bound_ms) if one_clock else None,
+        "backlog": backlog_growth(room, own, appended_ms, start_ns, end_ns),
+        # The whole segment, its warm-up too; the latency is received minus due.
+        "series": metrics.per_second(due_s, latency_ms, appended_s, int((end_ns - begun_ns) / 1e9)),
+        "recovery_s": [metrics.recovery_time(due_s, latency_ms, *times) for times in stretches(load)],
+        "outage_s": [metrics.outage(appended_s, start, until) for start, _, until in stretches(load)],
+    }
+    return start_ns, end_ns, measured
+
+
 def summarise_segment(
+    room: Room,
     load: Segment,
     segment: dict,
-    events: Columns,
+    own: Columns,
     samples: dict,
     bound_ms: float,
     instances: int,
     one_clock: bool = True,
 ) -> dict[str, Any]:
-    """The metrics of one segment. one_clock: whether append times compare with the others."""
-    saturated, points = load.saturated, segment["points_per_event"]
-    start_ns, end_ns = measured_window(load, segment, events, instances)
-    window = measured_events(load, events, start_ns, end_ns)
-    answered, appended = select(window, window["answered"]), events["output_append_ms"][events["answered"]]
-    if saturated:
-        rate = metrics.throughput(answered["output_append_ms"])
+    """The metrics of one segment. own: its events; one_clock: whether append times compare with the others."""
+    points = segment["points_per_event"]
+    appended_ms = room.ordered(own, lambda rows: rows["output_append_ms"], np.int64)
+    if load.saturated:
+        start_ns, end_ns, measured = drained(load, segment, own, appended_ms, instances)
     else:
-        rate = metrics.throughput_within(appended, start_ns, end_ns)
-    latency = {} if saturated else {**latencies(answered), "append_minus_sent": paper_latency(events)}
-    if not one_clock:
-        latency = {name: values for name, values in latency.items() if name not in CROSSING}
-    busy_ns = min(end_ns, int(appended.max(initial=0)) * NS_PER_MS)  # from the last answer on, the stages may stop
+        start_ns, end_ns, measured = paced(room, load, segment, own, appended_ms, bound_ms, one_clock)
+    rate = measured.pop("events_per_s")
+    last_ms = int(appended_ms[-1]) if len(appended_ms) else 0
+    busy_ns = min(end_ns, last_ms * NS_PER_MS)  # from the last answer on, the stages may stop
     summary = {
         "load": vars(load),
-        "events": len(events["sequence"]),
+        "events": len(own["sequence"]),
         "points_per_event": points,
         "warmup_extended_s": segment.get("warmup_extended_s", 0.0),
-        "window_events": len(window["sequence"]),
         "window_s": (end_ns - start_ns) / 1e9,
         "throughput": {
             "events_per_s": rate,
             "points_per_s": None if rate is None else rate * points,
-            "paper_events_per_s": paper_throughput(events),
+            "paper_events_per_s": paper_throughput(appended_ms),
         },
-        "latency_ms": {name: metrics.latency_summary(values) for name, values in latency.items()},
-        "latency_curve": metrics.quantile_curve(latency.get("received_minus_due", np.zeros(0))),
-        "lateness": lateness(window, bound_ms) if one_clock and not saturated else None,
-        "backlog": None if saturated else backlog_growth(events, start_ns, end_ns),
-        "trend": (throughput_trend if saturated else median_trend)(window, start_ns, end_ns),
-        "series": None if saturated else series(segment, events),
+        **measured,
         "bursts_s": load.bursts,
-        "recovery_s": [] if saturated else recoveries(load, segment, select(events, events["answered"])),
-        "outage_s": [] if saturated else outages(load, segment, select(events, events["answered"])),
         "cpu_us_per_event": costs(samples, start_ns, busy_ns, rate),
         "machine": machine_during(samples, start_ns, busy_ns),
     }
@@ -359,7 +325,7 @@ def hole(folder: Path, manifest: dict) -> dict[str, Any]:
         "recovery_s": [],
         "outage_s": [],
         "cpu_us_per_event": {},
-        "accounting": dict.fromkeys(metrics.accounting(*np.zeros((3, 0), int))),
+        "accounting": dict.fromkeys(metrics.accounting(np.zeros(0), np.zeros(0), 0)),
         "warnings": [f"failed: {manifest['failed'].strip().partition(chr(10))[0]}"],
     }
     return {
@@ -390,24 +356,23 @@ def summarise(folder: Path) -> dict[str, Any]:
     if "failed" in manifest:
         return hole(folder, manifest)
     samples = json.loads((folder / "processor.json").read_text())
-    consumer = read_columns(folder / "consumer.parquet", CONSUMER)
-    events = join(read_columns(folder / "producer.parquet", PRODUCER), consumer)
     clock = manifest.get("clock", {}).get("broker") or {"offset_ms": 0.0, "uncertainty_ms": 0.0}
-    events, one_clock = by_the_runs_clock(events, clock["offset_ms"]), clock["uncertainty_ms"] <= MOST_UNCERTAINTY_MS
+    one_clock = clock["uncertainty_ms"] <= MOST_UNCERTAINTY_MS
+    outcomes, room = read_outcomes(folder, clock["offset_ms"]), Room(folder)
+    events, unknown = outcomes.columns, outcomes.unknown
     spec, segments = manifest["spec"], []
-    position = np.searchsorted(events["sequence"], consumer["sequence"])
-    segment_of_row = events["segment"][np.minimum(position, len(events["sequence"]) - 1)]
     unseen = dict.fromkeys(manifest.get("given", ()))  # stages elsewhere: the run cannot see their CPU and memory
     warnings = [split_warning(text) for text in manifest["warnings"]]
     for number, about in result_segments(manifest):
         load = about["load"]
-        own, rows = select(events, events["segment"] == number), segment_of_row == number
-        summary = summarise_segment(
-            Segment.noted(load), about, own, samples, spec["lateness_bound_ms"], spec["parallelism"], one_clock
-        )
-        counted = own["sequence"][own["answered"]] if load.get("at_most_s") else own["sequence"]
+        own = select(events, slice(*np.searchsorted(events["segment"], (number, number + 1))))
+        bound_ms, instances = spec["lateness_bound_ms"], spec["parallelism"]
+        summary = summarise_segment(room, Segment.noted(load), about, own, samples, bound_ms, instances, one_clock)
         summary["cpu_us_per_event"] |= unseen
-        summary["accounting"] = metrics.accounting(counted, consumer["sequence"][rows], consumer["correct"][rows])
+        accounting = metrics.accounting(own["predictions"], own["wrong"], unknown.get(number, 0))
+        if load.get("at_most_s"):  # what was left of such a backlog is not lost
+            accounting |= {"sent": accounting["distinct"], "lost": 0}
+        summary["accounting"] = accounting
         summary["warnings"] += [text for segment, text in warnings if segment == number + 1]
         if fault := manifest.get("fault"):
             summary |= {name: fault[name] for name in ("detected_s", "restarted_s")}
@@ -430,7 +395,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         "substitutes": manifest.get("substitutes", []),
         "fixed_cost_s": manifest["fixed_cost_s"],
         "warnings": [text for segment, text in warnings if segment is None],
-        "accounting": metrics.accounting(events["sequence"], consumer["sequence"], consumer["correct"]),
+        "accounting": metrics.accounting(events["predictions"], events["wrong"], sum(unknown.values())),
         "memory_bytes": {**memory, **unseen},
         "peak_memory_bytes": {**peaks, **unseen},
         "segments": segments,

@@ -43,19 +43,17 @@ def paper_window(count: int) -> slice:
     return slice(math.ceil(count / 4), count)
 
 
-def always_busy_until(append_ms: np.ndarray, partition: np.ndarray, left: np.ndarray, instances: int) -> int:
+def always_busy_until(ends_ms: np.ndarray, left: np.ndarray, instances: int) -> int:
     """Until when all parallel instances surely had work while a backlog was drained: an append time, ms.
 
-    append_ms: int64[n], n > 0, when each answered event's prediction was appended; partition: int[n], where the event
-    lay; left: the partitions that still hold events without an answer. An instance is idle when all its partitions are
-    exhausted. Which ones are its own is unknown, but with P partitions it has P // instances of them at least, so none
-    is idle before so many are exhausted. A single instance is busy to the end.
+    ends_ms: int64[p], when the last prediction was appended of each partition's events, 0 or less where it has none;
+    left: bool[p], whether the partition still holds events without an answer. An instance is idle when all its
+    partitions are exhausted. Which ones are its own is unknown, but with P partitions it has P // instances of them at
+    least, so none is idle before so many are exhausted. A single instance is busy to the end.
     """
-    exhausted = np.zeros(int(max(partition.max(), *left, 0)) + 1, np.int64)
-    np.maximum.at(exhausted, partition, append_ms)
-    exhausted[left] = np.iinfo(np.int64).max
+    exhausted = np.where(left, np.iinfo(np.int64).max, ends_ms)
     ordered = np.sort(exhausted[exhausted > 0])
-    return int(min(ordered[max(1, len(ordered) // instances) - 1], append_ms.max()))
+    return int(min(ordered[max(1, len(ordered) // instances) - 1], ends_ms.max()))
 
 
 def drained_window(append_ms: np.ndarray, warmup_end_ms: float, end_ms: float, measure_s: float) -> tuple[float, float]:
@@ -94,12 +92,14 @@ def throughput(append_ms: np.ndarray) -> float | None:
 def throughput_within(append_ms: np.ndarray, start_ns: int, end_ns: int) -> float | None:
     """Predictions per second of a paced system: how many were appended from start_ns until before end_ns, by that time.
 
-    append_ms: int64[n], any order, of all predictions, whenever their events were due. Counting between the first and
+    append_ms: int64[n], in order, of all predictions, whenever their events were due. Counting between the first and
     the last append of some events instead would read too high where they are appended in batches, or where a queue
     drains. None if there is no time.
     """
-    times = appended_ns(append_ms)
-    count = int(np.count_nonzero((times >= start_ns) & (times < end_ns)))
+    # The first ms whose middle (appended_ns) is not before each end.
+    ends_ms = [-((500_000 - each) // 1_000_000) for each in (start_ns, end_ns)]
+    first, last = np.searchsorted(append_ms, ends_ms)
+    count = int(last - first)
     return count * 1e9 / (end_ns - start_ns) if end_ns > start_ns else None
 
 
@@ -111,14 +111,21 @@ def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
     count = len(ordered)
     if count * (1000 - per_mille) < EVENTS_ABOVE * 1000:
         return None
-    return float(np.quantile(ordered, per_mille / 1000))
+    return float(quantiles_of(ordered, np.array([per_mille / 1000]))[0])
 
 
-def latency_summary(latencies_ms: np.ndarray) -> dict | None:
-    """Percentiles, max, mean and number of latencies, float[n] in ms, any order; None if there are none."""
-    if not len(latencies_ms):
+def quantiles_of(ordered: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """What np.quantile returns, float[k], without its copy of the values: float[n] in order, n > 0."""
+    places = quantiles * (len(ordered) - 1)
+    below = np.floor(places).astype(np.int64)
+    low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    return low + (high - low) * (places - below)
+
+
+def latency_summary(ordered: np.ndarray) -> dict | None:
+    """Percentiles, max, mean and number of latencies, float[n] in ms, in order; None if there are none."""
+    if not len(ordered):
         return None
-    ordered = np.sort(latencies_ms)
     return {
         **{name: percentile(ordered, per_mille) for name, per_mille in PER_MILLE.items()},
         "max": float(ordered[-1]),
@@ -127,20 +134,19 @@ def latency_summary(latencies_ms: np.ndarray) -> dict | None:
     }
 
 
-def quantile_curve(latencies_ms: np.ndarray) -> dict[str, list[float]]:
+def quantile_curve(ordered: np.ndarray) -> dict[str, list[float]]:
     """The whole distribution in about 200 points, for a CDF whose tail stays visible.
 
-    latencies_ms: float[n], any order. Returns {"quantile": [...], "ms": [...]}: steps of 1 % up to p90, from there on
-    equal steps of log(1 - p) up to 1 / n above it, then the maximum. Empty lists for n = 0.
+    ordered: latencies, float[n] in ms, in order. Returns {"quantile": [...], "ms": [...]}: steps of 1 % up to p90, from
+    there on equal steps of log(1 - p) up to 1 / n above it, then the maximum. Empty lists for n = 0.
     """
-    if not len(latencies_ms):
+    if not len(ordered):
         return {"quantile": [], "ms": []}
-    ordered = np.sort(latencies_ms)
     last = min(0.1, 1 / len(ordered))
     body = np.linspace(0, 0.9, int(0.9 * CURVE_LINEAR) + 1)
     tail = 1 - np.geomspace(0.1, last, CURVE_TAIL) if last < 0.1 else np.zeros(0)
     quantiles = np.unique(np.concatenate([body, tail, [1.0]]))
-    return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(np.quantile(ordered, quantiles), 6).tolist()}
+    return {"quantile": np.round(quantiles, 9).tolist(), "ms": np.round(quantiles_of(ordered, quantiles), 6).tolist()}
 
 
 def curve_quantiles(count: int) -> np.ndarray:
@@ -167,23 +173,23 @@ def curve_at(curve: dict[str, list[float]], quantiles: np.ndarray) -> np.ndarray
 def per_second(due_s: np.ndarray, latencies_ms: np.ndarray, appended_s: np.ndarray, seconds: int) -> dict[str, list]:
     """A segment second by second: lists of equal length, `second` (0, 1, ...), `due`, `p50_ms`, `p99_ms`, `appended`.
 
-    due_s: float[n], intended send times, s from the segment's start; latencies_ms: float[n], nan where an event was
-    lost; appended_s: float[m], append times of predictions; all in any order. A latency belongs to the second in which
+    due_s: float[n], intended send times in order, s from the segment's start; latencies_ms: float[n], nan where an
+    event was lost; appended_s: float[m], append times of predictions in order. A latency belongs to the second in which
     its event was due; a percentile that a second's events cannot support is None.
     """
-    number, appended = np.floor(due_s).astype(np.int64), np.floor(appended_s).astype(np.int64)
-    order = np.lexsort((latencies_ms, number))
-    edges = np.searchsorted(number[order], np.arange(seconds + 1))
-    ordered = [latencies_ms[order[first:last]] for first, last in itertools.pairwise(edges)]
-    answered = [values[: np.count_nonzero(~np.isnan(values))] for values in ordered]  # nan is sorted last
-    appended = appended[(appended >= 0) & (appended < seconds)]
+    edges, appended = (np.searchsorted(times, np.arange(seconds + 1)) for times in (due_s, appended_s))
+    answered = [np.sort(_known(latencies_ms[first:last])) for first, last in itertools.pairwise(edges)]
     return {
         "second": list(range(seconds)),
-        "due": [len(values) for values in ordered],
+        "due": np.diff(edges).tolist(),
         "p50_ms": [percentile(values, PER_MILLE["p50"]) for values in answered],
         "p99_ms": [percentile(values, PER_MILLE["p99"]) for values in answered],
-        "appended": np.bincount(appended, minlength=seconds).tolist(),
+        "appended": np.diff(appended).tolist(),
     }
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
 
 
 def truncated_ms(times_ns: np.ndarray) -> np.ndarray:
@@ -218,24 +224,21 @@ def late_share(late_ms: np.ndarray, bound_ms: float) -> float:
 # --- accounting -------------------------------------------------------------------------------------------------------
 
 
-def accounting(sent: np.ndarray, received: np.ndarray, correct: np.ndarray) -> dict[str, int]:
+def accounting(predictions: np.ndarray, wrong: np.ndarray, unknown: int) -> dict[str, int]:
     """What became of the events: sent = distinct + lost, received = distinct + duplicated.
 
-    sent: int64[n], the distinct sequence numbers that were sent; received: int64[m], one a prediction, repeated where
-    it came twice; correct: bool[m]. A prediction of an event that was never sent counts in `unknown` and nowhere else;
-    a wrong one is received, and counts in `wrong` too.
+    predictions: int[n], how many each event had that was sent; wrong: int[n], how many of these were wrong. A wrong one
+    is received too; `unknown`, those of no event that was sent, count nowhere else.
     """
-    known = np.isin(received, sent)
-    answers = np.sort(received[known])  # np.unique hashes, which takes a hundred times longer for a million in order
-    distinct = int(np.count_nonzero(np.diff(answers))) + bool(len(answers))
+    received, distinct = int(predictions.sum()), int(np.count_nonzero(predictions))
     return {
-        "sent": len(sent),
-        "received": len(answers),
+        "sent": len(predictions),
+        "received": received,
         "distinct": distinct,
-        "lost": len(sent) - distinct,
-        "duplicated": len(answers) - distinct,
-        "wrong": int((~correct[known]).sum()),
-        "unknown": int((~known).sum()),
+        "lost": len(predictions) - distinct,
+        "duplicated": received - distinct,
+        "wrong": int(wrong.sum()),
+        "unknown": unknown,
     }
 
 
@@ -324,9 +327,9 @@ def ratio_interval(first: list[float] | np.ndarray, second: list[float] | np.nda
 
 
 def backlog(input_append_ms: np.ndarray, output_append_ms: np.ndarray, at_ms: np.ndarray) -> np.ndarray:
-    """Events appended to the input and not yet answered, at the instants at_ms: int64[k]. All in ms, any order."""
-    ahead = np.searchsorted(np.sort(input_append_ms), at_ms, side="right")
-    return ahead - np.searchsorted(np.sort(output_append_ms), at_ms, side="right")
+    """Events appended to the input and not yet answered, at the instants at_ms: int64[k]. All in ms, in order."""
+    ahead = np.searchsorted(input_append_ms, at_ms, side="right")
+    return ahead - np.searchsorted(output_append_ms, at_ms, side="right")
 
 
 def slope(times_s: np.ndarray, values: np.ndarray) -> Interval:
@@ -378,8 +381,8 @@ def outage(appended_s: np.ndarray, start_s: float, until_s: float) -> float | No
     appended_s: float[n], when predictions were appended, in order. One that lasts beyond until_s counts whole: what was
     due before is answered after it. None where no prediction came after start_s.
     """
-    began, ended = appended_s[:-1], appended_s[1:]
-    lengths = (ended - began)[(ended > start_s) & (began < until_s)]
+    first = max(0, np.searchsorted(appended_s, start_s, side="right") - 1)
+    lengths = np.diff(appended_s[first : np.searchsorted(appended_s, until_s) + 1])
     return float(lengths.max()) if len(lengths) else None
 
 
@@ -388,20 +391,20 @@ def recovery_time(
 ) -> float | None:
     """Seconds from the end of a disturbance until the system is as before it.
 
-    due_s, latencies_ms: float[n], any order; start_s, end_s: the burst or fault; until_s: how far the data may be used
-    (the next burst, or the segment's end). Recovered is the first of five consecutive 1 s windows, by intended send
-    time and counted from end_s, whose median is at most the p95 of the 30 s before start_s. None if that never comes,
-    or if nothing was due before; a window without events is not recovered.
+    due_s, latencies_ms: float[n], in order of due_s, nan where an event was lost; start_s, end_s: the burst or fault;
+    until_s: how far the data may be used (the next burst, or the segment's end). Recovered is the first of five
+    consecutive 1 s windows, by intended send time and counted from end_s, whose median is at most the p95 of the 30 s
+    before start_s. None if that never comes, or if nothing was due before; a window without events is not recovered.
     """
-    before = latencies_ms[(due_s >= start_s - BEFORE_S) & (due_s < start_s)]
+    before = _known(latencies_ms[slice(*np.searchsorted(due_s, (start_s - BEFORE_S, start_s)))])
     windows = int(until_s - end_s)
     if not len(before) or windows < RECOVERED_WINDOWS:
         return None
     bound = float(np.quantile(before, 0.95))
-    number = np.floor(due_s - end_s).astype(np.int64)
+    edges = np.searchsorted(due_s, end_s + np.arange(windows + 1))
     calm = 0
-    for window in range(windows):
-        own = latencies_ms[number == window]
+    for window, (first, last) in enumerate(itertools.pairwise(edges)):
+        own = _known(latencies_ms[first:last])
         calm = calm + 1 if len(own) and float(np.median(own)) <= bound else 0
         if calm == RECOVERED_WINDOWS:
             return float(window + 1 - RECOVERED_WINDOWS)
