@@ -1,11 +1,17 @@
 """The wall clock's steps, and how far a broker's clock is from this machine's."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from crayfish.engine import jvm
+from crayfish.engine.child import SCRIPTS
 from crayfish.harness import broker, clocks, health
 from crayfish.results import outcomes
+from crayfish.spec.errors import CrayfishError
 
 MS = 1_000_000
 START = 1_790_000_000_000 * MS
@@ -37,7 +43,7 @@ def test_a_clock_that_steps_between_probes_is_uncertain_by_the_step():
 
 
 def test_the_offsets_before_and_after_a_run_bound_that_of_the_run():
-    found = clocks.merged(clocks.offset(probes(2.0)), clocks.offset(probes(4.0)))
+    found = clocks.merged([clocks.offset(probes(2.0)), clocks.offset(probes(4.0))])
     assert abs(found["offset_ms"] - 3) < 0.5 and 1 < found["uncertainty_ms"] < 2 and found["probes"] == 80
 
 
@@ -71,6 +77,30 @@ def test_a_step_before_the_segment_counts_and_one_after_it_does_not():
 
 def test_append_times_are_told_by_the_runs_clock():
     assert outcomes.by_the_runs_clock(np.array([100, -1]), 9.7).tolist() == [90, -1]
+
+
+ANSWERS = "from crayfish.harness import clocks; import sys; print(clocks.answer(), flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("ahead_s", [0, 5000])
+def test_a_process_whose_monotonic_clock_is_another_is_told_the_run_s_time(ahead_s):
+    other = ["unshare", "--time", "--monotonic", str(ahead_s), "--fork", "--kill-child"] if ahead_s else []
+    if other and subprocess.run([*other, "true"], capture_output=True).returncode:
+        pytest.skip("a clock of its own needs root (unshare --time)")
+    command, run_ns = [*other, sys.executable, "-c", ANSWERS], clocks.anchor()
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        port = int(process.stdout.readline())
+        low, high = clocks.ask("127.0.0.1", port, run_ns)
+        process.stdin.close()
+    truth_ns = run_ns - ahead_s * 10**9
+    assert low <= truth_ns <= high
+    assert clocks.known((low, high), truth_ns)["offset_ms"] == pytest.approx(0, abs=(high - low) / 1e6)
+
+
+def test_one_that_does_not_tell_its_clock_is_named():
+    with pytest.raises(CrayfishError, match=r"127\.0\.0\.1:1 does not tell its clock: .*refused"):
+        clocks.ask("127.0.0.1", 1, 0)
 
 
 def test_the_clock_of_a_broker_on_this_machine_is_this_machines(resources, tmp_path):

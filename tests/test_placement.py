@@ -1,6 +1,8 @@
 """Runs whose parts are on several nodes: network namespaces of this machine with addresses of their own."""
 
 import json
+import os
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +13,7 @@ from conftest import assert_nothing_left, manifest_of, sampled
 from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
+from crayfish.results.summaries import summarise
 from crayfish.spec import discovery, placement
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.plan import make_plan
@@ -62,6 +65,32 @@ def test_a_processor_on_several_nodes(harness, nodes, tmp_path, processor):
     spec = spread(processor, "processor1.2", parallelism=3, partitions=4)
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)
     assert [each["number"] for each in manifest_of(tmp_path / "run")["nodes"]] == [0, 1, 2]
+
+
+@pytest.fixture
+def another_clock(tmp_path, monkeypatch) -> None:
+    """What is started on another node has a monotonic clock that is 5 000 s ahead of this machine's."""
+    (own := tmp_path / "bin").mkdir()
+    ahead = "unshare --time --monotonic 5000 --fork --kill-child"
+    (own / "nsenter").write_text(f'#!/bin/sh\nexec {ahead} {shutil.which("nsenter")} "$@"\n')
+    (own / "nsenter").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("another_clock")
+def test_generators_and_sinks_on_nodes_with_other_clocks_tell_the_run_s_time(harness, nodes, tmp_path):
+    spec = spread("relay", "generator1.2+sink2", generators=3, sinks=2)
+    assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)
+    manifest = manifest_of(tmp_path / "run")
+    assert sorted((each["stage"], each["number"]) for each in manifest["nodes"]) == [
+        *(("broker", 0), ("consumer", 2), ("consumer", 2), ("processor", 0)),
+        *(("producer", 1), ("producer", 1), ("producer", 2)),
+    ]
+    assert manifest["stages"]["producer"]["cpu_s"] > 0 and manifest["stages"]["consumer"]["pss_bytes"] > 0
+    assert 0 < manifest["clock"]["generator"]["uncertainty_ms"] < 5 > manifest["clock"]["sink"]["uncertainty_ms"] > 0
+    (segment,) = summarise(tmp_path / "run")["segments"]
+    parts = [segment["latency_ms"][name]["p50"] for name in ("generation", "processing", "delivery")]
+    assert all(-1 < part < 1000 for part in parts), "a clock that is not the run's would be hours away"
 
 
 def test_a_server_on_a_node_of_its_own_that_dies_is_started_again_there(harness, nodes, tmp_path):
@@ -122,22 +151,26 @@ def test_a_node_that_cannot_be_reached_is_told(harness, nodes, tmp_path):
 
 
 def test_a_placement_is_a_text_in_a_spec_and_a_mapping_in_a_config():
-    given = {"broker": 1, "processor": [2, 3], "server": 4}
-    assert placement.text(given, True, 4) == "broker1+processor2.3+server4"
-    assert placement.text(given, False, 4) == "broker1+processor2.3"
-    assert placement.text(given, False, 1) == "broker1+processor2", "one instance is on one node"
-    assert placement.text({"broker": 0}, True, 1) == ""
-    assert placement.parsed("broker1+processor2.3") == {"broker": (1,), "processor": (2, 3), "server": (0,)}
+    given = {"broker": 1, "processor": [2, 3], "server": 4, "generator": [5, 6]}
+    most = {"processor": 4, "generator": 2, "sink": 1}
+    assert placement.text(given, True, most) == "broker1+processor2.3+server4+generator5.6"
+    assert placement.text(given, False, most) == "broker1+processor2.3+generator5.6"
+    alone = {"processor": 1, "generator": 1}
+    assert placement.text(given, False, alone) == "broker1+processor2+generator5", "one instance is on one node"
+    assert placement.text({"broker": 0}, True, most) == ""
+    parsed = placement.parsed("broker1+processor2.3")
+    assert (parsed["broker"], parsed["processor"], parsed["server"], parsed["sink"]) == ((1,), (2, 3), (0,), (0,))
     assert placement.nodes("broker1+processor2.3") == 4 and placement.nodes("") == 1
 
 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"placement": "broker"}, "allowed: broker, processor, server, each once"),
-        ({"placement": "broker1+broker2"}, "allowed: broker, processor, server, each once"),
+        ({"placement": "broker"}, "allowed: broker, processor, server, generator, sink, each once"),
+        ({"placement": "broker1+broker2"}, "allowed: broker, processor, server, generator, sink, each once"),
         ({"placement": "broker1.1"}, "broker is twice on one node"),
-        ({"placement": "processor1.2"}, "1 instances cannot be on 2 nodes"),
+        ({"placement": "processor1.2"}, "processor: 1 instances cannot be on 2 nodes"),
+        ({"placement": "generator0.1"}, "generator: 1 instances cannot be on 2 nodes: name fewer, or raise run.gen"),
         ({"placement": "server1"}, "onnx calls no server"),
         ({"placement": "server1.2", "scorer": "triton"}, "a server is on one node"),
         ({"placement": "broker1", "cores": 1}, "parts on other nodes have cores of their own"),

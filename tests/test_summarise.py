@@ -324,3 +324,26 @@ def test_append_times_of_a_broker_elsewhere_are_told_by_the_runs_clock(tmp_path,
     assert set(segment["latency_ms"]) == {"received_minus_due", "processing"} and segment["lateness"] is None
     assert segment["latency_ms"]["processing"] == right["latency_ms"]["processing"]
     assert summary["warnings"][0].startswith("the broker's clock is known to 3.0 ms only")
+
+
+@pytest.mark.parametrize("part", ["generator", "sink"])
+def test_what_a_clock_on_another_node_does_not_tell_is_left_out(tmp_path, part):
+    folder = write_run(tmp_path / "run" / "1", spec_of("flink", "onnx", CONSTANT))
+    known = {"offset_ms": 0.1, "uncertainty_ms": 0.4, "probes": 400}
+    right = summarised(folder)
+    changed(
+        folder / "manifest.json", lambda manifest: manifest.update(clock={"anchor_ns": 1, "broker": None, part: known})
+    )
+    assert summarised(folder) == right
+    changed(folder / "manifest.json", lambda manifest: manifest["clock"][part].update(offset_ms=-0.7))
+    summary = summarised(folder)
+    (segment,) = summary["segments"]
+    told = {
+        "generator": {"processing", "delivery"},
+        "sink": {"append_minus_due", "append_minus_sent", "generation", "processing"},
+    }
+    assert set(segment["latency_ms"]) == told[part] and segment["throughput"] == right["segments"][0]["throughput"]
+    assert set(segment["series"]["p50_ms"]) == {None} and segment["trend"] is None
+    assert summary["warnings"] == [
+        f"the {part}'s clock is known to 1.1 ms only: latencies by it and another are left out"
+    ]

@@ -26,6 +26,7 @@ from crayfish.spec.waiting import wait_until
 ADDRESS, SCRATCH = "CRAYFISH_ADDRESS", "CRAYFISH_SCRATCH"
 LOOPBACK = "127.0.0.1"
 HOST = os.environ.get(ADDRESS, LOOPBACK)
+FAMILY = socket.AF_INET6 if ":" in HOST else socket.AF_INET
 PR_SET_PDEATHSIG = 1
 TAG = "CRAYFISH_RUN"  # the environment variable by which a run's processes are found, however far they daemonise
 SCRIPTS = Path(__file__).resolve().parents[2]  # the folder that PYTHONPATH names in every process of a run
@@ -54,9 +55,9 @@ def free_ports(count: int) -> list[int]:
     """
     first, last = map(int, EPHEMERAL_PORTS.read_text().split())
     candidates = [port for port in PORTS if not first <= port <= last] or list(PORTS)
-    found, family = [], socket.AF_INET6 if ":" in HOST else socket.AF_INET
+    found = []
     for port in random.SystemRandom().sample(candidates, len(candidates)):
-        with contextlib.suppress(OSError), socket.create_server((HOST, port), family=family):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port), family=FAMILY):
             found.append(port)
             if len(found) == count:
                 return found

@@ -1,4 +1,7 @@
-"""Generator and sink: each a process, or several that share the partitions and to the rest of the run are one."""
+"""Generator and sink: each a process, or several that share the partitions and to the rest of the run are one.
+
+Those on other nodes than the first stamp by their node's clock, which is compared with the run's before and after.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crayfish.harness import clocks
 from crayfish.harness.parts import START_DEADLINE_S, PythonStage
 from crayfish.harness.stages import StageFailed
 
@@ -25,20 +29,23 @@ LEAD_NS = 200_000_000  # from the command to the first event of a segment
 class Clients:
     """So many processes of a module of the harness, of which each writes its part of the table NAME.parquet."""
 
+    PART = ""  # as a placement calls them
     ORDER = ""  # the column by which the table's rows are in order
 
     def __init__(self, run: Run, name: str, count: int, *options: object):
         self._run, self._name, self._count, self._options = run, name, count, options
         self._counts: dict[PythonStage, dict[str, int]] = {}
         self._done: list[dict] = []  # the ends of a segment that some of them have reported
+        self._clocks: dict[PythonStage, tuple[str, int, int]] = {}  # host and port where it tells its clock; its anchor
 
     def __enter__(self) -> Clients:
         run = self._run
         arguments = ("--reference", run.places.reference.resolve(), "--anchor", run.anchor_ns)
         with ExitStack() as opened:
-            self.stages = []
+            self.stages: list[PythonStage] = []
             for member in range(self._count):
                 share = ("--member", member, "--members", self._count)
+                asked = run.asks(self.PART)
                 stage = PythonStage(
                     run,
                     self._name,
@@ -46,6 +53,7 @@ class Clients:
                     f"crayfish.harness.{self._name}",
                     *("--job", run.job_file, *arguments, "--out", self._part(member), *share, *self._options),
                     log_name=self._name if self._count == 1 else f"{self._name}-{member + 1}",
+                    asked=asked[member % len(asked)],
                 )
                 opened.enter_context(stage)
                 self.stages.append(stage)
@@ -65,6 +73,25 @@ class Clients:
         """Raise StageFailed if one of them has died."""
         for stage in self.stages:
             stage.check()
+
+    def await_ready(self) -> None:
+        """Wait until all are up; one on another node is told how its clock tells the run's time."""
+        run = self._run
+        for stage in self.stages:
+            told = stage.await_event("ready")
+            if stage.node:
+                way = (stage.node.address, told["clock"])
+                bounds = clocks.ask(*way, run.anchor_ns)
+                anchor_ns = sum(bounds) // 2
+                stage.send(anchor_ns=anchor_ns)
+                self._clocks[stage] = (*way, anchor_ns)
+                run.clocks[self.PART].append(clocks.known(bounds, anchor_ns))
+
+    def ask_clocks(self) -> None:
+        """Note how far the clocks of those on other nodes have gone astray."""
+        for host, port, anchor_ns in self._clocks.values():
+            bounds = clocks.ask(host, port, self._run.anchor_ns)
+            self._run.clocks[self.PART].append(clocks.known(bounds, anchor_ns))
 
     def send(self, **message: object) -> None:
         """A JSON line to each of them."""
@@ -116,7 +143,7 @@ class Clients:
 class Producer(Clients):
     """The load generator; see crayfish.harness.producer."""
 
-    ORDER = "sequence"
+    PART, ORDER = "generator", "sequence"
 
     def __init__(self, run: Run):
         super().__init__(run, "producer", run.spec.generators)
@@ -137,6 +164,7 @@ class Producer(Clients):
 
     def end(self) -> None:
         """Let it write its table and end."""
+        self.ask_clocks()
         for stage in self.stages:
             stage.close_input()
         self.await_event("written")
@@ -146,13 +174,14 @@ class Producer(Clients):
 class Consumer(Clients):
     """The sink; see crayfish.harness.consumer."""
 
-    ORDER = "received_ns"
+    PART, ORDER = "sink", "received_ns"
 
     def __init__(self, run: Run, offline: bool = False):
         super().__init__(run, "consumer", run.spec.sinks, *(["--offline"] if offline else []))
 
     def end(self, output_ends: list[int]) -> dict[str, int]:
         """Let it read each partition to its end, write its table and end; how many predictions there were."""
+        self.ask_clocks()
         for stage in self.stages:
             stage.send(until=output_ends)
             stage.stopping = True

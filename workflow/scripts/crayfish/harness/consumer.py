@@ -1,11 +1,12 @@
 """The sink: a process that receives every prediction, stamps it and checks it against the right answer for its image.
 
 `python -m crayfish.harness.consumer --job FILE --reference NPZ --anchor NS --out PARQUET`. It reports its progress as
-JSON lines. On its standard input {"write": true} makes it write the table of all predictions so far, and {"until":
-[offset, ...]} says where each partition of the output topic ends: it reads to there, writes the table and ends. The
-table, in order of receipt, without probes: sequence, output_append_ms (the broker's LogAppendTime, truncated to 1 ms),
-received_ns (-1 where --offline: a backlog that is read after it was drained), partition, correct. Of several sinks
-(--member of --members) each reads its share of the partitions.
+JSON lines. On its standard input {"anchor_ns": n} replaces --anchor where the node has another clock, {"write": true}
+makes it write the table of all predictions so far, and {"until": [offset, ...]} says where each partition of the output
+topic ends: it reads to there, writes the table and ends. The table, in order of receipt, without probes: sequence,
+output_append_ms (the broker's LogAppendTime, truncated to 1 ms), received_ns (-1 where --offline: a backlog that is
+read after it was drained), partition, correct. Of several sinks (--member of --members) each reads its share of the
+partitions.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from crayfish.engine import child, kafka
+from crayfish.harness import clocks
 from crayfish.harness.checker import Checker, right_answers
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
@@ -53,7 +55,7 @@ class Sink:
     def __init__(self, job: Job, checker: Checker, anchor_ns: int, offline: bool, share: range | None = None):
         """share: the partitions that it reads; None: all."""
         self._share = share or range(job.spec.partitions)
-        self._job, self._checker, self._anchor_ns, self._offline = job, checker, anchor_ns, offline
+        self._job, self._checker, self.anchor_ns, self._offline = job, checker, anchor_ns, offline
         self._table = {name: array(code) for name, code in CODES.items()}
         self._seen = np.zeros(1024, bool)
         self.received = self.wrong = self.malformed = 0
@@ -102,7 +104,7 @@ class Sink:
         if first is None:
             return
         messages = [first, *self._consumer.consume(CHUNK - 1, 0)]
-        received_ns = -1 if self._offline else time.monotonic_ns() + self._anchor_ns
+        received_ns = -1 if self._offline else time.monotonic_ns() + self.anchor_ns
         for message in messages:
             error, partition, offset = message.error(), message.partition(), message.offset()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
@@ -190,18 +192,19 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     gc.disable()  # nothing here makes cycles, and a collection would delay an event's stamp
-    report(event="ready")
+    report(event="ready", clock=clocks.answer() if child.HOST != child.LOOPBACK else None)
     next_report, ends = 0, None  # ends: where each partition ends, once that is told
     while ends is None or not sink.read_to(ends):
         if ends is None:
             sink.step()
         if not commands.empty():
-            ends = commands.get().get("until")
-            if ends is None:
+            told = commands.get()
+            ends, sink.anchor_ns = told.get("until"), told.get("anchor_ns", sink.anchor_ns)
+            if "write" in told:
                 sink.write(arguments.out)
                 report(event="written")
         if (now := time.monotonic_ns()) > next_report:
-            report(event="progress", at_ns=now + arguments.anchor, **sink.progress())
+            report(event="progress", at_ns=now + sink.anchor_ns, **sink.progress())
             next_report = now + PROGRESS_NS
     sink.write(arguments.out)
     report(event="written", **sink.counts())

@@ -60,8 +60,8 @@ def start(run: Run) -> tuple[Processor, Producer, Consumer]:
     consumer = run.start_consumer()
     probes.send(run.job, run.pool)
     run.await_path(processor)
-    producer.await_event("ready")
-    consumer.await_event("ready")
+    producer.await_ready()
+    consumer.await_ready()
     return processor, producer, consumer
 
 

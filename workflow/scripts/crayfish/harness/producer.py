@@ -1,12 +1,12 @@
 """The load generator: a process that sends each event when it is due, whatever the system under test does (open loop).
 
 `python -m crayfish.harness.producer --job FILE --reference NPZ --anchor NS --out PARQUET`. It obeys JSON lines on its
-standard input: {"segment": k, "first": s} prepares the k-th segment of the RunSpec, or with "load": {...} this one in
-its place, whose first event has the sequence number s; {"start_ns": t} then sends it from time t (by the wall clock)
-on. It reports progress and, when the broker has all of the segment, segment_done; {"end_ns": t} meanwhile sends nothing
-more that is due at t or later and not sent yet; {"write": true} writes the table of all events so far, and so does the
-end of the input, which ends it. Of several generators (--member of --members) each sends, and knows, the events of its
-share of the partitions.
+standard input: {"anchor_ns": n} replaces --anchor where the node has another clock; {"segment": k, "first": s} prepares
+the k-th segment of the RunSpec, or with "load": {...} this one in its place, whose first event has the sequence number
+s; {"start_ns": t} then sends it from time t (by the wall clock) on. It reports progress and, when the broker has all of
+the segment, segment_done; {"end_ns": t} meanwhile sends nothing more that is due at t or later and not sent yet;
+{"write": true} writes the table of all events so far, and so does the end of the input, which ends it. Of several
+generators (--member of --members) each sends, and knows, the events of its share of the partitions.
 
 The table: sequence, segment, due_ns, sent_ns (when it was handed to Kafka's client), input_append_ms (the broker's
 LogAppendTime, truncated to 1 ms, read from the input topic; -1 where the load is saturated: it is not read), partition.
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from crayfish.engine import child, kafka
-from crayfish.harness import pacing
+from crayfish.harness import clocks, pacing
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.events import CODECS
@@ -94,7 +94,7 @@ class Generator:
         share: range | None = None,
     ):
         """share: the partitions whose events it sends; None: all."""
-        self._job, self._pool, self._anchor_ns, self._report = job, pool, anchor_ns, report
+        self._job, self._pool, self.anchor_ns, self._report = job, pool, anchor_ns, report
         self._commands, self._share = commands, share or range(job.spec.partitions)
         self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         self._segments: list[Events] = []
@@ -159,7 +159,7 @@ class Generator:
         self._report(event="segment_started", segment=index, events=len(due), start_ns=start_ns)
         if load.saturated:
             self._send_backlog(events)
-            end_ns = time.monotonic_ns() + self._anchor_ns
+            end_ns = time.monotonic_ns() + self.anchor_ns
         else:
             count, end_ns = self._send_paced(events, end_ns)
             events = events.first(count)
@@ -183,7 +183,7 @@ class Generator:
         load, bodies, sent = events.load, events.bodies, events.sent
         stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
         size, partitions = pacing.together(load, self._job.spec.partitions), events.partition.tolist()
-        monotonic, sleep, anchor, before = time.monotonic_ns, time.sleep, self._anchor_ns, self._count
+        monotonic, sleep, anchor, before = time.monotonic_ns, time.sleep, self.anchor_ns, self._count
         sequences = events.sequence.tolist()
         topic, produce, poll = self._job.input_topic, self._producer.produce, self._producer.poll
         dues, position, next_report = events.due.tolist(), 0, 0
@@ -228,7 +228,7 @@ class Generator:
     def _send_backlog(self, events: Events) -> None:
         bodies, sent = events.bodies, events.sent
         stamp, points, many = self._codec.stamp, events.load.batch_size, len(bodies)
-        monotonic, anchor = time.monotonic_ns, self._anchor_ns
+        monotonic, anchor = time.monotonic_ns, self.anchor_ns
         topic, produce = self._job.input_topic, self._producer.produce
         columns = (events.sequence.tolist(), events.partition.tolist(), events.due.tolist())
         for position, (sequence, number, due_ns) in enumerate(zip(*columns, strict=True)):
@@ -369,12 +369,14 @@ def main() -> None:
     generator = Generator(job, pool, arguments.anchor, report, commands, share)
     threading.Thread(target=listen, daemon=True).start()
     gc.disable()  # nothing here makes cycles, and a collection would delay an event
-    report(event="ready")
+    report(event="ready", clock=clocks.answer() if child.HOST != child.LOOPBACK else None)
     while (command := commands.get()) is not None:
         if "segment" in command:
             number = command["segment"]
             load = Segment(**command["load"]) if "load" in command else job.spec.segments[number]
             generator.segment(number, load, command["first"])
+        elif "anchor_ns" in command:
+            generator.anchor_ns = command["anchor_ns"]
         elif "write" in command:
             generator.write(arguments.out)
             report(event="written")

@@ -110,7 +110,8 @@ class Run:
         self.tag = uuid.uuid4().hex
         self.name = given.name_of(self.tag, time.time())
         self.anchor_ns = clocks.anchor()
-        self.broker_clock: list[dict] = []  # how far that of a broker elsewhere was ahead: at the start, at the end
+        # How far those of parts elsewhere were ahead, at the start and at the end.
+        self.clocks: dict[str, list[dict]] = {part: [] for part in ("broker", *placement.CLIENTS)}
         self.started = time.monotonic()
         self.excluded_s = 0.0  # preload, warm-up and load: what is not fixed cost
         self.warnings: list[str] = []
@@ -174,7 +175,10 @@ class Run:
         """Where a part is started: on nodes of a run that is spread over several, or here (None)."""
         if not self.places.nodes:
             return [None]
-        return [self.places.nodes[number] for number in placement.parsed(self.spec.placement)[part]]
+        numbers = placement.parsed(self.spec.placement)[part]
+        if part in placement.CLIENTS and numbers == placement.HERE:
+            return [None]  # beside the harness, whose sampler sees them
+        return [self.places.nodes[number] for number in numbers]
 
     def asks(self, part: str) -> list[dict]:
         """What the stages of a part are told beside their commands, each on its node: nothing where it is here.
@@ -249,8 +253,12 @@ class Run:
             servers, topic = self.broker.servers, f"{self.name}-clock"
             client = self.places.kafka_client
             with Broker(servers, client_file=client) as clock:
-                clock.prepare([topic], 1, self.watch)
-                self.broker_clock.append(clocks.probe(servers, topic, self.anchor_ns, self.watch, client))
+                count = len(clock.admin.list_topics(timeout=EXISTING_DEADLINE_S).brokers)
+                clock.prepare([topic], count, self.watch)  # each leads one of its partitions
+                self.clocks["broker"] += [
+                    clocks.probe(servers, topic, self.anchor_ns, self.watch, client, partition)
+                    for partition in range(count)
+                ]
 
     def write_job(self, servers: str = "", input_topic: str = "", output_topic: str = "") -> None:
         """What the stages are told; no servers and topics where the run has no Kafka."""
@@ -473,7 +481,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "cpus": dataclasses.asdict(run.cores),
         "clock": {
             "anchor_ns": run.anchor_ns,
-            "broker": clocks.merged(*run.broker_clock) if len(run.broker_clock) > 1 else None,
+            **{part: clocks.merged(found) for part, found in run.clocks.items()},
         },
         "instructions": run.counter.reason or "counted",
         **about,

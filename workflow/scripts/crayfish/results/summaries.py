@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,7 @@ MOST_GROWTH = 0.01  # of a backlog, as a fraction of the input rate
 MOST_GENERATION = 0.1  # of the median latency, before an event is in the input topic
 APPEND_ERROR_MS = 0.5  # of an append time (metrics.appended_ns)
 NS_PER_MS = 1_000_000
-MOST_UNCERTAINTY_MS = 1.0  # of the offset of a broker's clock, before what is told by two clocks is left out
-CROSSING = ("append_minus_due", "append_minus_sent", "generation", "delivery")  # latencies by the run's and its clock
+MOST_UNCERTAINTY_MS = 1.0  # of the offset of a part's clock, before what is told by it and another is left out
 LARGEST_LOG = 50.0  # of a change: more than that overflows, and is as good as infinite
 
 
@@ -60,16 +59,24 @@ LATENCIES: dict[str, Callable[[Columns], np.ndarray]] = {
     "delivery": lambda rows: (rows["received_ns"] - metrics.appended_ns(rows["output_append_ms"])) / NS_PER_MS,
     "append_minus_sent": append_minus_sent,
 }
-PARTS = ("generation", "processing", "delivery")
+TIMED = ("generation", "processing", "delivery")
+# The parts by whose clocks each is told, where there are two.
+CLOCKS = {
+    "received_minus_due": {"generator", "sink"},
+    "append_minus_due": {"generator", "broker"},
+    "generation": {"generator", "broker"},
+    "delivery": {"broker", "sink"},
+    "append_minus_sent": {"generator", "broker"},
+}
 
 
-def latencies(room: Room, own: Columns, window: Columns, one_clock: bool) -> dict[str, Any]:
+def latencies(room: Room, own: Columns, window: Columns, uncertain: Set[str]) -> dict[str, Any]:
     """The summaries of all latencies that the segment supports, and the curve of received - due. `own`: all of its
     events, of which the original's latency leaves out the first quarter, and counts the others."""
     timed = len(window["sequence"]) and window["input_append_ms"].min() >= 0
     found, curve = {}, metrics.quantile_curve(np.zeros(0))
     for name, of in LATENCIES.items():
-        if (name in PARTS and not timed) or (name in CROSSING and not one_clock):
+        if (name in TIMED and not timed) or CLOCKS.get(name, set()) & uncertain:
             continue
         paper = name == "append_minus_sent"
         rows = select(own, metrics.paper_window(len(own["sequence"]))) if paper else window
@@ -92,7 +99,7 @@ def lateness(room: Room, window: Columns, bound_ms: float) -> dict[str, float | 
 
 def median_trend(due_ns: np.ndarray, latency_ms: np.ndarray, start_ns: int, end_ns: int) -> dict[str, Any] | None:
     """How the median latency changes over the window, by a line through the logarithms of its blocks' medians."""
-    edges = np.searchsorted(due_ns, np.linspace(start_ns, end_ns, metrics.BLOCKS + 1))
+    edges = np.searchsorted(due_ns, np.linspace(start_ns, end_ns, metrics.BLOCKS + 1, dtype=np.int64))
     parts = [latency_ms[first:last] for first, last in itertools.pairwise(edges)]
     medians = [float(np.median(part[part > 0])) for part in parts if (part > 0).any()]
     if len(medians) < metrics.LEAST_BLOCKS:
@@ -233,7 +240,13 @@ def drained(
 
 
 def paced(
-    room: Room, load: Segment, segment: dict, own: Columns, appended_ms: np.ndarray, bound_ms: float, one_clock: bool
+    room: Room,
+    load: Segment,
+    segment: dict,
+    own: Columns,
+    appended_ms: np.ndarray,
+    bound_ms: float,
+    uncertain: Set[str],
 ) -> tuple[int, int, dict[str, Any]]:
     """The same of a load whose events come when they are due."""
     begun_ns, start_ns, end_ns = (segment[name] for name in ("start_ns", "load_start_ns", "end_ns"))
@@ -241,13 +254,16 @@ def paced(
     window = select(own, inside)
     due_s = room.each(own, lambda rows: (rows["due_ns"] - begun_ns) / 1e9)
     appended_s = room.each({"ms": appended_ms}, lambda rows: (rows["ms"] - begun_ns / NS_PER_MS) / 1000)
-    latency_ms = room.each(own, lambda rows: np.where(rows["predictions"] > 0, received_minus_due(rows), np.nan))
+    told = not CLOCKS["received_minus_due"] & uncertain
+    latency_ms = room.each(
+        own, lambda rows: np.where(told & (rows["predictions"] > 0), received_minus_due(rows), np.nan)
+    )
     measured = {
         "window_events": len(window["sequence"]),
         "events_per_s": metrics.throughput_within(appended_ms, start_ns, end_ns),
         "trend": median_trend(window["due_ns"], latency_ms[inside], start_ns, end_ns),
-        **latencies(room, own, window, one_clock),
-        "lateness": lateness(room, window, bound_ms) if one_clock else None,
+        **latencies(room, own, window, uncertain),
+        "lateness": None if CLOCKS["generation"] & uncertain else lateness(room, window, bound_ms),
         "backlog": backlog_growth(room, own, appended_ms, start_ns, end_ns),
         # The whole segment, its warm-up too; the latency is received minus due.
         "series": metrics.per_second(due_s, latency_ms, appended_s, int((end_ns - begun_ns) / 1e9)),
@@ -265,15 +281,15 @@ def summarise_segment(
     samples: dict,
     bound_ms: float,
     instances: int,
-    one_clock: bool = True,
+    uncertain: Set[str],
 ) -> dict[str, Any]:
-    """The metrics of one segment. own: its events; one_clock: whether append times compare with the others."""
+    """The metrics of one segment. own: its events; uncertain: parts whose clocks do not compare with the others."""
     points = segment["points_per_event"]
     appended_ms = room.ordered(own, lambda rows: rows["output_append_ms"], np.int64)
     if load.saturated:
         start_ns, end_ns, measured = drained(load, segment, own, appended_ms, instances)
     else:
-        start_ns, end_ns, measured = paced(room, load, segment, own, appended_ms, bound_ms, one_clock)
+        start_ns, end_ns, measured = paced(room, load, segment, own, appended_ms, bound_ms, uncertain)
     rate = measured.pop("events_per_s")
     last_ms = int(appended_ms[-1]) if len(appended_ms) else 0
     busy_ns = min(end_ns, last_ms * NS_PER_MS)  # from the last answer on, the stages may stop
@@ -356,18 +372,24 @@ def summarise(folder: Path) -> dict[str, Any]:
     if "failed" in manifest:
         return hole(folder, manifest)
     samples = json.loads((folder / "processor.json").read_text())
-    clock = manifest.get("clock", {}).get("broker") or {"offset_ms": 0.0, "uncertainty_ms": 0.0}
-    one_clock = clock["uncertainty_ms"] <= MOST_UNCERTAINTY_MS
-    outcomes, room = read_outcomes(folder, clock["offset_ms"]), Room(folder)
+    found = {part: clock for part, clock in manifest.get("clock", {}).items() if isinstance(clock, dict)}
+    doubts = {
+        part: abs(clock["offset_ms"]) * (part != "broker") + clock["uncertainty_ms"] for part, clock in found.items()
+    }
+    uncertain = {part for part, doubt_ms in doubts.items() if doubt_ms > MOST_UNCERTAINTY_MS}
+    outcomes = read_outcomes(folder, found["broker"]["offset_ms"] if "broker" in found else 0.0)
+    room = Room(folder)
     events, unknown = outcomes.columns, outcomes.unknown
     spec, segments = manifest["spec"], []
     unseen = dict.fromkeys(manifest.get("given", ()))  # stages elsewhere: the run cannot see their CPU and memory
     warnings = [split_warning(text) for text in manifest["warnings"]]
     for number, about in result_segments(manifest):
         load = about["load"]
-        own = select(events, slice(*np.searchsorted(events["segment"], (number, number + 1))))
+        # Of the column's own kind: any other would copy the column.
+        limits = np.array([number, number + 1], events["segment"].dtype)
+        own = select(events, slice(*np.searchsorted(events["segment"], limits)))
         bound_ms, instances = spec["lateness_bound_ms"], spec["parallelism"]
-        summary = summarise_segment(room, Segment.noted(load), about, own, samples, bound_ms, instances, one_clock)
+        summary = summarise_segment(room, Segment.noted(load), about, own, samples, bound_ms, instances, uncertain)
         summary["cpu_us_per_event"] |= unseen
         accounting = metrics.accounting(own["predictions"], own["wrong"], unknown.get(number, 0))
         if load.get("at_most_s"):  # what was left of such a backlog is not lost
@@ -380,9 +402,10 @@ def summarise(folder: Path) -> dict[str, Any]:
             summary |= {"load": spec["segments"][0], "sustainable_events_per_s": found["sustainable_events_per_s"]}
             summary["sustainable_by_objective_ms"] = found.get("objectives_ms", {})
         segments.append(summary)
-    if not one_clock:
-        uncertain = f"the broker's clock is known to {clock['uncertainty_ms']:.1f} ms only"
-        warnings.append((None, f"{uncertain}: latencies by its append times and another clock are left out"))
+    warnings += [
+        (None, f"the {part}'s clock is known to {doubts[part]:.1f} ms only: latencies by it and another are left out")
+        for part in sorted(uncertain)
+    ]
     # What older versions called a peak is what they found between the loads.
     memory = {name: each.get("pss_bytes", each.get("pss_bytes_peak")) for name, each in samples["stages"].items()}
     peaks = {stage: sampled.get("rss_bytes_peak") for stage, sampled in samples["stages"].items()}

@@ -267,8 +267,8 @@ KEYS: dict[str, Key] = {
         lambda: {"type": ["null", "string"], "minLength": 1},
     ),
     "placement": Key(
-        "`{broker: 1, processor: [2, 3], server: 0}`: the nodes that these are on, in every run; what is not named"
-        " is on node 0, with generator and sink (docs/cluster.md). With `--profile slurm` a job has as many nodes",
+        "`{broker: 1, processor: [2, 3], server: 0, generator: 4, sink: 5}`: the nodes that these are on, in every run;"
+        " what is not named is on node 0 (docs/cluster.md). With `--profile slurm` a job has as many nodes",
         {},
         _placement,
     ),

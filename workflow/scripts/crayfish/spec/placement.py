@@ -1,4 +1,4 @@
-"""Which nodes the parts of a run are on: node 0 has generator, sink and harness, whose clock tells all latencies.
+"""Which nodes the parts of a run are on: node 0 has the harness, whose clock tells all latencies.
 
 In a config it is a mapping, `{broker: 1, processor: [2, 3]}`; in a RunSpec and in a run's name a text, which this
 module makes of it: "broker1+processor2.3". What is on node 0 is not named.
@@ -11,19 +11,22 @@ from collections.abc import Mapping, Sequence
 
 from crayfish.spec.errors import CrayfishError
 
-PARTS = ("broker", "processor", "server")
+CLIENTS = ("generator", "sink")
+PARTS = ("broker", "processor", "server", *CLIENTS)
 WORD = re.compile(rf"({'|'.join(PARTS)})(\d+(?:\.\d+)*)")
 HERE = (0,)
 
 
-def text(placement: Mapping[str, int | Sequence[int]], external: bool, instances: int) -> str:
-    """The text of a mapping for a run of so many parallel instances, which can be on no more nodes; a server's node is
-    left out where the scorer is not an external one."""
+def text(placement: Mapping[str, int | Sequence[int]], external: bool, most: Mapping[str, int]) -> str:
+    """The text of a mapping for a run; a server's node is left out where the scorer is not an external one.
+
+    most: part -> how many instances it has, which can be on no more nodes.
+    """
     words = []
     for part in PARTS:
         nodes = placement.get(part, 0)
         numbers = (nodes,) if isinstance(nodes, int) else tuple(nodes)
-        numbers = numbers[:instances] if part == "processor" else numbers
+        numbers = numbers[: most.get(part, len(numbers))]
         if numbers != HERE and (external or part != "server"):
             words.append(part + ".".join(map(str, numbers)))
     return "+".join(words)

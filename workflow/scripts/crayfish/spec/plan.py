@@ -15,7 +15,7 @@ from typing import Any
 from crayfish.spec import config as checks
 from crayfish.spec import discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import RunSpec, Segment, default
+from crayfish.spec.run_spec import INSTANCES, RunSpec, Segment, default
 
 SLOW = 6  # how many times the estimate a run may take: two tries more, of twice the time
 FIXED_COST_S = 11  # of a run, for the estimate: 15 with a broker of its own, which takes 4 to start
@@ -330,8 +330,8 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
         if config["placement"] and "placement" not in values and _places(values):
             scorer = values.get("scorer")
             external = scorer in discovery.names("scorers") and discovery.scorer(scorer).external
-            instances = values.get("parallelism", default("parallelism"))
-            values["placement"] = placement.text(config["placement"], external, instances)
+            most = {part: values.get(name, default(name)) for part, name in INSTANCES.items()}
+            values["placement"] = placement.text(config["placement"], external, most)
         return RunSpec.from_dict({**values, "segments": segments})
 
     for combinations in _products(block):

@@ -19,6 +19,8 @@ from crayfish.spec import contracts, discovery, placement
 from crayfish.spec.errors import CrayfishError
 
 BASE_MEMORY = 2**30  # broker and clients
+# Part of a placement -> the field that says how many there are of it, which can be on no more nodes.
+INSTANCES = {"processor": "parallelism", "generator": "generators", "sink": "sinks"}
 MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clients and servers allow
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
 VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
@@ -374,8 +376,8 @@ class RunSpec:
         unit="s",
     )
     placement: str = _field(
-        "the nodes that broker, processor and server are on: `broker1+processor2.3`, which the config's `placement`"
-        " writes; what is not named is on node 0 with the generator and the sink",
+        "the nodes that broker, processor, server, generators and sinks are on: `broker1+processor2.3`, which the"
+        " config's `placement` writes; what is not named is on node 0",
         "",
     )
     cores: int = _field(
@@ -479,11 +481,12 @@ class RunSpec:
             )
         if len(nodes["server"]) > 1:
             raise CrayfishError(f"run.placement: {self.placement!r}: a server is on one node")
-        if len(nodes["processor"]) > self.parallelism:
-            raise CrayfishError(
-                f"run.placement: {self.placement!r}: {self.parallelism} instances cannot be on"
-                f" {len(nodes['processor'])} nodes: name fewer, or raise run.parallelism"
-            )
+        for part, name in INSTANCES.items():
+            if len(nodes[part]) > (count := getattr(self, name)):
+                raise CrayfishError(
+                    f"run.placement: {self.placement!r}: {part}: {count} instances cannot be on {len(nodes[part])}"
+                    f" nodes: name fewer, or raise run.{name}"
+                )
 
     def _check_parts(self) -> None:
         """Refuse what the chosen processor, scorer or model does not offer."""
@@ -574,7 +577,7 @@ class RunSpec:
             "broker": BASE_MEMORY * self.brokers,
             "processor": engine.memory + instances * (engine.instance_memory + model.memory),
             "server": self.parallelism * model.memory,
-        }[part]
+        }.get(part, BASE_MEMORY)
 
     @property
     def identifier(self) -> str:

@@ -44,7 +44,7 @@ def saturate(run: Run) -> None:
 
     producer = run.start_producer()
     probes.send(run.job, run.pool)
-    producer.await_event("ready")
+    producer.await_ready()
     began = time.monotonic()
     events = producer.begin(0)["events"]
     await_backlog(run, producer, events)
