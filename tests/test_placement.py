@@ -93,6 +93,22 @@ def test_generators_and_sinks_on_nodes_with_other_clocks_tell_the_run_s_time(har
     assert all(-1 < part < 1000 for part in parts), "a clock that is not the run's would be hours away"
 
 
+def test_a_slow_way_to_a_node_is_in_the_processor_s_latency_and_what_it_drops_is_not_lost(harness, nodes, tmp_path):
+    """1.6 Mbit/s to the processor's node: the bucket takes the first packet of an event of 3 KB at once, and the rest
+    waits for (3 136 - 1 600) B / 200 B/ms."""
+    link = f"{BRIDGE}n1"
+    namespaces.said(*f"tc qdisc add dev {link} root tbf rate 1600kbit burst 1600 limit 6000".split())
+    try:
+        spec = spread("relay", "processor1")
+        assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)
+        (told,) = json.loads(namespaces.said("tc", "-s", "-j", "qdisc", "show", "dev", link))
+    finally:
+        namespaces.said("tc", "qdisc", "delete", "dev", link, "root")
+    assert told["drops"] > 0
+    (segment,) = summarise(tmp_path / "run")["segments"]
+    assert segment["latency_ms"]["processing"]["p50"] >= 7
+
+
 def test_a_server_on_a_node_of_its_own_that_dies_is_started_again_there(harness, nodes, tmp_path):
     load = {**LOAD, "measure_s": 12}
     spec = spread(

@@ -172,6 +172,26 @@ def test_what_no_node_offers_is_refused_at_the_start(folder, given, told):
     assert "Traceback" not in output and not (folder / "logs/execute_run").exists()
 
 
+@pytest.mark.full
+def test_a_model_is_trained_converted_and_verified_by_jobs(folder, resources, cluster):
+    made = folder / paths.RESOURCES
+    made.unlink()
+    made.mkdir()
+    for each in resources.iterdir():
+        if each.name != "models":
+            (made / each.name).symlink_to(each)
+    output = ended(process := call(folder), folder)
+    assert process.returncode == 0 and (folder / TABLE).exists(), output
+    assert {"train", "convert", "verify_format"} <= {log.name.removeprefix("rule_") for log in slurm_logs(folder)}
+    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    cluster.idle()
+
+
+def slurm_logs(folder: Path) -> list[Path]:
+    """Of each rule that was a job."""
+    return [*folder.glob(".snakemake/slurm_logs/rule_*")]
+
+
 PLACED = ("--config", "placement={broker: 1, processor: 1}")
 
 

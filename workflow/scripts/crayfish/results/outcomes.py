@@ -95,7 +95,7 @@ def rows_of(path: Path, names: tuple[str, ...]) -> tuple[int, Iterator[Columns]]
     """
     again = "remove the run's folder and run it again"
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # it would keep all that was read
     except (OSError, ValueError) as error:
         raise CrayfishError(f"{path}: cannot be read as a table: {error}; {again}") from error
     if missing := [name for name in names if name not in file.schema_arrow.names]:

@@ -178,12 +178,15 @@ def per_second(due_s: np.ndarray, latencies_ms: np.ndarray, appended_s: np.ndarr
     its event was due; a percentile that a second's events cannot support is None.
     """
     edges, appended = (np.searchsorted(times, np.arange(seconds + 1)) for times in (due_s, appended_s))
-    answered = [np.sort(_known(latencies_ms[first:last])) for first, last in itertools.pairwise(edges)]
+    percentiles = []
+    for first, last in itertools.pairwise(edges):
+        ordered = np.sort(_known(latencies_ms[first:last]))
+        percentiles.append([percentile(ordered, PER_MILLE[name]) for name in ("p50", "p99")])
     return {
         "second": list(range(seconds)),
         "due": np.diff(edges).tolist(),
-        "p50_ms": [percentile(values, PER_MILLE["p50"]) for values in answered],
-        "p99_ms": [percentile(values, PER_MILLE["p99"]) for values in answered],
+        "p50_ms": [p50 for p50, _ in percentiles],
+        "p99_ms": [p99 for _, p99 in percentiles],
         "appended": np.diff(appended).tolist(),
     }
 
