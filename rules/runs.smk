@@ -27,7 +27,8 @@ if config["measure"]:
             **ASKED,
             runtime=lambda wildcards: plan.minutes(spec_of(wildcards)),
             mem_mb=run_memory_mb,
-            slurm_extra="--exclusive",
+            # A job that SLURM begins again by itself could write beside one that lives on a node that was lost.
+            slurm_extra="--exclusive --no-requeue",
             nodes=nodes_of,
             tasks=nodes_of,
             measuring=1,
