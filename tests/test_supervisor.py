@@ -10,7 +10,7 @@ import pytest
 from conftest import awaited, crayfish_folders, tagged_processes
 
 from crayfish.engine.child import SCRIPTS
-from crayfish.harness import machine, stages
+from crayfish.harness import health, machine, stages
 from crayfish.harness.nodes import Node, allocated
 from crayfish.harness.stages import Stage, StageFailed
 from crayfish.spec.errors import NotMade
@@ -120,22 +120,45 @@ def test_a_harness_that_is_gone_ends_it(tmp_path, how):
     process.wait(DEADLINE_S)
 
 
-def test_what_a_stage_used_elsewhere_is_added_at_the_times_of_this_machine():
-    here = {
+def here() -> dict:
+    """Samples of this machine."""
+    return {
         "stages": {"harness": {"time_ns": [0, 10, 20], "cpu_s": [0.0, 1.0, 2.0], "pss_bytes": 5, "rss_bytes_peak": 7}},
-        "machine": {"time_ns": [0, 10, 20], "cpu_s": [0.0, 1.5, 3.0], "stolen_s": [0.0] * 3},
+        "machine": {"boot_id": "a", "time_ns": [0, 10, 20], "cpu_s": [0.0, 1.5, 3.0], "stolen_s": [0.0] * 3},
     }
-    there = {
-        "machine": {"time_ns": [105, 115, 125]},
-        "stages": {
-            "harness": {"cpu_s": [0.0, 0.5, 1.0], "pss_bytes": None, "rss_bytes_peak": 1},
-            "processor": {"cpu_s": [0.0, 10.0, 20.0], "pss_bytes": 100, "rss_bytes_peak": 200},
-        },
+
+
+def there(boot_id: str, busy: list[float], node: int = 1) -> dict:
+    """What the supervisor of a processor on a machine tells at its end."""
+    stages = {
+        "harness": {"cpu_s": [0.0, 0.5, 1.0], "pss_bytes": None, "rss_bytes_peak": 1},
+        "processor": {"cpu_s": [0.0, 10.0, 20.0], "pss_bytes": 100, "rss_bytes_peak": 200},
     }
-    found = machine.merged(here, [{"samples": there, "shift_ns": -105}])["stages"]
+    used = {"boot_id": boot_id, "time_ns": [105, 115, 125], "cpu_s": busy, "stolen_s": [0.0] * 3}
+    return {"samples": {"machine": used, "stages": stages}, "shift_ns": -105, "node": node}
+
+
+def test_what_a_stage_used_elsewhere_is_added_at_the_times_of_this_machine():
+    found = machine.merged(here(), [there("b", [])])["stages"]
     assert found["processor"]["cpu_s"] == [0.0, 10.0, 20.0] and found["processor"]["pss_bytes"] == 100
     assert found["harness"]["cpu_s"] == [0.0, 1.5, 3.0] and found["harness"]["rss_bytes_peak"] == 8
     assert found["harness"]["cpu_here_s"] == [0.0, 1.0, 2.0] and found["processor"]["cpu_here_s"] == [0.0] * 3
+
+
+def test_a_node_that_is_this_machine_takes_nothing_from_itself():
+    found = machine.merged(here(), [there("a", [])])["stages"]
+    assert found["harness"]["cpu_here_s"] == [0.0, 1.5, 3.0] and found["processor"]["cpu_here_s"] == [0.0, 10.0, 20.0]
+    assert machine.elsewhere(here(), [there("a", [])]) == {}
+
+
+def test_what_others_use_of_another_machine_is_a_disturbance():
+    busy = [0.0, 30.0, 60.0]  # by two processors and two supervisors 42 s
+    found = machine.elsewhere(here(), [there("b", busy), there("b", busy, 2), there("a", [], 3)])
+    segment = {"load_start_ns": 0, "end_ns": 20}
+    ((node, samples),) = found.items()
+    assert (node, samples["machine"]["time_ns"].tolist()) == (1, [0, 10, 20])
+    (told,) = health.lost_cores_warnings(samples, {0: segment}, node)
+    assert told == f"segment 1: on node 1 other processes used {18 / 20e-9:.2f} cores while it was measured"
 
 
 def test_nodes_are_those_of_the_config_or_refused():

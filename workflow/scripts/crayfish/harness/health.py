@@ -16,12 +16,14 @@ LOST_CORES = 0.25  # that other processes may use, or the hypervisor withhold, i
 THROTTLED_CORES = 0.01  # the same of a quota: it stops all threads at once, for tens of ms each time
 
 
-def lost_cores_warnings(samples: dict, segments: Mapping[int, dict]) -> list[str]:
+def lost_cores_warnings(samples: dict, segments: Mapping[int, dict], node: int = 0) -> list[str]:
     """Warnings about cores that a run lost while it measured: to other processes of the CPUs that it may use, to the
     hypervisor, or to the quota of its control group.
 
-    samples: what machine.Sampler.finish returns. segments: by number, from 0, with load_start_ns and end_ns.
+    samples: what machine.Sampler.finish returns. segments: by number, from 0, with load_start_ns and end_ns. node: of
+    which the samples are.
     """
+    where = f"on node {node} " if node else ""
     told = {
         "other_cores": ("other processes used", LOST_CORES),
         "stolen_cores": ("the hypervisor withheld", LOST_CORES),
@@ -31,7 +33,7 @@ def lost_cores_warnings(samples: dict, segments: Mapping[int, dict]) -> list[str
     for number, segment in segments.items():
         lost = machine_during(samples, segment["load_start_ns"], segment["end_ns"])
         found += [
-            f"segment {number + 1}: {who} {lost[name]:.2f} cores while it was measured"
+            f"segment {number + 1}: {where}{who} {lost[name]:.2f} cores while it was measured"
             for name, (who, bound) in told.items()
             if (lost[name] or 0.0) > bound
         ]

@@ -20,6 +20,7 @@ from crayfish.spec import cgroups, slurm
 
 SAMPLE_S = 0.5
 SPEED_EVERY = 4  # samples: 3 ms of CPU in 2 s
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # namespaces and SLURM's nodes of one machine have one
 SETTLED_S = 5.0  # a process this young may not have executed its own program yet: its tag can still come
 
 
@@ -207,9 +208,10 @@ class Sampler(threading.Thread):
         stages: cpu_s is cumulative; pss_bytes the largest that measure_memory found (None: never called);
         rss_bytes_peak the largest sum of what each process alive at once has had resident at most, which counts pages
         that several of them share several times.
-        machine: time_ns, and cumulative cpu_s (all processes), stolen_s (what the hypervisor withheld), throttled_s
-        (what a control group's quota withheld) and instructions (empty where they are not counted); anchor_ns, the wall
-        clock minus the monotonic one, and first_anchor_ns, that of the run; speed: time_ns and relative.
+        machine: boot_id, by which machines differ, time_ns, and cumulative cpu_s (all processes), stolen_s (what the
+        hypervisor withheld), throttled_s (what a control group's quota withheld) and instructions (empty where they are
+        not counted); anchor_ns, the wall clock minus the monotonic one, and first_anchor_ns, that of the run; speed:
+        time_ns and relative.
         """
         self.__exit__()
         self.sample()
@@ -224,6 +226,7 @@ class Sampler(threading.Thread):
         }
         counted = len(self._instructions) == len(self._times)
         machine = {
+            "boot_id": BOOT_ID.read_text().strip(),
             "time_ns": self._times,
             "cpu_s": self._busy,
             "stolen_s": self._stolen,
@@ -240,7 +243,7 @@ def merged(samples: dict, ended: Sequence[dict]) -> dict:
     """The samples of the run's machine with those of stages on other nodes, at the times of the former.
 
     ended: the last line of each supervisor, with shift_ns, by how much this machine's clock is ahead of its node's.
-    What a stage used here alone is its cpu_here_s.
+    What a stage used on this machine alone is its cpu_here_s.
     """
     if not ended:
         return samples
@@ -248,14 +251,43 @@ def merged(samples: dict, ended: Sequence[dict]) -> dict:
     for stage in stages.values():
         stage["cpu_here_s"] = stage["cpu_s"]
     for told in ended:
-        at = np.array(told["samples"]["machine"]["time_ns"]) + told["shift_ns"]
+        at, here_too = _times_of(told), _boot_id(told["samples"]) == _boot_id(samples)
         for name, there in told["samples"]["stages"].items():
             none = [0.0] * len(times)
             here = stages.setdefault(
                 name, {"time_ns": samples["machine"]["time_ns"], "cpu_s": none, "cpu_here_s": none}
             )
-            here["cpu_s"] = (np.array(here["cpu_s"]) + np.interp(times, at, there["cpu_s"])).tolist()
+            used = np.interp(times, at, there["cpu_s"])
+            for series in ("cpu_s", "cpu_here_s") if here_too else ("cpu_s",):
+                here[series] = (np.array(here[series]) + used).tolist()
             for size in ("pss_bytes", "rss_bytes_peak"):
                 sizes = [each for each in (here.get(size), there[size]) if each is not None]
                 here[size] = sum(sizes) if sizes else None
     return samples
+
+
+def elsewhere(samples: dict, ended: Sequence[dict]) -> dict[int, dict]:
+    """Node -> samples as finish() returns them, by this machine's clock, for each machine that is not this one.
+
+    samples: this machine's; ended: as above, with `node`. Several nodes that are one machine are called by the first.
+    """
+    found: dict[str, tuple[int, dict]] = {}
+    for told in ended:
+        at, there = _times_of(told), told["samples"]
+        if (machine := _boot_id(there)) == _boot_id(samples):
+            continue
+        _, known = found.setdefault(
+            machine, (told["node"], {"stages": {}, "machine": there["machine"] | {"time_ns": at}})
+        )
+        for name, stage in there["stages"].items():
+            used = np.interp(known["machine"]["time_ns"], at, stage["cpu_s"])
+            known["stages"][f"{name} {len(known['stages'])}"] = {"cpu_s": used}
+    return dict(found.values())
+
+
+def _times_of(told: dict) -> np.ndarray:
+    return np.array(told["samples"]["machine"]["time_ns"]) + told["shift_ns"]
+
+
+def _boot_id(samples: dict) -> str:
+    return samples["machine"]["boot_id"]

@@ -378,12 +378,13 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
         drive(run)
         counts = health.account(spec, sum(segment["events"] for segment in run.segments), run.predictions)
         run.close_parts()
-        samples = machine.merged(run.sampler.finish(), [stage.ended for stage in run.elsewhere if stage.ended])
+        ended = [stage.ended | {"node": stage.node.number} for stage in run.elsewhere if stage.node and stage.ended]
+        samples = machine.merged(run.sampler.finish(), ended)
         outlived = [each for stage in run.elsewhere for each in stage.ended.get("outlived", ())]
         if outlived := [*outlived, *stages.sweep(run.tag, grace_s=ENDING_S)]:
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(outlived)}")
         run.mark("stopped")
-        counts["late"] = check_health(run, samples)
+        counts["late"] = check_health(run, samples, machine.elsewhere(samples, ended))
         tries = {"tries": len(earlier) + 1, "earlier_tries": list(earlier)}
         _write(run, about | {"accounting": counts} | tries, samples)
     return run.disturbances
@@ -428,8 +429,11 @@ def check_existing(addresses: dict[str, str]) -> None:
                 ) from error
 
 
-def check_health(run: Run, samples: dict) -> int:
-    """Warn in the manifest of what makes the measurement doubtful; how many events were late in the input topic."""
+def check_health(run: Run, samples: dict, elsewhere: dict[int, dict]) -> int:
+    """Warn in the manifest of what makes the measurement doubtful; how many events were late in the input topic.
+
+    elsewhere: node -> the same samples of a machine that is not this one.
+    """
     measured, late_events = dict(enumerate(run.segments)), 0
     if run.search:  # of its probes only one is shown
         measured = {run.search["segment"]: measured[run.search["segment"]]}
@@ -442,6 +446,8 @@ def check_health(run: Run, samples: dict) -> int:
         run.warnings += health.lateness_warnings(segment, due, appended, run.spec.lateness_bound_ms, measured)
     run.warnings += health.sharing_warnings(run.spec)
     run.disturbances = health.lost_cores_warnings(samples, measured)
+    for node, there in elsewhere.items():
+        run.disturbances += health.lost_cores_warnings(there, measured, node)
     run.warnings += run.disturbances
     run.warnings += health.clock_warnings(samples, measured)
     for segment in run.segments:
