@@ -104,6 +104,6 @@ PROCESSOR = Processor(
     line=(0, (6, 1, 1, 1)),
     run=run,
     deliveries=("at_least_once",),
-    spreads="alike",
+    spreads=True,
     asynchronous=True,  # the operator has several events at hand
 )

@@ -136,10 +136,10 @@ class Processor(Part):
     floor: bool = False
     # withdraw(job): ends what a process that was killed has left running at job.processor_address; None: its end does.
     withdraw: Callable[[Job], None] | None = None
-    # How it is on several nodes (run.placement), of which each runs this process: None, not at all; "alike": `run` on
-    # each of them, which has the instances job.instances; "head": `run` on the first, which listens at job.head, and
-    # `join` on the others.
-    spreads: str | None = None
+    # True: it may be on several nodes (run.placement). Each of them runs this process: `run`, which finds its node in
+    # job.member, its share in job.instances, and where the first one listens in job.head; on all but the first `join`
+    # in its place, if there is one.
+    spreads: bool = False
     join: Callable[[Job, threading.Event, Callable[[], None]], None] | None = None  # as `run`
     asks_user: bool = False  # True: it does not start where the user has no name, as in some containers
     original: str | None = None  # the letter that run.sh -sp of the original takes for it
