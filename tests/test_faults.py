@@ -29,7 +29,7 @@ def long_run(processor: str) -> dict:
     return {"processor": processor, "scorer": "noop" if processor in FLOORS else "onnx", "segments": LONG}
 
 
-@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0))
 def test_a_broken_model_file(harness, tmp_path, processor):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"this is no model")
@@ -39,7 +39,7 @@ def test_a_broken_model_file(harness, tmp_path, processor):
     run.assert_failed_cleanly(output)
 
 
-@pytest.mark.parametrize("processor", PROCESSORS + FLOORS)
+@pytest.mark.parametrize("processor", sampled(PROCESSORS + FLOORS, 1))
 def test_a_processor_that_is_killed(harness, tmp_path, processor):
     ends_as_killed(harness, tmp_path, processor, "processor")
 

@@ -170,6 +170,7 @@ def test_every_event_is_answered_exactly_once_after_kills(bed: Bed) -> None:
     assert set(seen.values()) == {1}
 
 
+@pytest.mark.full
 def test_without_the_flush_before_commits_events_are_lost(bed: Bed, tmp_path: Path) -> None:
     """The first test's own check: the same kills, of a processor whose flush before a commit is taken out."""
     source = (paths.ROOT / paths.java_source("kafka_streams/KafkaStreamsBatching.java")).read_text()

@@ -48,7 +48,7 @@ def spread(processor: str, where: str, **more: object) -> RunSpec:
     return made_spec({**fields, **more})
 
 
-@pytest.mark.parametrize("processor", sampled(SPREADING, 0, step=3))
+@pytest.mark.parametrize("processor", sampled(SPREADING, 0, step=5))
 def test_broker_and_processor_have_nodes_of_their_own(harness, nodes, tmp_path, processor):
     spec = spread(processor, "broker1+processor2")
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)
@@ -60,7 +60,7 @@ def test_broker_and_processor_have_nodes_of_their_own(harness, nodes, tmp_path, 
     assert manifest["broker"]["warmup"]["phases"]
 
 
-@pytest.mark.parametrize("processor", sampled(SPREADING, 1))
+@pytest.mark.parametrize("processor", sampled(SPREADING, 2, step=5))
 def test_a_processor_on_several_nodes(harness, nodes, tmp_path, processor):
     spec = spread(processor, "processor1.2", parallelism=3, partitions=4)
     assert_answered_once_and_rightly(harness, spec, tmp_path / "run", EVENTS, nodes=nodes)

@@ -39,6 +39,7 @@ def test_they_send_the_schedule_of_one_and_share_its_partitions(harness, tmp_pat
     }
 
 
+@pytest.mark.full
 def test_a_backlog_of_several_generators_is_drained(harness, tmp_path):
     run = harness(spread(BACKLOG), tmp_path / "run")
     output = run.finish()

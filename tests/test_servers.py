@@ -47,7 +47,7 @@ def test_a_server_that_is_killed_fails_the_run(harness, tmp_path, scorer):
     assert not [path for path in Path("/dev/shm").iterdir() if path.name.startswith("crayfish-")]
 
 
-@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 1))
+@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 1, step=4))
 def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, tmp_path, scorer):
     run = harness(run_of(scorer, 12.0, on_server_failure="retry"), tmp_path)
     run.await_log("sent")
