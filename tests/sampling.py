@@ -3,7 +3,9 @@
 Nothing is listed by hand: the parts are discovered, and what they offer is asked of them.
 """
 
-from crayfish.spec import discovery
+import dataclasses
+
+from crayfish.spec import contracts, discovery
 
 SCORERS = discovery.names("scorers")
 FLOORS = tuple(name for name in discovery.names("processors") if discovery.processor(name).floor)
@@ -82,14 +84,22 @@ def is_large(model: str) -> bool:
     return discovery.model(model).memory > 0
 
 
-def loads() -> list[dict]:
-    """Every kind of load whose events are due in time, with each field that it asks for."""
-    values = {"rate": 100.0, "peak_rate": 200.0, "burst_s": 0.5, "between_s": 0.5, "warmup_s": 0.5, "measure_s": 2.5}
+def by_numbers() -> dict[str, contracts.Load]:
+    """Every kind of load that numbers tell: of others, which find something out when a run is planned, no test knows
+    what they need."""
+    (usual,) = [each.default for each in dataclasses.fields(contracts.Load) if each.name == "completed"]
     declared = {name: discovery.load(name) for name in discovery.names("harness/loads")}
+    return {name: load for name, load in declared.items() if load.completed is usual}
+
+
+def loads() -> list[dict]:
+    """Each of them that goes beside others in a run, with each field that it asks for."""
+    values = {"rate": 100.0, "peak_rate": 200.0, "burst_s": 0.5, "between_s": 0.5, "warmup_s": 0.5, "measure_s": 2.5}
+    values["shape"] = 0.5
     return [
         {"kind": name, **{field: values[field] for field in {"warmup_s", "measure_s", *load.positive}}}
-        for name, load in declared.items()
-        if not (load.saturated or load.searches)
+        for name, load in by_numbers().items()
+        if not load.alone
     ]
 
 

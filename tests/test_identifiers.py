@@ -102,7 +102,8 @@ def test_a_long_name_is_cut_where_it_can_still_be_read_and_is_the_same_every_tim
 
 
 def test_every_number_of_a_load_has_a_label_of_its_own():
-    labels = [known.label for name, (_, _, known) in known_fields(Segment).items() if name not in ("kind", "rate")]
+    numbers = {name: known for name, (kind, _, known) in known_fields(Segment).items() if kind in ("int", "float")}
+    labels = [known.label for name, known in numbers.items() if name != "rate"]
     assert all(labels) and len(set(labels)) == len(labels)
 
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import sampling
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crayfish.harness import pacing
-from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
@@ -17,7 +17,8 @@ warmups = st.floats(0, 5)
 spans = st.floats(1, 20)
 loads = st.builds(
     Segment,
-    kind=st.sampled_from([name for name in discovery.names("harness/loads") if not discovery.load(name).searches]),
+    kind=st.sampled_from([name for name, load in sampling.by_numbers().items() if not load.searches]),
+    shape=st.floats(0.5, 5),
     rate=rates,
     warmup_s=warmups,
     measure_s=spans,
@@ -83,6 +84,18 @@ def test_poisson_gaps_are_exponential(rate, seed):
     assert not np.array_equal(
         due, pacing.due_offsets(Segment("poisson", rate=rate, warmup_s=0.0, measure_s=20.0), seed + 1)
     )
+
+
+@given(st.floats(500, 3000), st.floats(0.05, 20), st.integers(0, 2**31))
+def test_gamma_gaps_have_their_shape(rate, shape, seed):
+    load = Segment("gamma", rate=rate, shape=shape, warmup_s=0.0, measure_s=20.0)
+    due = pacing.due_offsets(load, seed)
+    assert np.array_equal(due, pacing.due_offsets(load, seed)) and (np.diff(due) >= 0).all() and due[-1] < 20e9
+    assert abs(len(due) - 20 * rate) < 6 * math.sqrt(20 * rate / shape) + 6
+    gaps = np.diff(due) / 1e9 * rate
+    spread = math.sqrt(1 / shape)
+    assert abs(gaps.mean() - 1) < 7 * spread / math.sqrt(len(gaps))
+    assert gaps.std() == pytest.approx(spread, rel=40 * max(1, spread) / math.sqrt(len(gaps)))
 
 
 def test_bursts_come_after_a_gap_and_are_cut_by_the_end():

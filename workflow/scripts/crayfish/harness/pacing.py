@@ -1,13 +1,14 @@
 """When each event of a segment is due, in ns from its start, for all of its warm-up and measurement. Pure.
 
-One rule serves every paced load: with L(t) the integral of the rate, the k-th event is due where L(t) = k. A Poisson
-load takes the running sum of exponential draws of mean 1 in the place of k. What is particular to a kind of load lies
-in its module of harness/loads.
+One rule serves every paced load but a trace: with L(t) the integral of the rate, the k-th event is due where L(t) = k.
+A load that is drawn takes the running sum of draws of mean 1 in the place of k (exponential ones: a Poisson process).
+What is particular to a kind of load lies in its module of harness/loads.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,9 +24,8 @@ ROUNDING = 1e-6  # of an event: 0.1/s for 30 s are 3 events, though the product 
 def due_offsets(segment: Segment, seed: int) -> np.ndarray:
     """The intended send times of a segment: int64[n], ns from its start, never decreasing.
 
-    n is the integral of the rate over warmup_s + measure_s, rounded up (the first event is due at 0); of a Poisson
-    load it is that in the mean. Equal segments and seeds give equal times; only Poisson draws. Raises CrayfishError
-    where n is 0.
+    n is the integral of the rate over warmup_s + measure_s, rounded up (the first event is due at 0); of a load that is
+    drawn it is that in the mean. Equal segments and seeds give equal times. Raises CrayfishError where n is 0.
     """
     due = segment.declared.due(segment, seed)
     if not len(due):
@@ -49,10 +49,25 @@ def counted(segment: Segment) -> np.ndarray:
     return np.arange(math.ceil(integral(segment)[1][-1] - ROUNDING), dtype=float)
 
 
+def drawn(segment: Segment, draws: Callable[[int], np.ndarray]) -> np.ndarray:
+    """When the events are due of a renewal process: int64[n], ns. draws(count): distances of mean 1, float[count]."""
+    total, sums = integral(segment)[1][-1], np.zeros(0)
+    while not len(sums) or sums[-1] < total:
+        more = draws(int(total + 6 * math.sqrt(total)) + 16)
+        sums = np.concatenate([sums, np.cumsum(more) + (sums[-1] if len(sums) else 0.0)])
+    return where_integral_is(segment, sums[sums < total])
+
+
 def where_integral_is(segment: Segment, marks: np.ndarray) -> np.ndarray:
     """When the integral of the rate reaches each of these values, float[n], increasing: int64[n], ns."""
     times, events = integral(segment)
     return np.rint(np.interp(marks, events, times) * 1e9).astype(np.int64)
+
+
+def points_of(segment: Segment, events: int) -> np.ndarray:
+    """The data points of each of a segment's first events: int[events]."""
+    sizes = segment.declared.sizes(segment)
+    return np.full(events, segment.batch_size) if sizes is None else sizes[:events]
 
 
 def together(segment: Segment, partitions: int) -> int:

@@ -64,11 +64,12 @@ def sleep_precisely() -> None:
 
 @dataclass(frozen=True)
 class Events:
-    """A segment's events: the bodies that they cycle through, and each one's partition, and when it is due and sent."""
+    """A segment's events: the bodies that those of so many data points cycle through, and each one's partition, and
+    when it is due and sent."""
 
     index: int
     load: Segment
-    bodies: list[bytes]
+    bodies: dict[int, list[bytes]]
     sequence: np.ndarray
     partition: np.ndarray
     due: np.ndarray
@@ -143,12 +144,13 @@ class Generator:
     def segment(self, index: int, load: Segment, first: int) -> None:
         """Prepare a segment, send it when it is told to, and wait until the broker has all of it. first: the sequence
         number of its first event."""
-        bodies = event_bodies(self._codec, self._pool, load.batch_size)
         offsets = pacing.due_offsets(load, seed=self._job.spec.seed + index)
         if self._appends:
             self._appends.begin()
         partition = pacing.partitions_of(load, len(offsets), self._job.spec.partitions)
         own = np.flatnonzero(np.isin(partition, self._share))
+        points = pacing.points_of(load, len(offsets))[own]
+        bodies = {size: event_bodies(self._codec, self._pool, size) for size in np.unique(points).tolist()}
         self._report(event="prepared", segment=index)
         if (told := self._commands.get()) is None:
             raise CrayfishError("producer: it was told to stop before it sends a segment")
@@ -158,10 +160,10 @@ class Generator:
         events = Events(index, load, bodies, first + own, partition[own], due, np.zeros(len(due), np.int64))
         self._report(event="segment_started", segment=index, events=len(due), start_ns=start_ns)
         if load.saturated:
-            self._send_backlog(events)
+            self._send_backlog(events, points.tolist())
             end_ns = time.monotonic_ns() + self.anchor_ns
         else:
-            count, end_ns = self._send_paced(events, end_ns)
+            count, end_ns = self._send_paced(events, points.tolist(), end_ns)
             events = events.first(count)
         left = self._producer.flush(FLUSH_DEADLINE_S)
         self._check()
@@ -174,14 +176,13 @@ class Generator:
         after = int(events.sequence[-1]) + 1 if len(events.due) else first
         self._report(event="segment_done", segment=index, sent=self._count, end_ns=int(end_ns), next=after)
 
-    def _send_paced(self, events: Events, end_ns: int) -> tuple[int, int]:
+    def _send_paced(self, events: Events, points: list[int], end_ns: int) -> tuple[int, int]:
         """Send what is due until end_ns or, if that is sooner, until a command ends it.
 
         Events that go together are sent when the last of them is due, or TOGETHER_NS after the first was. Returns how
         many events were sent, and when the segment ended.
         """
-        load, bodies, sent = events.load, events.bodies, events.sent
-        stamp, points, many = self._codec.stamp, load.batch_size, len(bodies)
+        load, bodies, sent, stamp = events.load, events.bodies, events.sent, self._codec.stamp
         size, partitions = pacing.together(load, self._job.spec.partitions), events.partition.tolist()
         monotonic, sleep, anchor, before = time.monotonic_ns, time.sleep, self.anchor_ns, self._count
         sequences = events.sequence.tolist()
@@ -194,8 +195,9 @@ class Generator:
             if position < until < end and now < dues[position] + TOGETHER_NS:
                 until = max(position, until - until % size)
             for place in range(position, until):
-                sequence = sequences[place]
-                value = stamp(bodies[sequence % many], points, sequence, dues[place])
+                sequence, count = sequences[place], points[place]
+                body = bodies[count]
+                value = stamp(body[sequence % len(body)], count, sequence, dues[place])
                 sent[place] = monotonic() + anchor
                 while True:
                     try:
@@ -225,14 +227,14 @@ class Generator:
             if wait_ns > 0:
                 sleep(min(wait_ns, LONGEST_SLEEP_NS) / 1e9)
 
-    def _send_backlog(self, events: Events) -> None:
-        bodies, sent = events.bodies, events.sent
-        stamp, points, many = self._codec.stamp, events.load.batch_size, len(bodies)
+    def _send_backlog(self, events: Events, points: list[int]) -> None:
+        bodies, sent, stamp = events.bodies, events.sent, self._codec.stamp
         monotonic, anchor = time.monotonic_ns, self.anchor_ns
         topic, produce = self._job.input_topic, self._producer.produce
-        columns = (events.sequence.tolist(), events.partition.tolist(), events.due.tolist())
-        for position, (sequence, number, due_ns) in enumerate(zip(*columns, strict=True)):
-            value = stamp(bodies[sequence % many], points, sequence, due_ns)
+        columns = (events.sequence.tolist(), events.partition.tolist(), events.due.tolist(), points)
+        for position, (sequence, number, due_ns, count) in enumerate(zip(*columns, strict=True)):
+            body = bodies[count]
+            value = stamp(body[sequence % len(body)], count, sequence, due_ns)
             sent[position] = monotonic() + anchor
             while True:
                 try:

@@ -334,7 +334,7 @@ class Run:
         Without end_ns its load tells the end.
         """
         self.measure_memory()
-        warmup_s = load.warmup_s + extended_s
+        warmup_s, sizes = load.warmup_s + extended_s, load.declared.sizes(load)
         self.segments.append(
             {
                 "load": vars(load),
@@ -342,7 +342,7 @@ class Run:
                 "load_start_ns": start_ns + int(warmup_s * 1e9),
                 "end_ns": end_ns or start_ns + int((warmup_s + load.measure_s) * 1e9),
                 "events": events,
-                "points_per_event": load.batch_size,
+                "points_per_event": load.batch_size if sizes is None else float(np.mean(sizes[:events])),
                 "warmup_extended_s": extended_s,
             }
         )

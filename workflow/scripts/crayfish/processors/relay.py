@@ -14,6 +14,7 @@ Buffers      What the consumer has fetched, at most 64 MiB; at most 512 events a
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import signal
 import sys
@@ -63,14 +64,17 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 
 def answering(job: Job) -> Callable[[bytes], bytes]:
     """The function that makes the prediction of an event; MalformedEvent for what is none."""
-    from numpy import float32, full
+    from numpy import float32, full, ndarray
 
     from crayfish.spec.events import CODECS
 
     codec, answer = CODECS[job.spec.codec](job.input_shape, job.outputs), discovery.scorer(SCORER).answer
-    sizes = {load.batch_size for load in job.spec.segments}
-    outputs = {points: full((points, job.outputs), answer, float32) for points in sizes}
-    return lambda event: codec.encode_prediction(event, outputs[codec.points(event)])
+
+    @functools.cache
+    def outputs(points: int) -> ndarray:
+        return full((points, job.outputs), answer, float32)
+
+    return lambda event: codec.encode_prediction(event, outputs(codec.points(event)))
 
 
 def run_instance(job: Job, number: int, stop: threading.Event, ready: Callable[[], None]) -> None:

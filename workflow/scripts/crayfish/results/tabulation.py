@@ -66,6 +66,7 @@ def fields_of(spec: dict, segment: dict, number: int) -> Row:
     load = {LOAD_COLUMNS.get(name, name): value for name, value in segment["load"].items()}
     if segment["load"]["kind"] in ("backlog", "search") or "sustainable_events_per_s" in segment:
         load["rate_events_per_s"] = None  # a pilot's, which only sized the backlog; or found, not given
+    load["points_per_event"] = segment.get("points_per_event", load["points_per_event"])  # a trace's mean
     return {**{name: spec[name] for name in names}, **load, "segment": number}
 
 

@@ -455,9 +455,9 @@ def complete(config: dict) -> dict:
     values = {name: copy.deepcopy(config.get(name, key.default)) for name, key in KEYS.items()}
     blocks = [name for name in ("pilot", "search", "slurm") if isinstance(values[name], dict)]
     values |= {name: {**KEYS[name].default, **values[name]} for name in blocks}
-    values |= {name: _path(values[name]) for name in PATHS}
+    values |= {name: path(values[name]) for name in PATHS}
     values |= {name: whole(values[name]) for name in WHOLE}
-    for blocks_of, name, made in (("weights", "file", _path), ("experiments", "repetitions", whole)):
+    for blocks_of, name, made in (("weights", "file", path), ("experiments", "repetitions", whole)):
         if isinstance(values[blocks_of], dict):
             for block in values[blocks_of].values():
                 if isinstance(block, dict) and name in block:
@@ -465,7 +465,7 @@ def complete(config: dict) -> dict:
     return {**config, **values}
 
 
-def _path(value: Any) -> Any:
+def path(value: Any) -> Any:
     """A path with `~` and variables as a shell has them; one that a shell does not know stays as it is."""
     if not isinstance(value, str) or not value:
         return value

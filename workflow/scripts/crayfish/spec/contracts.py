@@ -221,6 +221,10 @@ class Load(Part):
     stationary: bool = False
     # bursts(segment): start and end of every burst, s from the segment's start.
     bursts: Callable[[Segment], list[tuple[float, float]]] = lambda segment: []
+    # sizes(segment): the data points of each event, int[n]; None: all have batch_size, which is the largest of any.
+    sizes: Callable[[Segment], np.ndarray | None] = lambda segment: None
+    # completed(load): a config's load of this kind with what it finds out when a run is planned. Raises CrayfishError.
+    completed: Callable[[dict], dict] = lambda load: load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,7 +271,21 @@ def _segments(where: str, load: dict | list, searched: dict) -> tuple[Segment, .
     if load.get("kind") == "search":
         load = {**searched, **load}
     combinations = itertools.product(*(checks.listed(value) for value in load.values()))
-    return RunSpec.loads([_plain_rates(where, dict(zip(load, values, strict=True))) for values in combinations])
+    loads = [_plain_rates(where, dict(zip(load, values, strict=True))) for values in combinations]
+    return RunSpec.loads([_completed(where, each) for each in loads])
+
+
+def _completed(where: str, load: dict) -> dict:
+    """The load with what its kind finds out at the start."""
+    kind = load.get("kind")
+    if kind not in discovery.names("harness/loads"):
+        return load
+    if "trace" in load:
+        load = {**load, "trace": checks.path(load["trace"])}
+    try:
+        return discovery.load(kind).completed(load)
+    except CrayfishError as error:
+        raise CrayfishError(f"{where}: {error}") from error
 
 
 def _plain_rates(where: str, load: dict) -> dict:

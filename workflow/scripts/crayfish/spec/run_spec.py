@@ -140,6 +140,20 @@ class Segment:
     between_s: float = _field(
         "of `bursty`: from the end of one burst to the start of the next", 0.0, unit="s", least=0, label="every"
     )
+    shape: float = _field(
+        "of `gamma`: the shape of the distribution of the distances between events. `1`: as `poisson`; less: clusters;"
+        " more: more even",
+        0.0,
+        least=0,
+        label="shape",
+    )
+    trace: str = _field(
+        "of `trace`: a CSV file whose column `due_s` says when each event is due, s from the start, and perhaps"
+        " `batch_size` how many data points it has; all nodes must see it",
+        "",
+    )
+    trace_sha256: str = _field("of `trace`: the file's sum, which is filled in, or checked", "", label="trace")
+    speed: float = _field("of `trace`: how many times as fast as the file says", 1.0, least=0, label="speed")
     objective_ms: float = _field(
         "of `search`: the bound of the 99th percentile of latency; the rates for 100, 300 and 1000 ms are told beside",
         0.0,
@@ -163,9 +177,9 @@ class Segment:
         label="atmost",
     )
     warmup_at_most_s: float = _field(
-        "of `constant`, `poisson` through Kafka: while latency still falls by 5 % or more from one block of the warm-up"
-        " to the next, the warm-up goes on, up to this; `0`: five times `warmup_s`, at most 20 s more than it; the same"
-        " as `warmup_s`: it is not extended",
+        "of `constant`, `poisson`, `gamma` by Kafka: while latency still falls by 5 % or more from one block of the"
+        " warm-up to the next, the warm-up goes on, up to this; `0`: five times `warmup_s`, at most 20 s more than it;"
+        " the same as `warmup_s`: it is not extended",
         0.0,
         unit="s",
         least=0,
@@ -192,6 +206,11 @@ class Segment:
                 f"load.warmup_at_most_s: {self.warmup_at_most_s!r} is less than load.warmup_s ({self.warmup_s!r});"
                 " allowed: that and more, or 0"
             )
+
+    @classmethod
+    def checked(cls, values: dict) -> Segment:
+        """A load from parsed JSON or YAML."""
+        return cls(**_build(cls, "load", dict(values)))
 
     @classmethod
     def noted(cls, values: dict) -> Segment:
@@ -226,7 +245,7 @@ class Segment:
         for name, (_, default, known) in known_fields(Segment).items():
             value = getattr(self, name)
             if known.label and value != default:
-                parts.append(known.label + exact(value))
+                parts.append(known.label + (value[:12] if isinstance(value, str) else exact(value)))
         return "-".join(parts + ([f"of-{self.of}"] if self.of else []))
 
 
@@ -506,6 +525,8 @@ class RunSpec:
                 )
         if self.searches and self.transport != "kafka":
             raise CrayfishError("load.kind: a search needs the load generator: run.transport must be kafka")
+        if self.transport != "kafka" and any(segment.declared.sizes(segment) is not None for segment in self.segments):
+            raise CrayfishError(f"load.trace: batches of several sizes need transport 'kafka', not {self.transport!r}")
         if self.on_server_failure != "fail" and not scorer.external:
             raise CrayfishError(
                 f"run.on_server_failure: {self.scorer} calls no server, so there is no failure to survive:"
@@ -610,9 +631,7 @@ class RunSpec:
     @staticmethod
     def loads(segments: Iterable[dict | Segment]) -> tuple[Segment, ...]:
         """The segments of a spec, those from parsed JSON or YAML checked."""
-        return tuple(
-            each if isinstance(each, Segment) else Segment(**_build(Segment, "load", dict(each))) for each in segments
-        )
+        return tuple(each if isinstance(each, Segment) else Segment.checked(each) for each in segments)
 
 
 def default(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from crayfish.harness.loads.constant import drive
@@ -20,12 +19,8 @@ def due(segment: Segment, seed: int) -> np.ndarray:
 
     from crayfish.harness import pacing
 
-    total, generator = pacing.integral(segment)[1][-1], np.random.default_rng(seed)
-    sums = np.zeros(0)
-    while not len(sums) or sums[-1] < total:
-        draws = generator.exponential(size=int(total + 6 * math.sqrt(total)) + 16)
-        sums = np.concatenate([sums, np.cumsum(draws) + (sums[-1] if len(sums) else 0.0)])
-    return pacing.where_integral_is(segment, sums[sums < total])
+    generator = np.random.default_rng(seed)
+    return pacing.drawn(segment, lambda count: generator.exponential(size=count))
 
 
 LOAD = Load(due=due, drive=drive, stationary=True)
