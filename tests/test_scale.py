@@ -1,13 +1,18 @@
 """Several generators and several sinks are one to the rest of a run: one schedule, one accounting."""
 
+import itertools
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import manifest_of
+from hypothesis import given
+from hypothesis import strategies as st
 from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
-from crayfish.harness import pacing
+from crayfish.harness import clients, pacing
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import RunSpec, Segment
 
@@ -48,6 +53,17 @@ def test_a_backlog_of_several_generators_is_drained(harness, tmp_path):
     assert counts["sent"] == counts["received_once"] == 900 and counts["wrong"] == 0
     received = pq.read_table(tmp_path / "run/consumer.parquet")
     assert sorted(received["sequence"].to_pylist()) == list(range(900))
+
+
+@given(
+    st.lists(st.lists(st.integers(-1, 30)).map(sorted), min_size=1, max_size=5),
+    st.integers(1, 7),
+)
+def test_parts_of_a_table_are_merged_in_its_order(parts, size):
+    batches = [iter(pa.table({"at": pa.array(part, pa.int64())}).to_batches(size)) for part in parts]
+    found = [rows["at"].to_pylist() for rows in clients.merged(batches, "at")]
+    assert [*itertools.chain(*found)] == sorted(itertools.chain(*parts))
+    assert all(len(rows) <= size * len(parts) for rows in found)
 
 
 def test_one_that_dies_ends_the_run(harness, tmp_path):

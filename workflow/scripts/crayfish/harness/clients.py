@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crayfish.harness import clocks
@@ -23,7 +25,29 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Segment
 
 SUMMED = ("sent", "received", "distinct", "wrong", "malformed")  # counts that each of them reports of its own share
+ROWS = 1 << 18  # of a table in memory
 LEAD_NS = 200_000_000  # from the command to the first event of a segment
+
+
+def merged(parts: Sequence[Iterator[pa.RecordBatch]], order: str) -> Iterator[pa.Table]:
+    """The rows of all parts in the order of a column, in which those of each part are, some of them at a time."""
+    unread = [(batch for batch in part if batch.num_rows) for part in parts]
+    heads: dict[int, pa.Table] = {}  # of each part the next rows
+    while True:
+        for number, part in enumerate(unread):
+            if number not in heads and (batch := next(part, None)) is not None:
+                heads[number] = pa.Table.from_batches([batch])
+        if not heads:
+            return
+        known = min(head[order][-1].as_py() for head in heads.values())  # up to there no part has more
+        taken = []
+        for number, head in list(heads.items()):
+            count = pc.sum(pc.less_equal(head[order], known)).as_py()
+            taken.append(head.slice(0, count))
+            heads[number] = head.slice(count)
+            if count == len(head):
+                del heads[number]
+        yield pa.concat_tables(taken).sort_by(order)
 
 
 class Clients:
@@ -89,6 +113,7 @@ class Clients:
 
     def ask_clocks(self) -> None:
         """Note how far the clocks of those on other nodes have gone astray."""
+        self.check()
         for host, port, anchor_ns in self._clocks.values():
             bounds = clocks.ask(host, port, self._run.anchor_ns)
             self._run.clocks[self.PART].append(clocks.known(bounds, anchor_ns))
@@ -136,8 +161,11 @@ class Clients:
     def _join(self) -> None:
         """One table of all parts, in its order."""
         if self._count > 1:
-            parts = pa.concat_tables([pq.read_table(self._part(member)) for member in range(self._count)])
-            pq.write_table(parts.sort_by(self.ORDER), self._run.folder / f"{self._name}.parquet")
+            # Not pre-buffered: it would keep all that was read.
+            parts = [pq.ParquetFile(self._part(member), pre_buffer=False) for member in range(self._count)]
+            with pq.ParquetWriter(self._run.folder / f"{self._name}.parquet", parts[0].schema_arrow) as table:
+                for rows in merged([part.iter_batches(ROWS) for part in parts], self.ORDER):
+                    table.write_table(rows)
 
 
 class Producer(Clients):
