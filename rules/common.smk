@@ -36,6 +36,8 @@ RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
 TOLD = "CRAYFISH_CALL"  # the variable by which a call that submits jobs tells them what it knows
 CALL = json.loads(os.environ.get(TOLD, "{}"))
+if CALL:
+    submission.end_with_parent()
 # What each job asks SLURM for, as Snakemake's resources; elsewhere they mean nothing.
 ASKED = {
     resource: config["slurm"][key]

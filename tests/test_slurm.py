@@ -87,15 +87,15 @@ def times(folder: Path) -> dict[Path, int]:
 
 
 def left() -> list[psutil.Process]:
-    """Processes of runs that have ended."""
-    return [each for each in psutil.process_iter() if each.pid != os.getpid() and _tag(each)]
+    """Processes of jobs and their runs."""
+    return [each for each in psutil.process_iter() if each.pid != os.getpid() and _of_a_job(each)]
 
 
-def _tag(process: psutil.Process) -> str | None:
+def _of_a_job(process: psutil.Process) -> bool:
     try:
-        return process.environ().get(child.TAG)
+        return bool({child.TAG, "CRAYFISH_CALL"} & {*process.environ()})
     except psutil.Error:
-        return None
+        return False
 
 
 def test_a_killed_call_s_jobs_end_and_are_never_submitted_twice(folder, cluster):
@@ -118,7 +118,7 @@ def test_a_killed_call_s_jobs_end_and_are_never_submitted_twice(folder, cluster)
     assert {each["machine"]["cores"] for each in manifests} == {os.cpu_count()}
     titles = [log.read_text() for log in folder.glob("logs/execute_run/*/*.log")]
     assert all(re.search(r" \[[12]/2\] ", text) for text in titles), titles
-    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    awaited(lambda: not left() or None, DEADLINE_S, lambda: f"an end of {left()}")
 
 
 ENDS = {
@@ -148,7 +148,7 @@ def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder,
     for node in slurm_cluster.NODES:
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
     assert first.returncode and re.search(rf"SLURM: job {job} .* {how}", output), output
-    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    awaited(lambda: not left() or None, DEADLINE_S, lambda: f"an end of {left()}")
     output = ended(last := call(folder), folder)
     assert last.returncode == 0 and (folder / TABLE).exists(), output
     assert made.items() <= times(folder).items(), "what the job had finished was measured again"
@@ -185,7 +185,7 @@ def test_a_model_is_trained_converted_and_verified_by_jobs(folder, resources, cl
     output = ended(process := call(folder), folder)
     assert process.returncode == 0 and (folder / TABLE).exists(), output
     assert {"train", "convert", "verify_format"} <= {*re.findall(r"SLURM jobid .*/rule_(\w+)/", output)}
-    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    awaited(lambda: not left() or None, DEADLINE_S, lambda: f"an end of {left()}")
     cluster.idle()
 
 
@@ -203,7 +203,7 @@ def test_a_run_over_two_nodes_has_each_part_on_its_own(folder, cluster):
         assert len(processor["cpus"]) == os.cpu_count()
         assert manifest["stages"]["processor"]["cpu_s"] > 0 and manifest["stages"]["broker"]["cpu_s"] > 0
     assert len(times(folder)) == 1
-    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    awaited(lambda: not left() or None, DEADLINE_S, lambda: f"an end of {left()}")
     cluster.idle()
 
 
@@ -223,7 +223,7 @@ def test_a_run_over_two_nodes_that_is_ended_leaves_nothing_on_either(folder, clu
     for node in slurm_cluster.NODES:
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"], capture_output=True)
     assert process.returncode and how in output, output
-    awaited(lambda: not left() or None, DEADLINE_S, "an end of all processes")
+    awaited(lambda: not left() or None, DEADLINE_S, lambda: f"an end of {left()}")
     assert not times(folder)  # of the run's folder SLURM may leave time to remove it, or else the next run does
     cluster.idle()
 

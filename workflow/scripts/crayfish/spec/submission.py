@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import subprocess
 import threading
 import time
@@ -14,6 +16,7 @@ from crayfish.spec.slurm import MIB
 
 ASK_DEADLINE_S = 60.0
 LOOK_EVERY_S = 20.0
+ENDING_S = 30.0  # for a job's Snakemake to end by itself
 NODE_FORMAT, JOB_FORMAT = "%N|%P|%c|%m|%l|%f|%t", "%i|%T|%r|%k|%Z"
 GONE = ("down", "drain", "drng", "fail", "maint", "unk", "boot", "inval", "futr")  # of a node that takes no job soon
 # Why a job waits, where waiting does not help (squeue's words).
@@ -194,6 +197,22 @@ def refusals(offered: list[Node], wanted: Mapping[str, tuple[int, float, int]], 
 def jobs() -> list[Job]:
     """The jobs of this user, and those that ended a few minutes ago (SLURM's MinJobAge)."""
     return [Job(*line) for line in _asked(JOB_FORMAT, "squeue", "--me", "--noheader", "--states=all")]
+
+
+def end_with_parent() -> None:
+    """Let this process, a job's Snakemake, not outlive the one that has started it by more than ENDING_S.
+
+    SIGTERM makes Snakemake wait for itself for ever where it comes while its scheduler holds its lock (9.27.1:
+    JobScheduler.exit_gracefully takes that within the handler), and a node that SLURM takes for lost gets no SIGKILL.
+    """
+    parent = os.pidfd_open(os.getppid())
+
+    def watch() -> None:
+        select.select([parent], [], [])
+        time.sleep(ENDING_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def alive(found: Iterable[Job], folder: str) -> list[str]:
