@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.engine import child, jvm, kafka
 from crayfish.engine.child import HOST, SCRIPTS
-from crayfish.engine.kafka import BROKER_DEADLINE_MS, REQUEST_DEADLINE_MS
+from crayfish.engine.kafka import BROKER_DEADLINE_MS
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.spec.contracts import GIB, Processor
 from crayfish.spec.errors import CrayfishError
@@ -344,14 +344,13 @@ def source_settings(job: Job) -> dict[str, object]:
         **kafka.JAVA_CLIENT,
         **kafka.java_consumer(job),
         **kafka.java_broker(job),
-        "default.api.timeout.ms": REQUEST_DEADLINE_MS,  # the driver asks twice
         "fetch.max.wait.ms": FETCH_WAIT_MS,
     }
     source = {
         **kafka.prefixed("kafka.", consumer),
         "subscribe": job.input_topic,
         "startingOffsets": "earliest",
-        "fetchOffset.numRetries": BROKER_DEADLINE_MS // REQUEST_DEADLINE_MS,
+        "fetchOffset.numRetries": 1,  # each has the clients' whole deadline, as a task that asks has
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
     }
     if job.spec.execution != "real_time":
