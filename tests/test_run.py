@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from conftest import awaited
 
 from crayfish.engine import child, jvm
 from crayfish.harness import broker, janitor, parts, stages
@@ -45,6 +47,25 @@ def sleeper(run: Run, name: str = "sleeper") -> Stage:
 
 def handlers() -> list:
     return [signal.getsignal(number) for number in parts.SIGNALS]
+
+
+def test_the_janitor_of_a_job_that_is_ended_does_not_wait_for_the_harness():
+    """All processes of a job get SIGTERM, and SIGKILL a few seconds later; what tells it from the harness's end is that
+    its standard input is still open."""
+    tag = uuid.uuid4().hex
+    with janitor.scratch_folder(tag) as folder:
+        (mine,) = [each for each in psutil.Process().children() if "crayfish.harness.janitor" in each.cmdline()]
+        stage = subprocess.Popen(["sleep", "60"], env={**os.environ, child.TAG: tag})
+        awaited(lambda: signal.SIGTERM in caught(mine) or None, 30, "the janitor's signals")
+        mine.send_signal(signal.SIGTERM)
+        awaited(lambda: not folder.exists() or None, 30, "the removal of its folder")
+        assert stage.wait(30) == -signal.SIGKILL
+
+
+def caught(process: psutil.Process) -> set[int]:
+    """The signals for which a process has a handler."""
+    told = re.search(r"^SigCgt:\s+(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return {number for number in range(1, 65) if told and int(told[1], 16) >> number - 1 & 1}
 
 
 def test_a_run_restores_the_signals_and_leaves_no_process_and_no_folder(opened):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm_cluster
-from conftest import ROOT, awaited, manifest_of
+from conftest import ROOT, awaited, crayfish_folders, manifest_of
 from namespaces import said
 
 from crayfish.engine import child
@@ -52,9 +52,12 @@ def folder(tmp_path, resources, cluster) -> Iterator[Path]:
     """A working directory whose runs are few and short; no call in it outlives a test that fails."""
     (tmp_path / paths.RESOURCES).symlink_to(resources)
     (tmp_path / "small.yaml").write_text(SMALL)
+    before = set(crayfish_folders())
     yield tmp_path
     while CALLS:
         CALLS.pop().kill()
+    new = set(crayfish_folders()) - before
+    awaited(lambda: not any(map(Path.exists, new)) or None, DEADLINE_S, lambda: f"the removal of {new}")
 
 
 def call(folder: Path, *arguments: str) -> subprocess.Popen:

@@ -3,7 +3,8 @@
 `python -m crayfish.harness.janitor TAG FOLDER` waits until its standard input closes, which the harness holds: at the
 end of the run, or when the harness dies, however it dies. Then it kills every process that still carries the tag,
 executes the command in the folder's file WITHDRAW, if there is one, and removes the folder and whatever else the tag
-names.
+names. Where it is told to end, by SIGTERM, so is the job that it belongs to, and SIGKILL follows (SLURM's KillWait):
+then it leaves the harness ENDING_S to do all that by itself.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from crayfish.engine.child import SCRIPTS
 from crayfish.harness import stages
 from crayfish.spec import inheritance
 
 WITHDRAW, WITHDRAW_DEADLINE_S = "withdraw.json", 60.0
+ENDING_S = 2.0
+
+
+class Hurry(Exception):
+    """The harness has had its time."""
 
 
 @contextmanager
@@ -53,9 +60,19 @@ def scratch_folder(
 
 def main() -> None:
     tag, folder = sys.argv[1:]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+
+    def hurry(*_: object) -> NoReturn:
+        raise Hurry
+
+    for number in signals:
         signal.signal(number, signal.SIG_IGN)
-    sys.stdin.read()
+    signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, ENDING_S))
+    signal.signal(signal.SIGALRM, hurry)
+    with contextlib.suppress(Hurry):
+        sys.stdin.read()
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
     stages.sweep(tag)
     if (file := Path(folder, WITHDRAW)).exists():
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):  # nobody is left to tell
