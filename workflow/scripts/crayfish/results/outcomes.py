@@ -27,8 +27,14 @@ PRODUCER = {
     "input_append_ms": np.int64,
     "partition": np.int16,
 }
+# What an event has of its predictions, and where it has none.
+ANSWERS = (
+    ("output_append_ms", np.int64, -1),
+    ("received_ns", np.int64, -1),
+    ("predictions", np.int32, 0),
+    ("wrong", np.int32, 0),
+)
 CONSUMER = ("sequence", "output_append_ms", "received_ns", "correct")
-APPENDS = ("input_append_ms", "output_append_ms")
 Columns = dict[str, np.ndarray]
 
 
@@ -138,10 +144,9 @@ def read(folder: Path, offset_ms: float = 0.0) -> Outcomes:
         for name, values in rows.items():
             columns[name][first : first + len(values)] = values
         first += len(rows["sequence"])
-    kinds = {"output_append_ms": np.int64, "received_ns": np.int64, "predictions": np.int32, "wrong": np.int32}
-    for name, kind in kinds.items():
+    for name, kind, lost in ANSWERS:
         columns[name] = room.array(count, kind)
-        columns[name].fill(-1 if name not in ("predictions", "wrong") else 0)
+        columns[name].fill(lost)
     outcomes = Outcomes(columns)
     for rows in rows_of(folder / "consumer.parquet", CONSUMER)[1]:
         rows["output_append_ms"] = by_the_runs_clock(rows["output_append_ms"], offset_ms)
