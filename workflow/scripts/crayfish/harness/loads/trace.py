@@ -35,11 +35,7 @@ def completed(load: dict) -> dict:
         if name in load:
             raise CrayfishError(f"load.{name}: the trace tells it: leave it out")
     path = Path(load["trace"]).absolute()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CrayfishError(f"load.trace: {path} cannot be read: {error.strerror}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = hashlib.sha256(_content(path)).hexdigest()
     if load.get("trace_sha256", sha256) != sha256:
         raise CrayfishError(f"load.trace_sha256: {load['trace_sha256']} is not that of {path}: {sha256}")
     whole = {**load, "trace": str(path), "trace_sha256": sha256, "rate": 1.0}
@@ -78,15 +74,19 @@ def _count(segment: Segment, times: np.ndarray) -> int:
     return int(np.searchsorted(times, segment.warmup_s + segment.measure_s))
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CrayfishError(f"load.trace: {path} cannot be read: {error.strerror}") from error
+
+
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray | None]:
     """The file's columns: float[n], s, and int[n] or None. CrayfishError with the line that is wrong."""
     import numpy as np
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CrayfishError(f"load.trace: {path} cannot be read: {error.strerror}") from error
+    content = _content(path)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise CrayfishError(f"load.trace: {path} has changed since the run was planned: repeat the command")
     try:
