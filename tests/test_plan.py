@@ -332,6 +332,21 @@ REFUSED = [
         {"experiments__input_rate__fix": {"transport": "in_engine"}},
         ["transport", "kafka_streams", "'in_engine'", "kafka"],
     ),
+    (
+        {"run__engine_batch": {"max": 8, "wait_ms": 1}, "experiments__input_rate__fix": {"scoring": "per_event"}},
+        ["run.engine_batch_max: 8", "1 ms to wait", "'vectorised'"],
+    ),
+    (
+        {"experiments__input_rate__fix": {"engine_batch": {"max": 1, "wait_ms": 1}}},
+        ["run.engine_batch_wait_ms: 1", "engine_batch_max of 1"],
+    ),
+    ({"run__engine_batch": {"max": 10**6}}, ["run.engine_batch_max: 1000000", "64 MiB; at most"]),
+    ({"run__engine_batch": {"wait": 1}}, ["run.engine_batch.wait", "wait_ms"]),
+    (
+        {"experiments__input_rate__fix": {"server_batch": {"max": 8}, "scorer": "onnx"}},
+        ["run.server_batch_max: 8", "onnx calls no server"],
+    ),
+    ({"run__server_batch": {"delay_ms": 2}}, ["run.server_batch_delay_ms: 2", "server_batch_max of 1"]),
     ({"experiments__input_rate__vari": {}}, ["experiments.input_rate.vari", "unknown key"]),
     ({"figures__cost__experiment": "input"}, ["figures.cost.experiment", "'input'", "input_rate"]),
     ({"figures__cost__kind": "pie"}, ["figures.cost.kind", "'pie'", "latency_by_rate"]),
@@ -346,6 +361,23 @@ def test_what_cannot_run_is_refused(changes, told):
         plan.make_plan(changed(**changes))
     for text in told:
         assert text in str(refused.value)
+
+
+def test_a_server_batch_that_callers_never_fill_is_refused():
+    values = {"processor": "ray", "scorer": "triton", "segments": [{"kind": "constant", "rate": 1}], "parallelism": 2}
+    for calls, most in ((0, 2), (8, 16)):
+        RunSpec.from_dict({**values, "async_calls": calls, "server_batch_max": most})
+        with pytest.raises(CrayfishError, match=rf"run.server_batch_max: {most + 1} .*at most {most}, run.parallelism"):
+            RunSpec.from_dict({**values, "async_calls": calls, "server_batch_max": most + 1})
+
+
+@pytest.mark.parametrize(("most", "meant"), [(64, 64), (None, 0)])
+def test_batches_of_the_engine_are_written_as_one_mapping(most, meant):
+    changes = {"max": most, **({"wait_ms": 1.5} if most else {})}
+    made = plan.make_plan(changed(experiments__input_rate__fix={"engine_batch": changes}))
+    for run in made.experiments["input_rate"].runs:
+        assert (run.scoring, run.engine_batch_max) == ("vectorised", meant)
+        assert run.engine_batch_wait_ms == changes.get("wait_ms", 0)
 
 
 def test_a_scorer_needs_a_format_that_the_model_has(monkeypatch):

@@ -10,7 +10,7 @@ from conftest import outgoing_ports
 from crayfish.engine import child
 from crayfish.harness import stages
 from crayfish.harness.stages import Stage, StageFailed
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec.errors import CrayfishError, NotMade
 
 
 def python(tmp_path, program: str, tag: str = "test") -> Stage:
@@ -31,6 +31,14 @@ def test_a_stage_that_dies_fails_with_its_last_lines(tmp_path):
     stage = python(tmp_path, "import sys; sys.exit('out of luck')")
     with pytest.raises(StageFailed, match=r"(?s)part: ended with exit status 1.*part\.log.*out of luck"):
         stage.wait_for("ready", 20)
+
+
+def test_a_stage_that_could_not_begin_says_so(tmp_path):
+    program = (
+        "from crayfish.spec import errors\ndef program(): raise errors.NotMade('not its turn')\nerrors.main(program)"
+    )
+    with pytest.raises(NotMade, match=r"(?s)the run cannot begin.*error: not its turn"):
+        python(tmp_path, program).wait_for("ready", 20)
 
 
 def test_a_stage_that_ends_after_it_was_asked_to_still_owes_its_report(tmp_path):

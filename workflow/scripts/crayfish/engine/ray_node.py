@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child
+from crayfish.engine import child, turns
 from crayfish.engine.child import HOST, SCRIPTS, TAG
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.waiting import wait_until
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from ray.actor import ActorHandle
+
     from crayfish.spec.run_spec import Job
 
 WORKERS_DEADLINE_S = 5.0
 WATCH_S = 0.2
+HOLDER_DEADLINE_S = 5.0
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 SOCKET_PATH_BYTES = 107  # what a Unix socket's path may have
 LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
@@ -42,6 +45,7 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+TURN = {"name": "crayfish-measures", "namespace": "crayfish"}  # of the actor that holds a given Ray
 # Not a cluster of several machines, whatever the name says: without it Ray replaces 127.0.0.1 by the machine's
 # address, and with it its daemons and workers listen on the loopback alone.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -134,13 +138,15 @@ def join(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def joined(address: str, threads: int) -> Iterator[Callable[[], None]]:
-    """The same of a Ray that is there already, of which this machine is a node. CrayfishError if it cannot be joined.
+def joined(job: Job) -> Iterator[Callable[[], None]]:
+    """The same of a Ray that is there already, of which this machine is a node, once it is this run's turn there.
+    CrayfishError if it cannot be joined.
 
     Its workers run the Python that it was started with: that of this process's environment, on every node.
     """
     import ray
 
+    address, threads = job.processor_address, job.spec.scorer_threads
     variables = {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": str(threads)}
     try:
         ray.init(address, logging_level="warning", runtime_env={"env_vars": variables})
@@ -150,9 +156,41 @@ def joined(address: str, threads: int) -> Iterator[Callable[[], None]]:
             f" {Path(sys.executable).with_name('ray')} start --address={address}"
         ) from error
     try:
+        turn = _turn(job)  # as long as it is referred to
         yield lambda: None
+        del turn
     finally:
         ray.shutdown()
+
+
+class Turn:
+    """Who holds a Ray, by an actor's name that exists once there. It ends with the run, however that ends."""
+
+    def __init__(self, group: str):
+        self._group = group
+
+    def holder(self) -> str:
+        return self._group
+
+
+def _turn(job: Job) -> ActorHandle:
+    """The actor by which this run has its turn; NotMade if another keeps it."""
+    import ray
+    from ray.exceptions import RayError
+
+    def holders() -> list[str]:
+        try:
+            return [ray.get(ray.get_actor(**TURN).holder.remote(), timeout=HOLDER_DEADLINE_S)]
+        except (ValueError, RayError):  # there is none, or it has just ended
+            return []
+
+    def taken() -> ActorHandle | None:
+        try:
+            return ray.remote(Turn).options(num_cpus=0, **TURN).remote(job.group)
+        except ValueError:  # the name is taken
+            return None
+
+    return wait_until(taken, turns.patience_s(job), lambda: turns.refusal(job, holders()), pause_s=turns.PAUSE_S)
 
 
 def _init(folder: Path, workers: int, deadline_s: float, options: dict) -> None:

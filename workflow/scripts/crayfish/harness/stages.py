@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from crayfish.engine.child import SCRIPTS, TAG
 from crayfish.harness import clocks, cores
 from crayfish.spec import inheritance
-from crayfish.spec.errors import CrayfishError, full_disk
+from crayfish.spec.errors import NOT_MADE, CrayfishError, NotMade, full_disk
 from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Stage:
         return StageFailed(f"{first}{self.name}{where}: {what}\n  log: {self.log}\n{last_lines(self.log)}")
 
     def check(self) -> None:
-        """Raise StageFailed if the process has ended though nobody stopped it."""
+        """Raise StageFailed if the process has ended though nobody stopped it, or NotMade if it says that."""
         status = self.process.poll()
         if status is None or self.stopping:
             return
@@ -239,6 +239,8 @@ class Stage:
             if not self.ended:
                 raise self.failure(f"its supervisor, or the way to it, is gone (exit status {status})")
             status = self.ended["status"]
+        if status == NOT_MADE:
+            raise NotMade(str(self.failure("the run cannot begin")))
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         raise self.failure(how)
 

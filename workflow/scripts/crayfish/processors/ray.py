@@ -46,7 +46,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     count = job.spec.parallelism
     workers = 3 * count if job.spec.execution == "pipeline" else count
     if job.processor_address:
-        node = ray_node.joined(job.processor_address, job.spec.scorer_threads)
+        node = ray_node.joined(job)
     else:
         head = (job.head, job.secret) if job.head and job.secret else None
         node = ray_node.started(Path(job.workdir), workers, job.spec.ready_timeout_s, head, job.members)

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm, kafka
+from crayfish.engine import child, jvm, kafka, turns
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.engine.kafka import BROKER_DEADLINE_MS
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
@@ -99,7 +99,10 @@ def run(job: Job, stop: threading.Event, ready: Callable[[], None]) -> None:
     daemons = [start_daemon(job, "Master"), start_daemon(job, "Worker")] if job.head else []
     process = start_jvm(job)
     try:
+        applications = at_work(job) if job.processor_address else list
+        turns.await_turn(job, applications)
         session = SparkSession.builder.getOrCreate()
+        turns.check_turn(job, applications())
         load_scorers(session, job)
         query = start_query(session, job)
         ready()
@@ -329,6 +332,33 @@ def end_jvm(process: subprocess.Popen) -> None:
     if process.stdin:
         process.stdin.close()
     child.await_end([process], STOP_DEADLINE_S)
+
+
+def at_work(job: Job) -> Callable[[], list[str]]:
+    """A function that tells the names of the applications on a given Spark, from the oldest on.
+
+    It asks by the protocol of Spark's own clients: the master's pages are at a port that nobody has told.
+    """
+    from pyspark import SparkContext
+
+    SparkContext._ensure_initialized()
+    java: Any = SparkContext._jvm
+    spark, load = java.org.apache.spark, java.java.lang.Class.forName
+    conf = spark.SparkConf()
+    secret_file = java.org.apache.spark.internal.config.package.AUTH_SECRET_FILE()
+    security = spark.SecurityManager(conf, java.scala.Option.empty(), secret_file)
+    client = spark.rpc.RpcEnv.create("crayfish", child.HOST, 0, conf, security, True)
+    master = client.setupEndpointRef(spark.rpc.RpcAddress.fromSparkURL(job.processor_address), "Master")
+    question = load("org.apache.spark.deploy.DeployMessages$RequestMasterState$").getField("MODULE$").get(None)
+    answer = java.scala.reflect.ClassTag.apply(load("org.apache.spark.deploy.DeployMessages$MasterStateResponse"))
+
+    def applications() -> list[str]:
+        found = [
+            (each.startTime(), each.id(), each.desc().name()) for each in master.askSync(question, answer).activeApps()
+        ]
+        return [name for *_, name in sorted(found)]
+
+    return applications
 
 
 def load_scorers(session: SparkSession, job: Job) -> None:

@@ -23,7 +23,7 @@ import yaml
 
 from crayfish.spec import discovery, placement
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import RELATIVE_TO, Known, RunSpec, Segment, known_fields
+from crayfish.spec.run_spec import GROUPS, RELATIVE_TO, Known, RunSpec, Segment, known_fields
 
 Schema = dict[str, Any]
 TYPES = {"str": "string", "int": "integer", "float": "number"}
@@ -120,7 +120,12 @@ def load_fields() -> dict[str, Schema]:
 
 def _fields_to_set() -> Schema:
     """Fields of a run with one value each."""
-    return _closed({name: value for name, value in run_fields().items() if name not in OF_THE_CONFIG})
+    fields = {name: value for name, value in run_fields().items() if name not in OF_THE_CONFIG}
+    groups = {}
+    for group in sorted(GROUPS):
+        own = {name.removeprefix(f"{group}_"): value for name, value in fields.items() if name.startswith(f"{group}_")}
+        groups[group] = _closed({**own, "max": _or_null(own["max"])} if group == "engine_batch" else own)
+    return _closed(fields | groups)
 
 
 def _load() -> Schema:

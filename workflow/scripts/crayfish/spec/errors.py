@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FULL_BYTES = 1_000_000  # with less a disk counts as full: whoever failed may have left a little
+NOT_MADE = 75  # EX_TEMPFAIL of sysexits.h: how a program ends that raised NotMade
 FREE_SPACE = (
     "free disk space, or point TMPDIR to another disk if the temporary directory is full; then repeat the command"
 )
@@ -22,11 +23,13 @@ class NotMade(CrayfishError):
 
 
 def main(program: Callable[[], None]) -> None:
-    """Run a script's main function; a CrayfishError or a full disk ends it with one message and exit status 1."""
+    """Run a script's main function; a CrayfishError or a full disk ends it with one message and exit status 1, a
+    NotMade with that and NOT_MADE."""
     try:
         program()
     except CrayfishError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(NOT_MADE if isinstance(error, NotMade) else 1)
     except Exception as error:  # what libraries raise for a full disk has many classes
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename2 or error.filename

@@ -15,7 +15,7 @@ from typing import Any
 from crayfish.spec import config as checks
 from crayfish.spec import discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import INSTANCES, RunSpec, Segment, default
+from crayfish.spec.run_spec import INSTANCES, RunSpec, Segment, default, flat
 
 SLOW = 6  # how many times the estimate a run may take: two tries more, of twice the time
 FIXED_COST_S = 11  # of a run, for the estimate: 15 with a broker of its own, which takes 4 to start
@@ -335,7 +335,7 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
     """The runs of an experiment. What a part refuses is an error where the config names that part; where only a word
     such as `all` does, the combination is left out and counted, as long as the word also stands for one that fits."""
     where = f"experiments.{name}"
-    fixed = {**config["run"], **block.get("fix", {}), "dataset": config["dataset"], "seed": config["seed"]}
+    fixed = {**flat(config["run"]), **flat(block.get("fix", {})), "dataset": config["dataset"], "seed": config["seed"]}
     segments = _segments(f"{where}.load", block["load"], config["search"])
     kept, specs = _narrowing(config), []
 

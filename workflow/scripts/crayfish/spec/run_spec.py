@@ -30,6 +30,7 @@ FAULTS = (
     "cut_processor",
 )
 RELATIVE_TO = ("sustainable",)
+GROUPS = {"engine_batch", "server_batch"}  # whose fields a config may write as one mapping
 LONGEST_EXTENSION_S = 20.0  # of a warm-up, unless the load says otherwise
 LONGEST_NAME = 200  # bytes of a run's identifier: a file system allows 255, and names with suffixes are made of it
 TYPES: dict[str, tuple[Any, str]] = {
@@ -273,6 +274,32 @@ class RunSpec:
         "per_event",
         choices=("per_event", "vectorised"),
     )
+    engine_batch_max: int = _field(
+        "of `vectorised`: the events of one model call, at most; `0`: what the engine has at hand. In `run` and `fix`"
+        " `engine_batch: {max: 64, wait_ms: 1}` sets this, the next, and `vectorised`; its `max: null` is `0`",
+        0,
+        least=0,
+    )
+    engine_batch_wait_ms: float = _field(
+        "how long a batch of the engine waits for more events, from its first on; `0`: it takes what is there",
+        0.0,
+        unit="ms",
+        least=0,
+        most=10_000,
+    )
+    server_batch_max: int = _field(
+        "requests that an external scorer's server puts into one model call, at most. In `run` and `fix`"
+        " `server_batch: {max: 32, delay_ms: 2}` sets this and the next",
+        1,
+        least=1,
+    )
+    server_batch_delay_ms: float = _field(
+        "how long a server's batch waits for more requests, from its first on",
+        0.0,
+        unit="ms",
+        least=0,
+        most=10_000,
+    )
     parallelism: int = _field("parallel instances; each processor's docstring says what one is", 1, above=0)
     execution: str = _field(
         "of Flink: `thread` (Python in the TaskManager's JVM), `process` (Python workers); of Spark: `micro_batch`,"
@@ -454,6 +481,38 @@ class RunSpec:
         self._check_parts()
         self._check_placement()
         self._check_fault()
+        self._check_batches()
+
+    def _check_batches(self) -> None:
+        """Refuse batches that nobody would fill."""
+        if (self.engine_batch_max or self.engine_batch_wait_ms) and self.scoring != "vectorised":
+            raise CrayfishError(
+                f"run.engine_batch_max: {self.engine_batch_max}, with {self.engine_batch_wait_ms:g} ms to wait: events"
+                " go together into a model call with scoring 'vectorised' alone: set it, or leave these out"
+            )
+        if self.engine_batch_wait_ms and self.engine_batch_max < 2:
+            raise CrayfishError(
+                f"run.engine_batch_wait_ms: {self.engine_batch_wait_ms:g}: there is nothing to wait for with an"
+                f" engine_batch_max of {self.engine_batch_max}: raise it, or set the wait to 0"
+            )
+        if self.engine_batch_max * self.event_bytes > MAX_MESSAGE_BYTES:
+            raise CrayfishError(
+                f"run.engine_batch_max: {self.engine_batch_max} events of {self.event_bytes} bytes are too large for"
+                f" one model call of 64 MiB; at most {MAX_MESSAGE_BYTES // self.event_bytes}"
+            )
+        if self.server_batch_max > 1:
+            if not discovery.scorer(self.scorer).external:
+                raise CrayfishError(f"run.server_batch_max: {self.server_batch_max}: {self.scorer} calls no server")
+            if self.server_batch_max > (most := self.parallelism * max(1, self.async_calls)):
+                raise CrayfishError(
+                    f"run.server_batch_max: {self.server_batch_max} requests are never in flight at once: at most"
+                    f" {most}, run.parallelism times run.async_calls (or times 1, without): raise them, or lower it"
+                )
+        elif self.server_batch_delay_ms:
+            raise CrayfishError(
+                f"run.server_batch_delay_ms: {self.server_batch_delay_ms:g}: there is nothing to wait for with a"
+                " server_batch_max of 1: raise it, or set the delay to 0"
+            )
 
     def _check_fault(self) -> None:
         """Refuse a fault that cannot be, and one without its load."""
@@ -632,6 +691,16 @@ class RunSpec:
     def loads(segments: Iterable[dict | Segment]) -> tuple[Segment, ...]:
         """The segments of a spec, those from parsed JSON or YAML checked."""
         return tuple(each if isinstance(each, Segment) else Segment.checked(each) for each in segments)
+
+
+def flat(values: dict) -> dict:
+    """Fields of a run, with those of a group (`engine_batch: {max: 64, wait_ms: 1}`) by their whole names."""
+    found = {name: value for name, value in values.items() if name not in GROUPS}
+    for group in GROUPS & values.keys():
+        found |= {f"{group}_{name}": value or 0 for name, value in values[group].items()}
+        if group == "engine_batch":
+            found.setdefault("scoring", "vectorised")
+    return found
 
 
 def default(name: str) -> Any:

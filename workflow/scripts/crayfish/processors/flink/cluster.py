@@ -14,11 +14,11 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm, kafka
+from crayfish.engine import child, jvm, kafka, turns
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.processors.flink import execution
 from crayfish.processors.flink.job import build, gathered_events, record_clients
-from crayfish.spec.errors import CrayfishError
+from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         if self.job.processor_address:
+            turns.await_turn(self.job, self._jobs)
             self._check_slots()
         from pyflink.java_gateway import get_gateway
 
@@ -166,6 +167,11 @@ class Cluster:
         """Start this node's share of the TaskManagers alone, of a cluster whose JobManager is on another one."""
         options, opens = self._prepare()
         self._start_workers(jvm.home_of(self.job), [*options, *TASKMANAGER_OPTIONS, *opens])
+
+    def _jobs(self) -> list[str]:
+        """The names of the jobs that have not ended, from the oldest on."""
+        listed = sorted(self.ask("/jobs/overview")["jobs"], key=lambda each: (each["start-time"], each["jid"]))
+        return [each["name"] for each in listed if each["end-time"] < 0]
 
     def _check_slots(self) -> None:
         """CrayfishError unless the Flink that is there already answers and has as many slots free as the job takes."""
@@ -238,6 +244,12 @@ class Cluster:
             record_clients(self.job)
         self.job_id = str(environment.execute_async(self.job.group).get_job_id())
         self._stop_listening()
+        if self.job.processor_address:
+            try:
+                turns.check_turn(self.job, self._jobs())
+            except NotMade:
+                self.cancel()
+                raise
 
     def _stop_listening(self) -> None:
         """Close the ports of PyFlink's gateway, whoever reaches which runs code here: it asks for no secret. What is
