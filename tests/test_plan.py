@@ -375,7 +375,7 @@ def test_a_server_batch_that_callers_never_fill_is_refused():
 def test_batches_of_the_engine_are_written_as_one_mapping(most, meant):
     changes = {"max": most, **({"wait_ms": 1.5} if most else {})}
     made = plan.make_plan(changed(experiments__input_rate__fix={"engine_batch": changes}))
-    for run in made.experiments["input_rate"].runs:
+    for run in map(made.runs.get, made.experiments["input_rate"].runs):
         assert (run.scoring, run.engine_batch_max) == ("vectorised", meant)
         assert run.engine_batch_wait_ms == changes.get("wait_ms", 0)
 
