@@ -37,7 +37,8 @@ def spec_of(processor: str, scorer: str, *loads: Segment, **fields: object) -> d
 def folder_of(root: Path, spec: dict, repetition: int) -> Path:
     """Where a run's files go, named as a run's are."""
     loads = "+".join(Segment(**load).label() for load in spec["segments"])
-    others = [f"{name}-{spec[name]}" for name in ("model", "parallelism", "codec", "scoring", "parallelism_model")]
+    named = ("model", "parallelism", "codec", "scoring", "parallelism_model", *(f for f in spec if "_batch_" in f))
+    others = [f"{name}-{spec[name]}" for name in named]
     name = "_".join([f"{spec['processor']}-{spec['scorer']}", *others, spec.get("transport", "kafka"), loads])
     return root / name / str(repetition)
 

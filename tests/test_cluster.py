@@ -88,8 +88,8 @@ class Elsewhere:
         stages.sweep(self.tag)
         stages.remove_named(self.tag)
 
-    def flink(self, instances: int) -> str:
-        """A Flink of so many slots, without any jar of a job; its address."""
+    def flink(self, instances: int, python: bool = True) -> str:
+        """A Flink of so many slots, with PyFlink's jar and without any of a job; its address."""
         home = Path(self.ask("flink", "from pyflink.find_flink_home import _find_flink_home as f; print(f())"))
         rpc, rest = child.free_ports(2)
         settings = (home / "conf/config.yaml").read_text()
@@ -100,7 +100,8 @@ class Elsewhere:
         conf = self.folder / "conf"
         conf.mkdir()
         (conf / "config.yaml").write_text("".join(f"{name}: {value}\n" for name, value in values.items()))
-        java = [self.java.executable, "-Xmx768m", *opens, "-cp", f"{home}/lib/*"]
+        jars = ":".join([f"{home}/lib/*", *map(str, Path(home, "opt").glob("flink-python*.jar"))][: 2 if python else 1])
+        java = [self.java.executable, "-Xmx768m", *opens, "-cp", jars]
         self.start("jobmanager", *java, JOBMANAGER, "--configDir", conf)
         self.listens(rest)
         for number in range(instances):
@@ -175,6 +176,16 @@ def test_an_engine_that_is_there_already(harness, tmp_path, elsewhere, engine, m
     assert f"processor given at {address}" in manifest["substitutes"]
     assert "broker" not in manifest["stages"]
     assert topics(elsewhere) == set()
+
+
+def test_a_flink_that_could_run_python_once_only_is_refused(harness, tmp_path, elsewhere):
+    address = elsewhere.flink(1, python=False)
+    spec = made_spec({"processor": "flink", "scorer": "onnx", "segments": [LOAD]})
+    run = harness(spec, tmp_path / "run", **{"broker-address": elsewhere.kafka, "processor-address": address})
+    output = run.finish()
+    assert f"flink: {address} has no flink-python" in output and "run.execution to 'process'" in output, output
+    assert run.process.returncode != 0 and "Traceback" not in output
+    elsewhere.live()
 
 
 def test_a_killed_run_leaves_no_job_on_a_flink_that_is_there_already(harness, tmp_path, elsewhere):

@@ -42,6 +42,7 @@ EXPERIMENT_OF = {
     "comparison": "kafka_overhead",
     "through_burst": "bursty",
     "sustainable_rate": "sustainable_rate",
+    "batching": "batching",
 }
 KINDS = discovery.names("results/figures")
 PARTS = {"means": "", "series": "_series", "curves": "_curves", "repetitions": "_repetitions"}
@@ -66,6 +67,15 @@ def runs_of_experiments() -> list[tuple[str, dict, dict]]:
     for processor, parallelism in [("flink", 1), ("flink", 2), ("kafka_streams", 1), ("kafka_streams", 2)]:
         spec = spec_of(processor, "noop", SATURATED, parallelism=parallelism)
         found.append(("scalability", spec, {"capacity": 500 * parallelism**0.1}))
+    for size, wait_ms in ((1, 0.0), (8, 0.0), (8, 5.0)):
+        loads = [Segment("constant", rate, warmup_s=2, measure_s=6) for rate in RATES]
+        in_engine = {"scoring": "vectorised", "engine_batch_max": size, "engine_batch_wait_ms": wait_ms}
+        spec = {**spec_of("ray", "onnx", *loads), **in_engine}
+        found.append(("batching", spec, {"median_ms": 3 + wait_ms - size / 8}))
+        if size == 1 or wait_ms:
+            in_server = {"async_calls": 8, "server_batch_max": size, "server_batch_delay_ms": wait_ms}
+            spec = {**spec_of("ray", "triton", *loads), **in_server}
+            found.append(("batching", spec, {"median_ms": 6 + wait_ms}))
     for transport, points in [(name, size) for name in ("kafka", "in_engine") for size in (32, 128)]:
         spec = spec_of("flink", "onnx", Segment("constant", 150, batch_size=points, warmup_s=2, measure_s=8))
         median_ms = 10.0 if transport == "kafka" or points == 128 else 4.0

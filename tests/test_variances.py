@@ -84,3 +84,10 @@ def test_means_are_their_own_and_a_unit_changes_nothing(values, factor):
 def test_what_can_share_nothing_is_students_t_of_its_own(values):
     assert variances.intervals(values) == [metrics.mean_interval(each) for each in values]
     assert variances.intervals(values, plain=True) == [metrics.t_interval(each) for each in values]
+
+
+def test_what_differs_by_rounding_alone_is_equal():
+    equal = [[30.000000000000004, 29.999999999999996, 30.0], [30.0, 30.0, 30.000000000000007], [30.0, 30.0, 30.0]]
+    for interval in variances.intervals([*equal, [30.0001, 30.0, 30.0], [29.9, 30.1, 30.0]]):
+        assert interval.low <= interval.mean <= interval.high
+        assert interval.mean == pytest.approx(30, rel=1e-2)

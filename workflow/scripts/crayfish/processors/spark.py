@@ -344,13 +344,17 @@ def at_work(job: Job) -> Callable[[], list[str]]:
     SparkContext._ensure_initialized()
     java: Any = SparkContext._jvm
     spark, load = java.org.apache.spark, java.java.lang.Class.forName
-    conf = spark.SparkConf()
-    secret_file = java.org.apache.spark.internal.config.package.AUTH_SECRET_FILE()
+
+    def scala(name: str) -> Any:
+        return load(f"{name}$").getField("MODULE$").get(None)
+
+    conf, messages = spark.SparkConf(), "org.apache.spark.deploy.DeployMessages$"
+    secret_file = scala("org.apache.spark.internal.config.package").AUTH_SECRET_FILE()
     security = spark.SecurityManager(conf, java.scala.Option.empty(), secret_file)
     client = spark.rpc.RpcEnv.create("crayfish", child.HOST, 0, conf, security, True)
     master = client.setupEndpointRef(spark.rpc.RpcAddress.fromSparkURL(job.processor_address), "Master")
-    question = load("org.apache.spark.deploy.DeployMessages$RequestMasterState$").getField("MODULE$").get(None)
-    answer = java.scala.reflect.ClassTag.apply(load("org.apache.spark.deploy.DeployMessages$MasterStateResponse"))
+    question = scala(f"{messages}RequestMasterState")
+    answer = scala("scala.reflect.ClassTag").apply(load(f"{messages}MasterStateResponse"))
 
     def applications() -> list[str]:
         found = [

@@ -20,6 +20,7 @@ from crayfish.spec.metrics import Interval
 
 LEVEL = 0.05
 LEAST_VARIANCE = 0.02  # of one system, as a share of the common one: an unbiased estimate may be 0 or negative
+ROUNDING = 1e-12  # a share by which values that are equal may differ
 LEAST_SYSTEMS = 3  # of fewer, the spread of the variances cannot be told
 
 
@@ -68,7 +69,7 @@ def intervals(repetitions: Sequence[Sequence[float]], plain: bool = False) -> li
     found = [metrics.mean_interval(values, plain) for values in repetitions]
     if plain or any(value <= 0 for values in repetitions for value in values):
         return found
-    places = [place for place, values in enumerate(repetitions) if len(set(values)) > 1]
+    places = [place for place, values in enumerate(repetitions) if max(values) > min(values) * (1 + ROUNDING)]
     logs = {place: np.log(np.asarray(repetitions[place], float)) for place in places}
     own = np.array([logs[place].var(ddof=1) for place in places])
     freedom = np.array([len(logs[place]) - 1.0 for place in places])

@@ -136,6 +136,7 @@ class Cluster:
         if self.job.processor_address:
             turns.await_turn(self.job, self._jobs)
             self._check_slots()
+            self._check_python()
         from pyflink.java_gateway import get_gateway
 
         options, opens = self._prepare()
@@ -181,6 +182,26 @@ class Cluster:
                 f"flink: {self.host}:{self.rest_port} has {free} free slots, and the job takes {needed}: start more"
                 " TaskManagers there, or lower run.parallelism"
             )
+
+    def _check_python(self) -> None:
+        """CrayfishError where the Flink that is there already could run one job alone.
+
+        A class loader of each job's own loads the jars that a job brings along, and Python's library, which one of them
+        holds, can be loaded by one loader of a JVM only.
+        """
+        if execution(self.job.spec) == "thread" and not self._has_python():
+            from pyflink.find_flink_home import _find_flink_home
+
+            (jar,) = Path(_find_flink_home(), "opt").glob("flink-python*.jar")
+            raise CrayfishError(
+                f"flink: {self.host}:{self.rest_port} has no {jar.name} in its lib folder, without which a TaskManager"
+                f" can run Python inside its JVM once only: copy {jar} there and start that Flink again, or set"
+                " run.execution to 'process'"
+            )
+
+    def _has_python(self) -> bool:
+        """Whether the JobManager that is there already was started with PyFlink's jar."""
+        return any("flink-python" in jar for jar in self.ask("/jobmanager/environment")["classpath"])
 
     def _write(self, home: Path, opens: str) -> None:
         """The conf and lib folders: what bin/taskmanager.sh would find, plus the job's jars."""
@@ -232,8 +253,11 @@ class Cluster:
         from pyflink.java_gateway import get_gateway
 
         own = {Path(jar).name for jar in self.job.jars}
-        shipped = [str(jar) for jar in self.lib.iterdir() if jar.name in own or "flink-python" in jar.name]
-        jars = get_gateway().new_array(self.jvm.java.lang.String, len(shipped) if self.job.processor_address else 0)
+        shipped = []
+        if self.job.processor_address:
+            python = "flink-python" if not self._has_python() else None
+            shipped = [str(jar) for jar in self.lib.iterdir() if jar.name in own or (python and python in jar.name)]
+        jars = get_gateway().new_array(self.jvm.java.lang.String, len(shipped))
         for place in range(len(jars)):
             jars[place] = shipped[place]
         remote = self.jvm.org.apache.flink.streaming.api.environment.RemoteStreamEnvironment
