@@ -4,6 +4,7 @@
 localrules:
     dataset,
     describe_models,
+    examples,
 
 
 if config["slurm"]["set_up"] == "login":
@@ -12,6 +13,7 @@ if config["slurm"]["set_up"] == "login":
         train,
         convert,
         convert_savedmodel,
+        example_model,
         verify_format,
 
 
@@ -110,6 +112,28 @@ rule verify_format:
         "{input.python} {input.script:q} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
         " --environment {params.environment} --file {input.file} --reference {input.reference} {params.options}"
         " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
+
+
+# Models as their users have them, for `own_models` of a config: that is read before any rule is run, so these are made first.
+rule example_model:
+    input:
+        **dependencies.program("example_model", "examples"),
+    output:
+        file=paths.example("{example}", "onnx"),
+        samples=paths.example("{example}", "npy"),
+    log:
+        paths.log("example_model", "{example}"),
+    conda:
+        "../envs/examples.yaml"
+    resources:
+        **ASKED,
+    shell:
+        "{input.python} {input.script:q} --name {wildcards.example} --out $(dirname {output.file}) 2> {log}"
+
+
+rule examples:
+    input:
+        [paths.example(name, suffix) for name in ("minilm", "tree") for suffix in ("onnx", "npy")],
 
 
 rule describe_models:

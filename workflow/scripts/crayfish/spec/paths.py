@@ -83,6 +83,11 @@ def dataset_description(name: str) -> str:
     return f"{RESOURCES}/data/{name}.json"
 
 
+def example(name: str, suffix: str) -> str:
+    """The file of an example of a user's own model, or its samples."""
+    return f"{RESOURCES}/examples/{name}.{suffix}"
+
+
 def model(dataset: str, name: str) -> str:
     """The folder of a model that was trained on a data set."""
     return f"{RESOURCES}/models/{dataset}/{name}"
