@@ -173,7 +173,7 @@ def resources() -> Path:
     scorers = {name: discovery.scorer(name) for name in discovery.names("scorers")}
     jars = {name for user in (*adapters, *scorers.values()) for name in user.jars}
     targets = ["environments", *(paths.jar_set(name) for name in sorted({"kafka", *jars}))]
-    targets += [paths.compiled_jar(source) for adapter in adapters for source in adapter.java.values()]
+    targets += [paths.compiled_jar(source) for adapter in adapters for each in adapter.java.values() for source in each]
     targets += [paths.proof(DATASET, "ffnn", name) for name, scorer in scorers.items() if scorer.format]
     done = snakemake(*targets)
     assert done.returncode == 0, done.stdout
@@ -252,8 +252,7 @@ class Harness:
         self.spec, self.out = spec, out
         adapter, scorer = discovery.processor(spec.processor), discovery.scorer(spec.scorer)
         jars = [paths.jar_set(name) for name in adapter.jars]
-        if java := dependencies.java_source(spec):
-            jars.append(paths.compiled_jar(java))
+        jars += map(paths.compiled_jar, dependencies.java_sources(spec))
         settings: dict[str, object] = {
             "spec": spec.to_json(),
             "out": out,

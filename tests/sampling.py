@@ -58,6 +58,11 @@ def variants(everything: bool) -> list[dict]:
     return [{"scorer": "onnx", **run} for run in runs] + floors
 
 
+def batches() -> list[dict]:
+    """A run of every processor with one model call for several events, in each of its ways to execute that allow it."""
+    return [{"processor": name, "scorer": "onnx", "scoring": "vectorised"} for name in PROCESSORS]
+
+
 def backlogs(everything: bool) -> list[dict]:
     """A backlog in every processor, at parallelism 2 and, where all is run, at 1."""
     return [

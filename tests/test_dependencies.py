@@ -82,7 +82,7 @@ def test_the_inputs_of_a_run_are_what_it_uses():
     spec = RunSpec.from_dict({"processor": "kafka_streams", "scorer": "triton", "segments": [LOAD]})
     inputs = dependencies.run_inputs(spec, {}, [])
     assert inputs["server_python"] == [paths.interpreter("triton")] and inputs["model"] and inputs["proof"]
-    assert paths.compiled_jar(dependencies.java_source(spec)) in inputs["jars"]
+    assert set(map(paths.compiled_jar, dependencies.java_sources(spec))) < set(inputs["jars"])
     there = dependencies.run_inputs(spec, {"kafka": "a:1", "triton": "b:2"}, ["resources/environments/jdk/python"])
     assert not (there["server_python"] or there["model"] or there["proof"] or there["broker_jars"])
     assert paths.packages("jdk") in there["packages"] and paths.packages("triton") not in there["packages"]

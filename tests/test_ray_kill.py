@@ -84,7 +84,7 @@ class Dying:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def forward(self, events: list[bytes]) -> None:
+    def forward(self, events: list[bytes], waited_us: int) -> None:
         self.left -= 1
         if not self.left:
             raise InterruptedError

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import tempfile
 import time
 from contextlib import nullcontext
 
@@ -17,6 +18,7 @@ from crayfish.spec.events import CODECS, MalformedEvent
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
 SHAPE, OUTPUTS = (4, 5), 3
+FOLDER = tempfile.TemporaryDirectory()  # where operators count their batches
 STYLES = ("per_event", "vectorised")
 
 
@@ -47,7 +49,7 @@ class Waits(Sums):
 def operator_of(scoring: str, codec: str = "binary", scorer: str = "noop", async_calls: int = 0) -> ScoringOperator:
     loads = (Segment("constant", rate=1),)
     spec = RunSpec("kafka_streams", scorer, loads, scoring=scoring, codec=codec, async_calls=async_calls)
-    return ScoringOperator(Job(spec, "", "", "", "", SHAPE, OUTPUTS, None, None, (), (), None, ""))
+    return ScoringOperator(Job(spec, "", "", "", "", SHAPE, OUTPUTS, None, None, (), (), None, FOLDER.name))
 
 
 def events_of(counts: list[int], codec: str = "binary") -> list[bytes]:

@@ -8,6 +8,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from crayfish.engine import batches
 from crayfish.spec import discovery
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class Slowed:
 
 
 class ScoringOperator:
-    """Decodes events, scores them with the job's scorer and encodes the predictions, by score_events(events).
+    """Decodes events, scores them with the job's scorer and encodes the predictions: score_events(events, waited_us).
+
+    waited_us: how long the first of the events has waited for its model call, if the engine knows that. Vectorised, it
+    and the number of events of each call are counted for the manifest (crayfish.engine.batches).
 
     A context manager: the scorer is loaded on entry and released on exit. One operator belongs to one thread. Raises
     MalformedEvent for what is no event of the run; what its scorer raises passes (spec.contracts.LoadedScorer).
@@ -63,7 +67,7 @@ class ScoringOperator:
 
         from crayfish.spec.events import CODECS
 
-        self._contiguous = ascontiguousarray
+        self._contiguous, self._job, self._vectorised = ascontiguousarray, job, job.spec.scoring == "vectorised"
         self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
         # score_async() is called for external scorers alone: RunSpec refuses async_calls with any other.
         self.scorer: LoadedRemoteScorer = discovery.scorer(job.spec.scorer).open(job)  # type: ignore[assignment]
@@ -71,10 +75,12 @@ class ScoringOperator:
             self.scorer = Slowed(self.scorer, job.spec.added_us)  # type: ignore[assignment]
         self._calls, self._runner = job.spec.async_calls, asyncio.Runner()
         per_event = self._score_at_once if self._calls else self._score_each
-        self.score_events = self._score_together if job.spec.scoring == "vectorised" else per_event
+        self.score_events = self._score_together if self._vectorised else per_event
 
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
+        if self._vectorised:
+            self._counts = batches.of_job(self._job)
         # The same in the Python of every engine. What is loaded stays: no collection need walk it (PySpark asks for one
         # after each task). And none runs by itself: scoring leaves no cycles, and with JPype each collection of Java's
         # would start one of Python's, which may ask Java for a full one, of 30 ms, in return.
@@ -96,10 +102,10 @@ class ScoringOperator:
         """The same, while other requests are in flight; for scorers that call a server."""
         return self.codec.encode_prediction(event, await self.scorer.score_async(self.codec.decode(event)))
 
-    def _score_each(self, events: list[bytes]) -> list[bytes]:
+    def _score_each(self, events: list[bytes], waited_us: int | None = None) -> list[bytes]:
         return [self.score_event(event) for event in events]
 
-    def _score_at_once(self, events: list[bytes]) -> list[bytes]:
+    def _score_at_once(self, events: list[bytes], waited_us: int | None = None) -> list[bytes]:
         """One call an event; at most run.async_calls requests are in flight."""
         predictions, ahead = [b""] * len(events), iter(enumerate(events))
 
@@ -113,10 +119,11 @@ class ScoringOperator:
         self._runner.run(work_at_once())
         return predictions
 
-    def _score_together(self, events: list[bytes]) -> list[bytes]:
+    def _score_together(self, events: list[bytes], waited_us: int | None = None) -> list[bytes]:
         """One call of the scorer for all the data points at hand, whatever number each event has."""
         if not events:
             return []
+        self._counts.add(len(events), waited_us)
         batch, counts = self.codec.decode_many(events)
         outputs = self._contiguous(self.scorer.score(batch))
         encode, predictions, start = self.codec.encode_prediction, [], 0

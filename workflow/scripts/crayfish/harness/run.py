@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
-from crayfish.engine import kafka
+from crayfish.engine import batches, kafka
 from crayfish.engine.child import LOOPBACK, SCRIPTS
 from crayfish.engine.jvm import Java
 from crayfish.harness import (
@@ -504,6 +504,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         ],
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "clients": kafka.recorded(run.folder.glob("*/records")),
+        "batches": {"engine": batches.reached(run.folder.glob("*/records"))},
         "model": str(places.model) if places.model else None,
         "given": places.existing,
         "topics": run.topics,

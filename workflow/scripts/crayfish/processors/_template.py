@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from crayfish.engine import kafka
+from crayfish.engine import batches, kafka
 from crayfish.engine.scoring import ScoringOperator
 from crayfish.spec.contracts import Processor
 from crayfish.spec.errors import CrayfishError
@@ -72,11 +72,16 @@ def run_instance(job: Job, number: int, stop: threading.Event, loaded: Callable[
                 first = consumer.poll(POLL_S)
                 if first is None:
                     continue
-                messages = [first, *consumer.consume(BATCH_EVENTS - 1, 0)]
+                most, began_ns = job.spec.engine_batch_max or BATCH_EVENTS, time.monotonic_ns()
+                messages = batches.gather(consumer, first, most, batches.wait_ms(job.spec), stop.is_set, POLL_S)
                 for message in messages:
                     if message.error() is not None:
                         raise KafkaException(message.error())
-                for prediction in operator.score_events([message.value() or b"" for message in messages]):
+                events, waited_us = (
+                    [message.value() or b"" for message in messages],
+                    (time.monotonic_ns() - began_ns) // 1000,
+                )
+                for prediction in operator.score_events(events, waited_us):
                     producer.produce(job.output_topic, prediction)
                 producer.poll(0)
                 uncommitted = True

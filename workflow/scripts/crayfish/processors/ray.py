@@ -8,7 +8,9 @@ Parallelism  Each of N instances owns every Nth partition (assigned: no rebalanc
              batch. Ready: all actors have loaded and know their offsets.
 Buffers      What the consumer has fetched, at most 64 MiB. A batch is what lies there, at most 512 events or 4 MiB (or
              async_calls events if that is more); nothing waits for it to fill. pipeline: an instance has at most 4
-             batches in flight. Predictions are sent after linger_ms.
+             batches in flight. Predictions are sent after linger_ms. With engine_batch_max a batch is so many events of
+             all its partitions, or what has come engine_batch_wait_ms after the first; a commit waits until it is
+             scored. The wait that is told ends when the batch is handed to the scorer, in a pipeline to its actor.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import kafka, ray_node
+from crayfish.engine import batches, kafka, ray_node
 from crayfish.engine.kafka import BROKER_DEADLINE_S
 from crayfish.engine.scoring import ScoringOperator, events_at_once
 from crayfish.spec.contracts import GIB, Processor
@@ -107,7 +109,7 @@ class Source:
     def __init__(self, job: Job, number: int, downstream: Fused | Pipeline):
         self._job, self._downstream = job, downstream
         self._share = range(number, job.spec.partitions, job.spec.parallelism)
-        self._most = events_at_once(job, BATCH_EVENTS, BATCH_BYTES)
+        self._most = job.spec.engine_batch_max or events_at_once(job, BATCH_EVENTS, BATCH_BYTES)
         self._ready, self._stop = threading.Event(), threading.Event()
         self._doubt = False  # whether librdkafka has lost the broker since it was last asked
 
@@ -193,16 +195,18 @@ class Source:
     def _move(self, consumer: Consumer, downstream: Fused | Pipeline) -> None:
         from confluent_kafka import KafkaException
 
-        interval_s = self._job.spec.commit_interval_ms / 1000
+        interval_s, waits_ms = self._job.spec.commit_interval_ms / 1000, batches.wait_ms(self._job.spec)
         uncommitted, next_commit = False, time.monotonic() + interval_s
         while not self._stop.is_set():
             first = consumer.poll(POLL_S)
             if first is not None:
-                messages = [first, *(consumer.consume(self._most - 1, 0) if self._most > 1 else ())]
+                began_ns = time.monotonic_ns()
+                messages = batches.gather(consumer, first, self._most, waits_ms, self._stop.is_set, POLL_S)
                 for message in messages:
                     if message.error() is not None:
                         raise KafkaException(message.error())
-                downstream.forward([message.value() for message in messages])
+                events = [message.value() or b"" for message in messages]
+                downstream.forward(events, (time.monotonic_ns() - began_ns) // 1000)
                 uncommitted = True
             if time.monotonic() >= next_commit:
                 downstream.settle()
@@ -231,8 +235,8 @@ class Scoring:
     def load(self) -> None:
         self._operator.__enter__()
 
-    def score(self, events: list[bytes]) -> list[bytes]:
-        return self._operator.score_events(events)
+    def score(self, events: list[bytes], waited_us: int) -> list[bytes]:
+        return self._operator.score_events(events, waited_us)
 
     def ping(self) -> None:
         """Answers that the actor is alive."""
@@ -305,9 +309,9 @@ class Fused:
     def __exit__(self, *error: object) -> None:
         self._operator.__exit__(*error)
 
-    def forward(self, events: list[bytes]) -> None:
-        """Score and produce a batch."""
-        self._sink.produce(self._operator.score_events(events))
+    def forward(self, events: list[bytes], waited_us: int) -> None:
+        """Score and produce a batch, whose first event has waited so long."""
+        self._sink.produce(self._operator.score_events(events, waited_us))
 
     def settle(self) -> None:
         """Until all predictions are acknowledged."""
@@ -331,11 +335,11 @@ class Pipeline:
     def __exit__(self, *error: object) -> None:
         pass  # the actors end with the processor
 
-    def forward(self, events: list[bytes]) -> None:
-        """Send a batch to the actors; waits only while CALLS batches are in flight."""
+    def forward(self, events: list[bytes], waited_us: int) -> None:
+        """The same by the actors; waits only while CALLS batches are in flight."""
         if len(self._calls) == CALLS:
             self._get(self._calls.popleft())
-        self._calls.append(self._sink.produce.remote(self._scoring.score.remote(events)))
+        self._calls.append(self._sink.produce.remote(self._scoring.score.remote(events, waited_us)))
 
     def settle(self) -> None:
         """Until all predictions are acknowledged; also how a dead actor is noticed when no events come."""

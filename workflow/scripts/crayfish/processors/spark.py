@@ -9,7 +9,11 @@ Parallelism  N: local[N], or N executors of one core of a Spark that runs alread
 Buffers      A micro-batch: what has come since the last one, at most 10 000 events or 32 MiB. It crosses into Python in
              Arrow batches of at most 1000 events or 4 MiB (of async_calls events if that is more). The sink sends
              predictions as they come back, after linger_ms. fetch_wait_ms is 1: a task asks one partition after the
-             other, with a seek before each read, so that a fetch that waits for data holds up the next one.
+             other, with a seek before each read, so that a fetch that waits for data holds up the next one. With
+             engine_batch_max that many events are an Arrow batch; the last one of a task has the rest. Spark waits for
+             a micro-batch, not for one of these: until there are engine_batch_max times N events for it, or for
+             engine_batch_wait_ms since the last one began. So no event waits longer for others, and where micro-batches
+             take longer than that, none does. How long the first one of an Arrow batch has waited is not known.
 Execution    micro_batch (auto), or real_time: Spark's trigger(realTime=...) with its shortest batch of 5 s and one task
              per partition, so N is the number of partitions. Its tasks take events as they come, but hand on a Python
              worker's predictions only when the batch ends: at 512 events/s in 2 partitions p50 was 1.8 s (2.8 s with
@@ -26,7 +30,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import child, jvm, kafka, turns
+from crayfish.engine import batches, child, jvm, kafka, turns
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.engine.kafka import BROKER_DEADLINE_MS
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
@@ -80,6 +84,11 @@ def refuse(spec: RunSpec) -> str | None:
         return (
             f"fetch_wait_ms {spec.fetch_wait_ms}: Spark's tasks ask one partition after the other, and a fetch that"
             f" waits holds up the next one: it is {FETCH_WAIT_MS} there; leave it out"
+        )
+    if spec.engine_batch_max and spec.execution == "real_time":
+        return (
+            f"engine_batch_max {spec.engine_batch_max}: in execution 'real_time' a batch that is not full waits until"
+            f" Spark's own ends, after {REAL_TIME_MS} ms or more: use execution 'micro_batch', or leave it out"
         )
     interval_ms = spec.commit_interval_ms
     if spec.execution == "real_time" and interval_ms < REAL_TIME_MS and interval_ms != default("commit_interval_ms"):
@@ -201,7 +210,9 @@ def unpack(values: pyarrow.BinaryArray) -> list[bytes]:
 
 def arrow_events(job: Job) -> int:
     """How many events an Arrow batch may hold: one in real time, where no event waits for another."""
-    return events_at_once(job, 1 if job.spec.execution == "real_time" else ARROW_EVENTS, ARROW_BYTES)
+    return job.spec.engine_batch_max or events_at_once(
+        job, 1 if job.spec.execution == "real_time" else ARROW_EVENTS, ARROW_BYTES
+    )
 
 
 def settings(job: Job) -> dict[str, object]:
@@ -388,7 +399,11 @@ def source_settings(job: Job) -> dict[str, object]:
         "kafkaConsumer.pollTimeoutMs": BROKER_DEADLINE_MS,
     }
     if job.spec.execution != "real_time":
-        source["maxOffsetsPerTrigger"] = max(1, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job)))
+        wanted = job.spec.engine_batch_max * job.spec.parallelism
+        most = max(1, wanted, min(MICRO_BATCH_EVENTS, MICRO_BATCH_BYTES // event_bytes(job)))
+        source["maxOffsetsPerTrigger"] = most
+        if waits_ms := batches.wait_ms(job.spec):
+            source |= {"minOffsetsPerTrigger": wanted, "maxTriggerDelay": f"{waits_ms}ms"}
     return source
 
 

@@ -114,6 +114,14 @@ COLUMNS = {
     "late_share": Column("share of late events", plain=True),
     "due_events_per_s": Column("events due", "events/s", plain=True),
     "appended_events_per_s": Column("predictions appended", "events/s", plain=True),
+    **{
+        f"engine_batch_{what}_{part}": Column(f"{PERCENTILES[part]} {words}", unit, plain=what == "wait_ms")
+        for what, (words, unit) in {
+            "size": ("size of the engine's batches", "events"),
+            "wait_ms": ("wait of the engine's batches", "ms"),
+        }.items()
+        for part in ("mean", "p50", "p99")
+    },
     "burst_start_s": Column("start of the burst", "s"),
     "burst_end_s": Column("end of the burst", "s"),
     "cpu_us_per_event": Column("CPU time per event", "us"),

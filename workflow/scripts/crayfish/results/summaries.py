@@ -416,6 +416,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         "spec": spec,
         "machine": manifest["machine"],
         "substitutes": manifest.get("substitutes", []),
+        "batches": manifest.get("batches", {}),
         "fixed_cost_s": manifest["fixed_cost_s"],
         "warnings": [text for segment, text in warnings if segment is None],
         "accounting": metrics.accounting(events["predictions"], events["wrong"], sum(unknown.values())),

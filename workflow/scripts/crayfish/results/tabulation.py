@@ -53,6 +53,7 @@ SEARCHED_MS = ("100", "300", "1000")  # objectives that every search tells besid
 COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
 FAILINGS = ("lost", "duplicated", "wrong")
 STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
+BATCHING, BATCH_STATISTICS = ("engine",), ("mean", "p50", "p99")
 DIGITS = 6
 Row = dict[str, Any]
 
@@ -125,7 +126,17 @@ def metrics_of(summary: dict, segment: dict) -> Row:
     )
     for name, sizes in memory.items():
         row |= {f"{name}_{stage}_mib": None if size is None else size / 2**20 for stage, size in sizes.items()}
-    return {**row, "fixed_cost_s": summary["fixed_cost_s"]}
+    return {**row, **batch_metrics(summary), "fixed_cost_s": summary["fixed_cost_s"]}
+
+
+def batch_metrics(summary: dict) -> Row:
+    """What the batches of each part that makes some reached over the whole run."""
+    reached = summary.get("batches", {})
+    return {
+        f"{part}_batch_{name}": (reached.get(part) or {}).get(name)
+        for part in BATCHING
+        for name in (f"{what}_{statistic}" for what in ("size", "wait_ms") for statistic in BATCH_STATISTICS)
+    }
 
 
 def machine_name(machine: dict) -> str:

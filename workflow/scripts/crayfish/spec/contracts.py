@@ -124,9 +124,9 @@ class Processor(Part):
     # where the harness does.
     address: str | None = None
     jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs
-    # transport -> the Java source in its room that is compiled into one more jar of its jobs
-    java: Mapping[str, str] = field(default_factory=dict)
-    java_jars: tuple[str, ...] | None = None  # jar sets that the source is compiled against, if not `jars`
+    # transport -> the Java sources in its room, each of which is compiled into one more jar of its jobs
+    java: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    java_jars: tuple[str, ...] | None = None  # jar sets that the sources are compiled against, if not `jars`
     # Of the JVM inside its Python process, beside those of all (crayfish.engine.jvm): what no other part sets.
     jvm_options: tuple[str, ...] = ()
     memory: int = 2 * GIB  # bytes of the engine itself, beside its instances

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -181,9 +182,9 @@ def jar_sets(spec: RunSpec) -> tuple[list[str], list[str]]:
     return sorted(discovery.processor(spec.processor).jars), sorted(discovery.scorer(spec.scorer).jars)
 
 
-def java_source(spec: RunSpec) -> str | None:
-    """The Java source that is compiled for a run's processor, or None."""
-    return discovery.processor(spec.processor).java.get(spec.transport)
+def java_sources(spec: RunSpec) -> tuple[str, ...]:
+    """The Java sources that are compiled for a run's processor."""
+    return discovery.processor(spec.processor).java.get(spec.transport, ())
 
 
 def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dict[str, list[str]]:
@@ -194,14 +195,13 @@ def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dic
     environments = ["harness", spec.processor, *server, *(["jdk"] if jdk else [])]
     reads = declared.format if spec.scorer not in cluster else None
     processor_jars, scorer_jars = jar_sets(spec)
-    source = java_source(spec)
     return {
         "processor_python": [paths.interpreter(spec.processor)],
         "server_python": [paths.interpreter(name) for name in server],
         "packages": [paths.packages(name) for name in environments],
         "jdk": jdk,
         "broker_jars": [paths.jar_set("kafka")] if spec.transport == "kafka" and "kafka" not in cluster else [],
-        "jars": [*map(paths.jar_set, processor_jars), *([paths.compiled_jar(source)] if source else [])],
+        "jars": [*map(paths.jar_set, processor_jars), *map(paths.compiled_jar, java_sources(spec))],
         "scorer_jars": [paths.jar_set(name) for name in scorer_jars],
         "reference": [paths.reference(spec.dataset, spec.model)],
         "model": [paths.model_file(spec.dataset, spec.model, reads)] if reads else [],
@@ -244,7 +244,7 @@ def conversion_inputs(dataset: str, model: str, suffix: str) -> dict[str, list[s
 def compilation_inputs(name: str) -> dict[str, list[str]]:
     """Input of the rule compile_java -> its files, of the Java source with this name."""
     for declared in map(discovery.processor, discovery.names("processors")):
-        for source in declared.java.values():
+        for source in itertools.chain(*declared.java.values()):
             if paths.compiled_jar(source) == paths.compiled_jar(name):
                 sets = declared.jars if declared.java_jars is None else declared.java_jars
                 return {"source": [paths.java_source(source)], "jars": [paths.jar_set(each) for each in sets]}
@@ -254,7 +254,7 @@ def compilation_inputs(name: str) -> dict[str, list[str]]:
 def compiled_sources() -> list[str]:
     """The names of all Java sources, as their jars have them."""
     declared = map(discovery.processor, discovery.names("processors"))
-    return sorted({paths.stem(source) for each in declared for source in each.java.values()})
+    return sorted({paths.stem(source) for each in declared for sources in each.java.values() for source in sources})
 
 
 def proofs(dataset: str) -> list[str]:

@@ -12,6 +12,11 @@ Parallelism  data (N-N-N): N TaskManagers of one slot, each a JVM with its own P
 Buffers      What the consumer has fetched. The sink sends after linger_ms; predictions that are made while in_flight
              requests are under way go with the next one. Only process execution gathers events: 1000 (fewer if large)
              or 2 ms (5 ms with async_calls). The task model adds Flink's network buffers between its tasks.
+             With engine_batch_max a Java operator before the Python one (FlinkBatching.java) gathers so many events of
+             all partitions of its instance, or what comes within engine_batch_wait_ms of the first (0: what the source
+             has at hand), and another one behind it cuts the predictions apart; a checkpoint sends on what waits. In
+             process execution Python's own 2 ms come on top. Without it, vectorised scoring goes through the Table API,
+             whose batches are the bundles of process execution; how long their first event has waited is not known.
 Execution    thread: Python runs inside the TaskManager's JVM, one call per event. process: a Python worker beside it,
              which loads its model at the first event. auto: thread, if the run can. With async_calls, Flink's
              asynchronous operator (unordered) keeps that many requests to an external server in flight. Its queue,
@@ -42,12 +47,16 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job, RunSpec
 
 STARTING_S, WATCH_S = 0.05, 0.25
+BATCHING = "flink/FlinkBatching.java"
 
 
 def _needs_process(spec: RunSpec) -> str | None:
     """Why this RunSpec cannot run in thread execution, or None."""
-    if spec.scoring == "vectorised":
-        return "in thread execution Flink hands one event at a time to Python, so there is nothing to score together"
+    if spec.scoring == "vectorised" and not spec.engine_batch_max:
+        return (
+            "in thread execution Flink hands one event at a time to Python, so there is nothing to score together"
+            " without an engine_batch_max"
+        )
     if spec.async_calls:
         return "Flink's asynchronous operator runs in process execution only"
     if spec.parallelism_model == "task":
@@ -61,10 +70,10 @@ def refuse(spec: RunSpec) -> str | None:
     """Why this engine cannot run this RunSpec, or None."""
     if spec.execution == "thread" and (reason := _needs_process(spec)):
         return f"{reason}: use execution 'process' or 'auto'"
-    if spec.scoring == "vectorised" and spec.parallelism_model == "task":
+    if spec.scoring == "vectorised" and not spec.engine_batch_max and spec.parallelism_model == "task":
         return (
             "vectorised scoring goes through the Table API, which does not offer parallelism_model 'task':"
-            " use scoring 'per_event'"
+            " set engine_batch_max, or use scoring 'per_event'"
         )
     if spec.parallelism_model == "task" and len(placement.parsed(spec.placement)["processor"]) > 1:
         return "parallelism_model 'task' has one TaskManager, which is on one node: use 'data', or name one node"
@@ -143,7 +152,7 @@ PROCESSOR = Processor(
     spreads=True,
     join=join,
     jars=("flink",),
-    java={"in_engine": "flink/FlinkInEngine.java"},
+    java={"kafka": (BATCHING,), "in_engine": (BATCHING, "flink/FlinkInEngine.java")},
     java_jars=("flink_api",),
     original="f",
     memory=5 * GIB // 4,  # the JobManager, in the client's JVM, and its Python

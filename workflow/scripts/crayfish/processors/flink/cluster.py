@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from crayfish.engine import child, jvm, kafka, turns
 from crayfish.engine.child import HOST, SCRIPTS
 from crayfish.processors.flink import execution
-from crayfish.processors.flink.job import build, gathered_events, record_clients
+from crayfish.processors.flink.job import build, bundle_size, gathered_events, record_clients
 from crayfish.spec.errors import CrayfishError, NotMade
 from crayfish.spec.waiting import wait_until
 
@@ -75,7 +75,7 @@ def _settings(job: Job, scratch: Path) -> dict[str, object]:
         "python.client.executable": sys.executable,
         "python.pythonpath": ":".join([str(SCRIPTS), *site.getsitepackages()]),
         "python.fn-execution.bundle.time": ASYNCHRONOUS_BUNDLE_MS if job.spec.async_calls else BUNDLE_MS,
-        "python.fn-execution.bundle.size": gathered_events(job),
+        "python.fn-execution.bundle.size": bundle_size(job),
         "python.fn-execution.arrow.batch.size": gathered_events(job),
         "jobmanager.rpc.address": job.head.rpartition(":")[0] if job.head else HOST,
         "jobmanager.bind-host": HOST,

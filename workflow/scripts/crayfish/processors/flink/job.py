@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import struct
 from typing import TYPE_CHECKING
 
-from crayfish.engine import kafka
+from crayfish.engine import batches, kafka
 from crayfish.engine.scoring import ScoringOperator, events_at_once
 
 if TYPE_CHECKING:
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from crayfish.spec.run_spec import Job
 
 GATHERED_EVENTS, GATHERED_BYTES = 1000, 16 * 1024 * 1024
+HEAD, COUNT = "<qi", "<i"  # of a block and of its predictions: see FlinkBatching.java
 SHADED = "org.apache.flink.kafka.shaded."  # before the names of the Kafka inside Flink's connector
 
 
 def gathered_events(job: Job) -> int:
     """How many events a poll of the source or a bundle may hold."""
     return events_at_once(job, GATHERED_EVENTS, GATHERED_BYTES)
+
+
+def bundle_size(job: Job) -> int:
+    """How many elements a bundle may hold: events, or blocks of them."""
+    return max(1, gathered_events(job) // max(1, job.spec.engine_batch_max))
 
 
 def build(environment: StreamExecutionEnvironment, job: Job) -> None:
@@ -33,7 +40,9 @@ def build(environment: StreamExecutionEnvironment, job: Job) -> None:
     events = environment.from_source(
         source, WatermarkStrategy.no_watermarks(), "events", Types.PRIMITIVE_ARRAY(Types.BYTE())
     )
-    if job.spec.scoring == "vectorised":
+    if job.spec.engine_batch_max:
+        scored = _score_gathered(events, job)
+    elif job.spec.scoring == "vectorised":
         scored = _score_together(events, job, environment)
     elif job.spec.async_calls:
         scored = _score_asynchronously(events, job)
@@ -67,7 +76,7 @@ def source_settings(job: Job) -> dict[str, object]:
         **kafka.java_consumer(job),
         "commit.offsets.on.checkpoint": "true",
         "partition.discovery.interval.ms": 10_000,  # also how the engine notices that the broker is gone
-        "max.poll.records": gathered_events(job),
+        "max.poll.records": max(gathered_events(job), job.spec.engine_batch_max),
     }
 
 
@@ -170,6 +179,25 @@ def _score_asynchronously(events: DataStream, job: Job) -> DataStream:
     # With a deadline of its own the operator would start a thread for each event; the client has deadlines.
     none, output = Time.milliseconds(0), Types.PRIMITIVE_ARRAY(Types.BYTE())
     return AsyncDataStream.unordered_wait(events, Score(job), none, job.spec.async_calls, output)
+
+
+def _score_gathered(events: DataStream, job: Job) -> DataStream:
+    """One call of Python per block of events, which FlinkBatching.java makes and cuts apart."""
+    from pyflink.common import Types
+    from pyflink.datastream import DataStream, ProcessFunction
+    from pyflink.java_gateway import get_gateway
+
+    class Score(Scoring, ProcessFunction):
+        def process_element(self, block: bytes, context: object) -> tuple[bytes]:
+            waited_us, count = struct.unpack_from(HEAD, block)
+            events = batches.unpack(memoryview(block)[struct.calcsize(HEAD) :], count)
+            return (struct.pack(COUNT, count) + batches.pack(self.operator.score_events(events, waited_us)),)
+
+    java = get_gateway().jvm.crayfish.FlinkBatching
+    blocks = java.gathered(events._j_data_stream, job.spec.engine_batch_max, batches.wait_ms(job.spec))
+    output = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    packed = DataStream(blocks).process(Score(job), output_type=output).name("score")
+    return DataStream(java.apart(packed._j_data_stream))
 
 
 def _score_together(events: DataStream, job: Job, environment: StreamExecutionEnvironment) -> DataStream:

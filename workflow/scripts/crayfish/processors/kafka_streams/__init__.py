@@ -7,7 +7,9 @@ Parallelism  N instances of one stream thread each: this process if N is 1, else
 Buffers      What a poll handed over, at most 1000 records or 4 MiB. Batches of at most 512 records or 4 MiB cross into
              Python (of async_calls records if that is more). A batch leaves when its partition's part of the poll is
              done: no timer. The producer sends after linger_ms. With async_calls, fetch_partition_bytes is by default
-             as much as the events of a partition whose requests may be in flight take, if that is more.
+             as much as the events of a partition whose requests may be in flight take, if that is more. With
+             engine_batch_max all partitions of an instance share one batch of so many records, or of what has come
+             engine_batch_wait_ms after the first (0: of what the polls have handed over); a commit flushes it.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ PROCESSOR = Processor(
     asynchronous=True,
     spreads=True,
     jars=("kafka_streams",),
-    java={"kafka": "kafka_streams/KafkaStreamsBatching.java"},
+    java={"kafka": ("kafka_streams/KafkaStreamsBatching.java",)},
     jvm_options=JVM_OPTIONS,
     original="k",
     memory=GIB // 4,

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import signal
-import struct
 import sys
 import threading
 import time
@@ -14,13 +13,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.engine import jvm, kafka
+from crayfish.engine import batches, jvm, kafka
 from crayfish.engine.kafka import BROKER_DEADLINE_MS, BROKER_DEADLINE_S
 from crayfish.engine.scoring import ScoringOperator, event_bytes, events_at_once
 from crayfish.processors.kafka_streams import CLOSE_DEADLINE_S, STARTING_S, WATCH_S
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.run_spec import Job, default
+from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job, default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +45,13 @@ def fetched_bytes(job: Job) -> int:
     return max(chosen, partition_bytes(job)) if chosen == default("fetch_partition_bytes") else chosen
 
 
+def bounds(job: Job) -> tuple[int, int, int]:
+    """Of a batch: records and bytes at most; and how long it waits, ms, where all partitions share one, else -1."""
+    if job.spec.engine_batch_max:  # which the plan has held to one message, as JSON too
+        return job.spec.engine_batch_max, MAX_MESSAGE_BYTES, batches.wait_ms(job.spec)
+    return max(BATCH_RECORDS, job.spec.async_calls), max(BATCH_BYTES, partition_bytes(job)), -1
+
+
 def settings(job: Job, instance: int) -> dict[str, object]:
     """The settings of one instance; what is not here is Kafka Streams' default."""
     consumer = {
@@ -55,7 +61,7 @@ def settings(job: Job, instance: int) -> dict[str, object]:
         "interceptor.classes": "crayfish.KafkaStreamsBatching$Polled",
         "auto.offset.reset": "earliest",
         # A poll is worked off before a commit or a stop: no more than one batch of large events.
-        "max.poll.records": events_at_once(job, POLL_RECORDS, BATCH_BYTES),
+        "max.poll.records": max(events_at_once(job, POLL_RECORDS, BATCH_BYTES), job.spec.engine_batch_max),
         "max.partition.fetch.bytes": fetched_bytes(job),
         "heartbeat.interval.ms": 200,  # how soon a member notices a rebalance
         "session.timeout.ms": 10_000,
@@ -141,15 +147,6 @@ class BrokerWatch:
         return None
 
 
-def unpack(view: memoryview, count: int) -> list[bytes]:
-    """The values in a buffer that starts with their lengths: `count` int32, little-endian."""
-    events, start = [], 4 * count
-    for length in struct.unpack_from(f"<{count}i", view):
-        events.append(bytes(view[start : start + length]))
-        start += length
-    return events
-
-
 def make_scorer(operator: ScoringOperator) -> Any:
     """Python's side of the border, an object of the Java interface Scorer; its `failure` is what scoring raised."""
     import jpype
@@ -165,10 +162,10 @@ def make_scorer(operator: ScoringOperator) -> Any:
             self._buffer = jpype.nio.convertToDirectBuffer(self._memory)
 
         @jpype.JOverride
-        def score(self, events: Any, count: int) -> Any:
+        def score(self, events: Any, count: int, waited_us: int) -> Any:
             try:
-                predictions = operator.score_events(unpack(memoryview(events), count))
-                packed = b"".join((struct.pack(f"<{count}i", *map(len, predictions)), *predictions))
+                unpacked = batches.unpack(memoryview(events), count)
+                packed = batches.pack(operator.score_events(unpacked, waited_us))
                 if len(packed) > len(self._memory):
                     self._allocate(2 * len(packed))
                 memoryview(self._memory)[: len(packed)] = packed
@@ -196,14 +193,12 @@ def make_streams(job: Job, instance: int, scorer: Any) -> tuple[Any, list[str]]:
             failures.append(f"its stream thread died: {jvm.reason(error)}")
             return response.SHUTDOWN_CLIENT
 
-    batching = jpype.JClass("crayfish.KafkaStreamsBatching")(
-        scorer, max(BATCH_RECORDS, job.spec.async_calls), max(BATCH_BYTES, partition_bytes(job))
-    )
+    batching = jpype.JClass("crayfish.KafkaStreamsBatching")(scorer, *bounds(job))
     properties = jpype.JClass("java.util.Properties")()
     properties.putAll(java_map(settings(job, instance)))
     properties.put(f"main.consumer.{batching.CONFIG}", batching)
     topology = batching.topology(job.input_topic, job.output_topic)
-    streams = jpype.JClass("org.apache.kafka.streams.KafkaStreams")(topology, properties)
+    streams = batching.streams(topology, properties)
     record_clients(job, properties)
     streams.setUncaughtExceptionHandler(Handler())
     return streams, failures
