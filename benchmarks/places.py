@@ -24,14 +24,14 @@ def places(spec: RunSpec, out: Path) -> Places:
         jars.append(ROOT / paths.compiled_jar(source))
     scorer = discovery.scorer(spec.scorer)
     return Places(
-        python=ROOT / paths.interpreter(spec.processor),
+        python=ROOT / paths.interpreter(spec.environments["processor"]),
         reference=ROOT / paths.reference(spec.dataset, spec.model),
         model=ROOT / paths.model_file(spec.dataset, spec.model, scorer.format) if scorer.format else None,
         java=jvm.find(),
         broker_jars=jvm.jar_files([ROOT / paths.jar_set("kafka")]),
         jars=jvm.jar_files(jars),
         scorer_jars=jvm.jar_files(scorer_jars),
-        server_python=ROOT / paths.interpreter(spec.scorer) if scorer.external else None,
+        server_python=ROOT / paths.interpreter(spec.environments["server"]) if scorer.external else None,
         out=out,
         title=f"{spec.processor} {spec.scorer}",
     )

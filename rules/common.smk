@@ -13,6 +13,7 @@ from crayfish.engine import jvm, secure
 from crayfish.spec import (
     dependencies,
     discovery,
+    gpus,
     inheritance,
     paths,
     placement,
@@ -46,7 +47,10 @@ ASKED = {
 }
 SIZING = set(PLAN.sized_by.values())
 OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what builds packages
-ENVIRONMENTS = sorted({path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml")} - OWN)
+# Those of runs on GPUs have gigabytes that no other run needs: they are made for such runs alone.
+ENVIRONMENTS = sorted(
+    {path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml") if not path.stem.endswith("_cuda")} - OWN
+)
 
 if workflow.is_main_process:
     terminal.spare(silent="execute_run")
@@ -79,25 +83,34 @@ def on_slurm():
 
 
 @functools.cache
-def offered():
-    """The nodes that a run may get."""
+def offered(device="cpu"):
+    """The nodes that a run on this device may get."""
+    if device != "cpu":
+        return submission.with_gpus(offered())
     return submission.eligible(submission.nodes(), config["slurm"]["partition"], config["slurm"]["constraint"])
 
 
-def node():
+def node(device):
     """What a run asks of a node of its own: all that each of those that it may get has, so that runs compare."""
-    return CALL.get("node") or {
-        "cpus": min(each.cpus for each in offered()),
-        "mem_mb": min(each.memory for each in offered()) // submission.MIB,
+    return CALL.get("node", {}).get(device) or {
+        "cpus": min(each.cpus for each in offered(device)),
+        "mem_mb": min(each.memory for each in offered(device)) // submission.MIB,
     }
 
 
 def run_threads(wildcards):
-    return node()["cpus"] if on_slurm() else workflow.cores or 1  # a dry run of the profile knows neither
+    # A dry run of the profile knows neither.
+    return node(spec_of(wildcards).device)["cpus"] if on_slurm() else workflow.cores or 1
 
 
 def run_memory_mb(wildcards):
-    return node()["mem_mb"] if on_slurm() else spec_of(wildcards).memory_bytes // submission.MIB
+    spec = spec_of(wildcards)
+    return node(spec.device)["mem_mb"] if on_slurm() else spec.memory_bytes // submission.MIB
+
+
+def slurm_options(wildcards):
+    """A job that SLURM begins again by itself could write beside one that lives on a node that was lost."""
+    return "--exclusive --no-requeue" + (" --gpus-per-node=1" if spec_of(wildcards).device != "cpu" else "")
 
 
 def nodes_of(wildcards):
@@ -106,12 +119,12 @@ def nodes_of(wildcards):
 
 
 def group_of(wildcards):
-    """The runs that one job executes together: of one round and as many nodes, as far as none needs another's rate. How
-    many stands in the profile."""
+    """The runs that one job executes together: of one round, as many nodes and one device, as far as none needs another's
+    rate. How many stands in the profile."""
     depth, run = 0, wildcards.run
     while sizing := PLAN.sizing(run):
         depth, run = depth + 1, sizing[0]
-    name = f"runs_{wildcards.repetition}_{depth}_{nodes_of(wildcards)}"
+    name = f"runs_{wildcards.repetition}_{depth}_{nodes_of(wildcards)}_{spec_of(wildcards).device}"
     workflow.parent_groupids[name] = "runs"
     return name
 
@@ -267,6 +280,11 @@ def shown(file, caption, category, **labels):
     return report(file, caption=f"../workflow/report/{caption}.rst", category=category, labels=labels)
 
 
+def given_to(spec):
+    """The addresses of what a run uses and does not start."""
+    return dependencies.cluster_addresses(spec, CLUSTER)
+
+
 def told_first():
     """What is printed before the first job."""
     if config["measure"]:
@@ -278,7 +296,8 @@ def refuse_here():
     """Refuse what this machine cannot run, before anything is made; on a cluster each node is asked by its own runs."""
     wanted = {run: PLAN.runs[run] for run, _ in jobs()} if config["measure"] else {}
     if workflow.local_exec:
-        faults = surroundings.faults([*wanted.values()])
+        own = (spec for spec in wanted.values() if f"{spec.scoring_part}_address" not in given_to(spec))
+        faults = surroundings.faults([*wanted.values()]) + gpus.missing_here([*own])
     else:
         faults = refused_by_slurm(wanted) if on_slurm() else []
     if config["kafka_client"]:
@@ -299,14 +318,19 @@ def refused_by_slurm(wanted):
             for run, spec in wanted.items()
         }
         together = workflow.group_settings.group_components.get("runs", 1)
-        faults += submission.refusals(offered(), needed, together)
+        devices = sorted({spec.device for spec in wanted.values()})
+        for device in devices:
+            own = {run: needed[run] for run, spec in wanted.items() if spec.device == device}
+            faults += submission.refusals(offered(device), own, together)
     except CrayfishError as error:
         return [str(error)]
-    os.environ[TOLD] = json.dumps({"targets": targets(), "node": node()})
-    print(
-        f"SLURM: each run gets a node of its own, and {node()['cpus']} CPUs of it ({submission.told(offered())})",
-        file=sys.stderr,
-    )
+    os.environ[TOLD] = json.dumps({"targets": targets(), "node": {device: node(device) for device in devices}})
+    for device in devices:
+        print(
+            f"SLURM: each run gets a node of its own, and {node(device)['cpus']} CPUs{' and a GPU' * (device != 'cpu')}"
+            f" of it ({submission.told(offered(device))})",
+            file=sys.stderr,
+        )
     WATCHES.append(submission.Watch(os.getcwd(), lambda line: print(line, file=sys.stderr)))
     WATCHES[0].go_on()
     return faults

@@ -27,8 +27,7 @@ if config["measure"]:
             **ASKED,
             runtime=lambda wildcards: plan.minutes(spec_of(wildcards)),
             mem_mb=run_memory_mb,
-            # A job that SLURM begins again by itself could write beside one that lives on a node that was lost.
-            slurm_extra="--exclusive --no-requeue",
+            slurm_extra=slurm_options,
             nodes=nodes_of,
             tasks=nodes_of,
             measuring=1,
@@ -47,7 +46,7 @@ if config["measure"]:
                 jdk=input.jdk,
                 nodes=json.dumps(config["nodes"]) if spec_of(wildcards).placement and config["nodes"] else None,
                 kafka_client=config["kafka_client"] if "kafka" in CLUSTER else None,
-                **dependencies.cluster_addresses(spec_of(wildcards), CLUSTER),
+                **given_to(spec_of(wildcards)),
             ),
         shell:
             "{input.python} {input.script:q} --spec {params.spec:q} --out $(dirname {output.run}) --python {input.processor_python}"

@@ -256,9 +256,9 @@ class Harness:
         settings: dict[str, object] = {
             "spec": spec.to_json(),
             "out": out,
-            "python": ROOT / paths.interpreter(spec.processor),
+            "python": ROOT / paths.interpreter(spec.environments["processor"]),
             "reference": ROOT / paths.reference(DATASET, spec.model),
-            "packages": ROOT / paths.packages(spec.processor),
+            "packages": ROOT / paths.packages(spec.environments["processor"]),
             "log": out / "execute_run.log",
             "tries": 1,
         }
@@ -267,7 +267,7 @@ class Harness:
         if scorer.format:
             settings["model"] = ROOT / paths.model_file(DATASET, spec.model, scorer.format)
         if scorer.external:
-            settings["server-python"] = ROOT / paths.interpreter(spec.scorer)
+            settings["server-python"] = ROOT / paths.interpreter(spec.environments["server"])
         command = [str(ROOT / paths.interpreter("harness")), str(ROOT / paths.SCRIPTS / "execute_run.py")]
         for name, value in {**settings, **options}.items():
             command += [f"--{name}", str(value)]

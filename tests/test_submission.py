@@ -6,11 +6,11 @@ from crayfish.spec import submission
 from crayfish.spec.errors import CrayfishError
 
 SINFO = """\
-a1|main*|64|256000|infinite|fast,new|idle
-a2|main*|64|256000|infinite|fast,new|mix
-b1|main*|8|16000|infinite|slow|alloc
-b1|short|8|16000|30:00|slow|alloc
-c1|main*|128|512000|infinite|fast|down*
+a1|main*|64|256000|infinite|fast,new|idle|gpu:h200:4(S:0-1),shard:8
+a2|main*|64|256000|infinite|fast,new|mix|(null)
+b1|main*|8|16000|infinite|slow|alloc|shard:1
+b1|short|8|16000|30:00|slow|alloc|shard:1
+c1|main*|128|512000|infinite|fast|down*|gpu:2
 """
 NODES = submission.parsed(line.split("|") for line in SINFO.splitlines())
 
@@ -48,6 +48,17 @@ def test_the_nodes_that_a_run_may_get(partition, constraint, names):
 def test_what_is_not_offered(partition, constraint, told):
     with pytest.raises(CrayfishError, match=told):
         submission.eligible(NODES, partition, constraint)
+
+
+def test_the_nodes_that_have_a_gpu():
+    assert [(node.name, node.gpus) for node in submission.with_gpus(NODES)] == [
+        ("a1", "gpu:h200:4"),
+        ("c1", "gpu:2"),
+    ]
+    assert submission.told(submission.with_gpus(NODES)).startswith("main: 1 with 64 CPUs, gpu:h200:4 and ")
+    short = submission.eligible(NODES, "short", None)
+    with pytest.raises(CrayfishError, match=r"run.device: 'cuda': no node .* has a GPU \(short: 1 with 8 CPUs and"):
+        submission.with_gpus(short)
 
 
 def test_nodes_that_are_down_are_no_offer():

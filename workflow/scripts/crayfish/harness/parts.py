@@ -118,8 +118,10 @@ class PythonStage(Stage):
         """asked: what its supervisor is told (Run.asks), where it has one."""
         command = [str(python), "-m", module, *map(str, arguments)]
         log_file, threads = run.log_of(log_name or name), thread_variables(run.spec.scorer_threads)
-        cpus = run.cores.tested if name in ("processor", "server") else run.cores.measuring
-        super().__init__(name, command, log_file, run.tag, threads, cpus, **(asked or {}))
+        tested = name in ("processor", "server")
+        cpus = run.cores.tested if tested else run.cores.measuring
+        variables = threads | (run.gpus.variables((asked or {}).get("node")) if tested else {})
+        super().__init__(name, command, log_file, run.tag, variables, cpus, **(asked or {}))
         if asked:
             run.elsewhere.append(self)
         self._run = run

@@ -30,6 +30,7 @@ from crayfish.harness import (
     clocks,
     cores,
     given,
+    gpus,
     health,
     in_engine,
     janitor,
@@ -123,6 +124,7 @@ class Run:
         self.marks: dict[str, float] = {}
         self.server: Server | None = None
         self.fault: Fault | None = None
+        self.gpus = gpus.Gpus(self)  # that it scores on, if any, once they are open
         self.proxy: PythonStage | None = None  # between the processor and the brokers, where that way is cut
         self.proxied = ""  # the bootstrap servers behind it
         self.elsewhere: list[stages.Stage] = []  # the stages that supervisors have started on the run's nodes
@@ -374,12 +376,15 @@ def execute(spec: RunSpec, places: Places, earlier: Sequence[list[str]] = ()) ->
         check_memory(spec)
         check_existing(places.existing)
         check_cores(spec, places.existing)
+        run.open(run.gpus)
         drive = in_engine.drive if spec.transport == "in_engine" else spec.segments[0].declared.drive
         drive(run)
         counts = health.account(spec, sum(segment["events"] for segment in run.segments), run.predictions)
         run.close_parts()
         ended = [stage.ended | {"node": stage.node.number} for stage in run.elsewhere if stage.node and stage.ended]
         samples = machine.merged(run.sampler.finish(), ended)
+        if run.gpus.samples:
+            samples["gpus"] = run.gpus.samples
         outlived = [each for stage in run.elsewhere for each in stage.ended.get("outlived", ())]
         if outlived := [*outlived, *stages.sweep(run.tag, grace_s=ENDING_S)]:
             run.warnings.append(f"processes that outlived their stage were killed: {'; '.join(outlived)}")
@@ -490,6 +495,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
             **{part: clocks.merged(found) for part, found in run.clocks.items()},
         },
         "instructions": run.counter.reason or "counted",
+        "gpus": run.gpus.about,
         **about,
         "java": dataclasses.asdict(places.java),
         "kafka": sorted(jar.name for jar in places.broker_jars if jar.name.startswith("kafka_"))

@@ -8,7 +8,7 @@ import polars as pl
 
 from crayfish.results import looks
 from crayfish.results.ranking import LEVEL, Pair, Panel, Ranking, Ranks
-from crayfish.results.tables import TIMEOUTS, chosen_metric, first_rows, notes, run_columns
+from crayfish.results.tables import GPU, TIMEOUTS, chosen_metric, first_rows, notes, run_columns
 from crayfish.spec.contracts import FigureKind
 
 MOST_NAMED = 8  # warnings or panels that a caption spells out
@@ -167,8 +167,10 @@ def fixed_in_words(table: pl.DataFrame) -> str:
 
 
 def machines_in_words(table: pl.DataFrame) -> str:
-    """What hardware the runs had, and a warning where it was not the same for all."""
-    machines = dict.fromkeys(part for cell in table["machine"] for part in cell.split("; "))
+    """What hardware the runs had, and a warning where it was not the same for all: one whose GPU only some of them
+    scored on is the same for those too that did not."""
+    parts = dict.fromkeys(part for cell in table["machine"] for part in cell.split("; "))
+    machines = [part for part in parts if not any(other.startswith(f"{part}, {GPU} ") for other in parts)]
     differ = " Warning: runs on different hardware do not compare." if len(machines) > 1 else ""
     return f"Machine: {'; '.join(machines)}.{differ}"
 

@@ -88,6 +88,9 @@ COLUMNS = {
     "cpu_reference_us_per_event": Column("CPU time per event at the reference speed", "us"),
     "instructions_per_event": Column("instructions per event"),
     "scorer_threads": Column("threads per scorer"),
+    "gpu_utilisation": Column("utilisation of the GPU", plain=True),
+    "gpu_memory_mib": Column("memory used of the GPU", "MiB"),
+    "gpu_clock_mhz": Column("clock of the GPU", "MHz"),
     "lateness_bound_ms": Column("lateness bound", "ms"),
     "burst": Column("burst"),
     "second": Column("time", "s"),
@@ -135,6 +138,7 @@ VALUES: dict[str, dict[object, str]] = {
     "parallelism_model": {"data": "N-N-N", "task": "P-N-P"},
     "transport": {"kafka": "with Kafka", "in_engine": "without Kafka"},
     "execution": {name: name for name in choices()["execution"]},
+    "device": {"cpu": "CPU", "cuda": "GPU"},
     "delivery": {"at_least_once": "at least once", "exactly_once": "exactly once"},
     "protocol": {"grpc": "gRPC", "http": "HTTP"},
     "fault": {

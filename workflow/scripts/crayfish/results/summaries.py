@@ -415,6 +415,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         "started_ns": manifest["segments"][0]["start_ns"],
         "spec": spec,
         "machine": manifest["machine"],
+        "gpus": manifest.get("gpus", []),
         "substitutes": manifest.get("substitutes", []),
         "batches": manifest.get("batches", {}),
         "fixed_cost_s": manifest["fixed_cost_s"],

@@ -13,6 +13,8 @@ from crayfish.spec.errors import CrayfishError
 TIMEOUTS = ("ready_timeout_s", "drain_timeout_s")  # fields of a run that change no metric
 TEXTS = ("warnings", "substitutes", "machine", "run")  # the last columns
 
+GPU = "GPU"  # how what a machine's name tells of its GPU begins
+
 
 def read_table(path: Path) -> pl.DataFrame:
     """A table as it was written: an empty text is "", and a column without any value holds nulls of type float."""

@@ -24,7 +24,7 @@ import polars as pl
 from polars import selectors
 
 from crayfish.results import looks, variances
-from crayfish.results.tables import TEXTS
+from crayfish.results.tables import GPU, TEXTS
 from crayfish.spec import metrics
 from crayfish.spec.errors import CrayfishError
 
@@ -54,6 +54,8 @@ COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
 FAILINGS = ("lost", "duplicated", "wrong")
 STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
 BATCHING, BATCH_STATISTICS = ("engine",), ("mean", "p50", "p99")
+# Column without "gpu_", metric without it, and what the metric is divided by; of runs on GPUs alone.
+GPU_METRICS = (("utilisation", "utilisation", 1), ("memory_mib", "memory_bytes", 2**20), ("clock_mhz", "clock_mhz", 1))
 DIGITS = 6
 Row = dict[str, Any]
 
@@ -85,12 +87,18 @@ def machine_metrics(segment: dict) -> Row:
     speed, instructions = machine.get("speed"), machine.get("instructions")
     cost, rate = cost_metrics(segment)["cpu_us_per_event"], segment["throughput"]["events_per_s"]
     events = rate * segment["window_s"] if rate else None
+    gpu = {
+        f"gpu_{name}": None if (value := machine[f"gpu_{told}"]) is None else value / factor
+        for name, told, factor in GPU_METRICS
+        if f"gpu_{told}" in machine
+    }
     return {
         "cpu_reference_us_per_event": None if cost is None or speed is None else cost * speed,
         "instructions_per_event": instructions / events if instructions and events else None,
         "machine_speed": speed,
         "other_cores": machine.get("other_cores"),
         "stolen_cores": machine.get("stolen_cores"),
+        **gpu,
     }
 
 
@@ -139,9 +147,10 @@ def batch_metrics(summary: dict) -> Row:
     }
 
 
-def machine_name(machine: dict) -> str:
-    """One line about the hardware."""
-    return f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB"
+def machine_name(machine: dict, gpus: list[dict]) -> str:
+    """One line about the hardware, with the GPUs of a run that scored on some."""
+    cores = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_bytes'] / 2**30:.0f} GiB"
+    return ", ".join([cores, *dict.fromkeys(f"{GPU} {gpu['name']} (driver {gpu['driver']})" for gpu in gpus)])
 
 
 def measurements(experiment: str, summary: dict) -> list[dict]:
@@ -151,7 +160,7 @@ def measurements(experiment: str, summary: dict) -> list[dict]:
         texts = {
             "warnings": "; ".join([*summary["warnings"], *segment["warnings"]]),
             "substitutes": "; ".join(summary["substitutes"]),
-            "machine": machine_name(summary["machine"]),
+            "machine": machine_name(summary["machine"], summary.get("gpus", [])),
             "run": summary["run"],
         }
         counts = {f"{name}_events": segment["accounting"][name] for name in COUNTS}

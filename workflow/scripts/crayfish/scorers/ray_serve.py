@@ -121,5 +121,7 @@ SCORER = Scorer(
     open=client,
     format="onnx",
     external=True,
+    devices=("cpu", "cuda"),
+    cuda_environment=True,
     protocols=tuple(CLIENTS),
 )

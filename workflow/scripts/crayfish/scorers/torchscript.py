@@ -1,4 +1,4 @@
-"""TorchScript, in process, on the CPU; `scorer_threads` threads a process."""
+"""TorchScript, in process; on the CPU `scorer_threads` threads a process."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ class TorchScriptScorer:
 
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # events are only read
         torch.set_num_threads(self._job.spec.scorer_threads)
+        self._device = self._job.spec.device
+        if self._device != "cpu":
+            require_gpu()
         try:
-            module = torch.jit.load(self._job.model_path, map_location="cpu").eval()
+            module = torch.jit.load(self._job.model_path, map_location=self._device).eval()
         except (RuntimeError, OSError, ValueError) as error:
             raise CrayfishError(f"torchscript: the model {self._job.model_path} cannot be loaded: {error}") from error
         self._module = torch.jit.optimize_for_inference(module)
@@ -40,7 +43,21 @@ class TorchScriptScorer:
     def score(self, batch: np.ndarray) -> np.ndarray:
         """float32[n, *input_shape] -> float32[n, outputs]; RuntimeError for another shape."""
         with self._inference_mode():
-            return self._module(self._from_numpy(batch)).numpy()
+            if self._device == "cpu":
+                return self._module(self._from_numpy(batch)).numpy()
+            return self._module(self._from_numpy(batch).to(self._device)).cpu().numpy()
+
+
+def require_gpu() -> None:
+    """CrayfishError, with torch's own reason, unless it can compute on a GPU."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        raise CrayfishError(
+            f"torchscript: run.device: torch {torch.__version__} cannot use a GPU: {str(error).splitlines()[0]}"
+        ) from error
 
 
 SCORER = Scorer(
@@ -49,4 +66,5 @@ SCORER = Scorer(
     fill="#E69F00",
     open=TorchScriptScorer,
     format="torchscript",
+    devices=("cpu", "cuda"),
 )

@@ -50,5 +50,6 @@ SCORER = Scorer(
     open=TorchServeScorer,
     format="mar",
     external=True,
+    devices=("cpu", "cuda"),
     original="-msx s",
 )

@@ -39,4 +39,6 @@ SCORER = Scorer(
     unpacks_code=True,
     format="onnx",
     external=True,
+    devices=("cpu", "cuda"),
+    cuda_environment=True,
 )

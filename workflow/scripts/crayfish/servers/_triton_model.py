@@ -1,7 +1,7 @@
-"""The model inside Triton's Python backend: onnxruntime on one CPU, one session an instance.
+"""The model inside Triton's Python backend: onnxruntime, one session an instance.
 
 It lives in the backend's own processes and imports nothing of this library; the parameters of config.pbtxt tell it the
-model's file and the number of threads.
+model's file, the number of threads and the provider that computes it.
 """
 
 import json
@@ -20,8 +20,13 @@ class TritonPythonModel:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        file = parameters["file"]["string_value"]
-        self.run = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]).run
+        file, provider = (parameters[name]["string_value"] for name in ("file", "provider"))
+        if provider != "CPUExecutionProvider":
+            onnxruntime.preload_dlls()  # CUDA's libraries, of the environment's own packages
+        session = onnxruntime.InferenceSession(file, options, providers=[provider])
+        if session.get_providers()[0] != provider:
+            raise RuntimeError(f"run.device: {provider} cannot be used, onnxruntime has {session.get_providers()}")
+        self.run = session.run
 
     def execute(self, requests: list) -> list:
         return [self.answer(request) for request in requests]

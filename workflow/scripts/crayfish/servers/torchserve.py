@@ -30,6 +30,7 @@ RESPONSE_TIMEOUT_S = 120
 QUEUE = 10_000  # requests that may wait; the default of 100 refuses more
 KEY_FILE = "key_file.json"  # which it writes into its working directory: a random token for each interface
 KEYS_LAST_MIN = 525_600  # a year: no run outlives its token
+DEVICE = "CRAYFISH_DEVICE"  # by which its handler knows run.device: TorchServe gives a worker a GPU, or none
 # A worker's words (MODEL_LOG) are its failures; the default log writes several lines a request.
 LOG = """<Configuration>
 <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d %-5p %c{1} %m%n"/></Console></Appenders>
@@ -63,6 +64,7 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "grpc_inference_port": grpc,
         "grpc_management_address": host,
         "grpc_management_port": grpc_management,
+        "number_of_gpu": int(job.spec.device != "cpu"),  # its default is all that nvidia-smi lists
         "model_store": archive.parent,
         "load_models": archive.name,
         "models": json.dumps({job.spec.model: {"1.0": model}}),
@@ -121,7 +123,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
         is_ready=lambda: workers_ready(job, management, folder / KEY_FILE),
         ready=tell,
         stop=stop,
-        environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", DEVICE: job.spec.device},
     )
 
 

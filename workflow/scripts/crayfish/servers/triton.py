@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import child
+from crayfish.scorers.onnx import PROVIDERS
 from crayfish.servers import _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
@@ -33,7 +34,8 @@ REGION_BYTES, GROWTH_BYTES = 4 * 1024 * 1024, 1024 * 1024  # of an instance's sh
 def model_config(job: Job) -> str:
     """The model's config.pbtxt."""
     shape = ", ".join(map(str, (-1, *job.input_shape)))
-    values = {"file": job.model_path, "threads": str(job.spec.scorer_threads)}
+    values = {"file": job.model_path, "threads": str(job.spec.scorer_threads), "provider": PROVIDERS[job.spec.device]}
+    kind = "KIND_CPU" if job.spec.device == "cpu" else "KIND_GPU gpus: [ 0 ]"
     parameters = "".join(
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in values.items()
     )
@@ -41,7 +43,7 @@ def model_config(job: Job) -> str:
         f'name: "{job.spec.model}"\nbackend: "python"\nmax_batch_size: 0\n'
         f'input [ {{ name: "input" data_type: TYPE_FP32 dims: [ {shape} ] }} ]\n'
         f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ -1, {job.outputs} ] }} ]\n'
-        f"instance_group [ {{ kind: KIND_CPU count: {job.spec.parallelism} }} ]\n{parameters}"
+        f"instance_group [ {{ kind: {kind} count: {job.spec.parallelism} }} ]\n{parameters}"
     )
 
 

@@ -14,8 +14,10 @@ import re
 import subprocess
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
+from crayfish.setup import environments
 from crayfish.setup.environments import PYTHON, normalised
 from crayfish.spec.errors import CrayfishError
 
@@ -82,14 +84,18 @@ def sums(name: str, pins: list[str]) -> dict[str, list[str]]:
     return {each: sorted(own) for each, own in found.items()}
 
 
-def lock(envs: Path) -> None:
-    """Rewrite every environment's YAML file in the folder `envs`."""
+def lock(envs: Path, only: Sequence[str] = ()) -> None:
+    """Rewrite every environment's YAML file in the folder `envs`; or some alone, under the pins of all others too."""
     constraints = {package(line): line for line in requirements(envs / "constraints.txt")}
     named = {name for chain in CHAINS for name in chain}
     unnamed = sorted({path.stem for path in envs.glob("*.in")} - named)
     for chain in CHAINS:
-        pins = dict(constraints)
-        for name in [name for entry in chain for name in ([entry] if entry else unnamed)]:
+        pins, names = dict(constraints), [name for entry in chain for name in ([entry] if entry else unnamed)]
+        kept = [name for name in names if name not in only] if only else []
+        for name in kept:  # what an earlier one of the chain has chosen holds
+            locked = [line.split()[0] for line in environments.pins(envs / f"{name}.yaml")]
+            pins = {package(line): line for line in locked} | pins
+        for name in [name for name in names if name not in kept]:
             locked = resolve(name, requirements(envs / f"{name}.in"), pins)
             pins = {package(line): line for line in locked} | pins
             write(envs, name, locked)

@@ -156,6 +156,10 @@ class Scorer(Part):
     format: str | None  # the model format that it, or its server, reads ("onnx", ...); None: it reads no model
     external: bool = False  # True: it calls a server, which crayfish.servers has a module of the same name for
     protocols: tuple[str, ...] = ("grpc",)  # of an external one: "grpc", "http"
+    devices: tuple[str, ...] = ("cpu",)  # what it, or its server, computes on (run.device)
+    # True: on a GPU its library is another package, so that the processor, or its server, has one more environment:
+    # envs/PROCESSOR_SCORER_cuda.yaml, or envs/SERVER_cuda.yaml.
+    cuda_environment: bool = False
     unpacks_code: bool = False  # True: it, or its server, loads libraries that it unpacks into the temporary folder
     own_process: bool = False  # True: it cannot live in a Python that an engine's JVM embeds (Flink's thread execution)
     jars: tuple[str, ...] = ()  # jar sets (envs/java/NAME.yaml) that it needs

@@ -191,12 +191,13 @@ def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dic
     """Input of the rule execute_run -> its files, for all that depends on the run; `cluster` names what is there
     already, and needs nothing here."""
     declared = discovery.scorer(spec.scorer)
-    server = [spec.scorer] if declared.external and spec.scorer not in cluster else []
-    environments = ["harness", spec.processor, *server, *(["jdk"] if jdk else [])]
+    processor, external = spec.environments["processor"], declared.external and spec.scorer not in cluster
+    server = [spec.environments["server"]] if external else []
+    environments = ["harness", processor, *server, *(["jdk"] if jdk else [])]
     reads = declared.format if spec.scorer not in cluster else None
     processor_jars, scorer_jars = jar_sets(spec)
     return {
-        "processor_python": [paths.interpreter(spec.processor)],
+        "processor_python": [paths.interpreter(processor)],
         "server_python": [paths.interpreter(name) for name in server],
         "packages": [paths.packages(name) for name in environments],
         "jdk": jdk,

@@ -19,7 +19,8 @@ KEPT = (
     "TENSORFLOW_MODEL_SERVER",  # the official program, where it is not on PATH
     "SPARK_LOCAL_IP",  # of several addresses the one that a given Spark cluster reaches: docs/cluster.md
     "LD_LIBRARY_PATH",  # without which a Python of environment modules does not start
-    *("CUDA_VISIBLE_DEVICES", "NVIDIA_*"),
+    # Which GPUs there are and how they are reached (MPS: how processes share one).
+    *("CUDA_VISIBLE_DEVICES", "CUDA_MPS_*", "NVIDIA_*"),
     *("SLURM_*", "SLURMD_NODENAME", "SNAKEMAKE_*"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
 )
@@ -35,6 +36,7 @@ MATTER = (
     *("FLINK_*", "SPARK_*", "PYSPARK_*", "HADOOP_*", "YARN_*", "HDFS_*", "RAY_*", "KAFKA_*", "TS_*", "TRITON*"),
     *("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_OPTS", "CLASSPATH", "PYTHON*"),
     *("LD_*", "GLIBC_TUNABLES", "MALLOC_*", "OMP_*", "KMP_*", "GOMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "NUMEXPR_*"),
+    *("CUDA_*", "NVIDIA_*", "CUDNN_*", "CUBLAS_*", "NCCL_*"),
     *("ORT_*", "TF_*", "TORCH_*", "PYTORCH_*", "XLA_*", "ONNX*", "DL4J_*", "ND4J_*"),
     *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
 )

@@ -15,7 +15,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from crayfish.spec import contracts, discovery, placement
+from crayfish.spec import contracts, discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
 
 BASE_MEMORY = 2**30  # broker and clients
@@ -434,6 +434,12 @@ class RunSpec:
     )
     partitions: int = _field("partitions of the input and of the output topic", 8, above=0)
     scorer_threads: int = _field("threads of the scoring library in each instance", 1, above=0)
+    device: str = _field(
+        "what the scorer, or its server, computes on: `cpu`; or `cuda`, one GPU of each node that scores, which all"
+        " instances there share (docs/cluster.md). Not every scorer offers it",
+        "cpu",
+        choices=("cpu", "cuda"),
+    )
     added_us: float = _field(
         "CPU time that scoring a data point takes in addition: a slow-down that is known, to test what is told apart",
         0.0,
@@ -576,11 +582,18 @@ class RunSpec:
             "parallelism_model": (self.processor, processor.parallelism_models),
             "transport": (self.processor, processor.transports),
             "protocol": (self.scorer, scorer.protocols),
+            "device": (self.scorer, scorer.devices),
         }
         for name, (part, allowed) in offered.items():
             if getattr(self, name) not in allowed:
                 raise CrayfishError(
                     f"run.{name}: {part} does not offer {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
+                )
+        for name in self.environments.values() if self.device != "cpu" else ():
+            if not (paths.ROOT / "envs" / f"{name}.yaml").exists():
+                raise CrayfishError(
+                    f"run.device: {self.device!r}: {self.processor} with {self.scorer} needs the environment"
+                    f" envs/{name}.yaml, which is not there: write envs/{name}.in and call `make lock`, or use 'cpu'"
                 )
         if self.searches and self.transport != "kafka":
             raise CrayfishError("load.kind: a search needs the load generator: run.transport must be kafka")
@@ -621,6 +634,23 @@ class RunSpec:
             )
         if reason := processor.refuse(self):
             raise CrayfishError(f"run: {self.processor} with {self.scorer} is refused: {reason}")
+
+    @property
+    def scoring_part(self) -> str:
+        """What of the run computes the model's answers: the processor, or the server."""
+        return "server" if discovery.scorer(self.scorer).external else "processor"
+
+    @property
+    def environments(self) -> dict[str, str]:
+        """The environments of the processor and, with an external scorer, of the server."""
+        found = {"processor": self.processor}
+        scorer = discovery.scorer(self.scorer)
+        if scorer.external:
+            found["server"] = self.scorer
+        if scorer.cuda_environment and self.device != "cpu":
+            own = self.scorer if scorer.external else f"{self.processor}_{self.scorer}"
+            found[self.scoring_part] = f"{own}_{self.device}"
+        return found
 
     @property
     def saturated(self) -> bool:

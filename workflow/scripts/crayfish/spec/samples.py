@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 CLOCK_STEP_MS = 1.0  # of the wall clock: more than that shows in append times
@@ -16,17 +18,23 @@ def increase(times_ns: np.ndarray, values: list[float], start_ns: int, end_ns: i
 def machine_during(samples: dict, start_ns: int, end_ns: int) -> dict[str, float | None]:
     """What the machine did from start to end, by the run's clock.
 
-    samples: what crayfish.harness.machine.Sampler.finish returns; an older run's lack some of it. All are None where
-    the time is empty or was not sampled.
+    samples: what crayfish.harness.machine.Sampler.finish returns, and of a run on GPUs their series as `gpus`; an older
+    run's lack some of it. All are None where the time is empty or was not sampled.
         speed             median of the fixed piece of work, 1 is the reference (crayfish.harness.speed)
         other_cores       that other processes used, of the CPUs that the run may use
         stolen_cores      that the hypervisor withheld
         throttled_cores   that a control group's quota withheld
         instructions      in user space, of the whole run
         clock_step_ms     how far the wall clock was at most from where it stood when the run began
+    and of a run on GPUs
+        gpu_utilisation   share of the time in which a kernel ran, mean of the GPUs
+        gpu_memory_bytes  that was used at most, whoever's, sum of the GPUs
+        gpu_clock_mhz     median of the clock of the multiprocessors, lowest of the GPUs
     """
     names = ("speed", "other_cores", "stolen_cores", "throttled_cores", "instructions", "clock_step_ms")
     found: dict[str, float | None] = dict.fromkeys(names)
+    if gpus := samples.get("gpus"):
+        found |= gpus_during(gpus, start_ns, end_ns)
     machine = samples["machine"]
     times = np.array(machine["time_ns"])
     if len(times) < 2 or end_ns <= start_ns:
@@ -51,6 +59,25 @@ def machine_during(samples: dict, start_ns: int, end_ns: int) -> dict[str, float
         steps = np.array(anchors)[around(times, start_ns, end_ns)] - machine["first_anchor_ns"]
         found["clock_step_ms"] = float(steps[np.argmax(np.abs(steps))]) / 1e6
     return found
+
+
+def gpus_during(gpus: list[dict], start_ns: int, end_ns: int) -> dict[str, float | None]:
+    """What the GPUs of a run did from start to end; None where nothing was sampled."""
+
+    def inside(name: str, summed: Callable[[list[float]], float]) -> list[float]:
+        own = []
+        for series in gpus:
+            at = np.array(series["time_ns"])
+            values = [value for value in series[name][around(at, start_ns, end_ns)] if value is not None]
+            own += [summed(values)] if values and end_ns > start_ns else []
+        return own
+
+    used, memory, clocks = inside("utilisation", np.mean), inside("memory_bytes", max), inside("clock_mhz", np.median)
+    return {
+        "gpu_utilisation": float(np.mean(used)) if used else None,
+        "gpu_memory_bytes": float(sum(memory)) if memory else None,
+        "gpu_clock_mhz": float(min(clocks)) if clocks else None,
+    }
 
 
 def around(times_ns: np.ndarray, start_ns: int, end_ns: int) -> slice:

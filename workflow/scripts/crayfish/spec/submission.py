@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import subprocess
 import threading
@@ -17,7 +18,8 @@ from crayfish.spec.slurm import MIB
 ASK_DEADLINE_S = 60.0
 LOOK_EVERY_S = 20.0
 ENDING_S = 30.0  # for a job's Snakemake to end by itself
-NODE_FORMAT, JOB_FORMAT = "%N|%P|%c|%m|%l|%f|%t", "%i|%T|%r|%k|%Z"
+NODE_FORMAT, JOB_FORMAT = "%N|%P|%c|%m|%l|%f|%t|%G", "%i|%T|%r|%k|%Z"
+GPUS = re.compile(r"(?:(?<=,)|^)gpu[^,(]*")  # of what sinfo tells of generic resources: "gpu:h200:4(S:0-1),shard:8"
 GONE = ("down", "drain", "drng", "fail", "maint", "unk", "boot", "inval", "futr")  # of a node that takes no job soon
 # Why a job waits, where waiting does not help (squeue's words).
 FOR_EVER = {
@@ -65,6 +67,7 @@ class Node:
     minutes: float  # the longest job of the partition
     features: tuple[str, ...]
     there: bool
+    gpus: str = ""  # of its generic resources those that are GPUs: "gpu:h200:4"
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,9 @@ def parsed(lines: Iterable[list[str]]) -> list[Node]:
             minutes(limit),
             () if features == "(null)" else tuple(features.split(",")),
             not state.startswith(GONE),
+            ",".join(GPUS.findall(resources)),
         )
-        for name, partition, cpus, memory, limit, features, state in lines
+        for name, partition, cpus, memory, limit, features, state, resources in lines
     ]
 
 
@@ -148,16 +152,27 @@ def eligible(found: list[Node], partition: str | None, constraint: str | None) -
     return there
 
 
+def with_gpus(found: list[Node]) -> list[Node]:
+    """Those of some nodes that have a GPU; CrayfishError where none has."""
+    having = [node for node in found if node.gpus]
+    if not having:
+        raise CrayfishError(
+            f"slurm: run.device: 'cuda': no node that a run may get has a GPU ({told(found)}; GRES gpu of `sinfo"
+            " --format=%G`): name another slurm.partition or slurm.constraint, or use run.device 'cpu'"
+        )
+    return having
+
+
 def told(found: list[Node]) -> str:
     """Nodes in words, equal ones together."""
     kinds: dict[tuple, int] = {}
     for node in found:
-        kind = (node.partition, node.cpus, node.memory, node.minutes)
+        kind = (node.partition, node.cpus, node.memory, node.gpus, node.minutes)
         kinds[kind] = kinds.get(kind, 0) + 1
     return "; ".join(
-        f"{partition}: {count} with {cpus} CPUs and {memory / 1e9:.1f} GB"
+        f"{partition}: {count} with {cpus} CPUs{f', {gpus}' if gpus else ''} and {memory / 1e9:.1f} GB"
         + ("" if limit == float("inf") else f", for {limit:g} minutes at most")
-        for (partition, cpus, memory, limit), count in kinds.items()
+        for (partition, cpus, memory, gpus, limit), count in kinds.items()
     )
 
 
