@@ -17,6 +17,12 @@ from crayfish.spec.run_spec import RunSpec
 RESULTS = ROOT / "results/benchmark"
 
 
+def java() -> jvm.Java:
+    """The pipeline's own JDK where the machine had no Java, else the machine's."""
+    jdk = ROOT / paths.interpreter("jdk")
+    return jvm.of_environment(jdk) if jdk.exists() else jvm.find()
+
+
 def places(spec: RunSpec, out: Path) -> Places:
     """What this run needs of resources/; its folder is `out`."""
     jars, scorer_jars = ([ROOT / paths.jar_set(name) for name in each] for each in dependencies.jar_sets(spec))
@@ -27,7 +33,7 @@ def places(spec: RunSpec, out: Path) -> Places:
         python=ROOT / paths.interpreter(spec.environments["processor"]),
         reference=ROOT / paths.reference(spec.dataset, spec.model),
         model=ROOT / paths.model_file(spec.dataset, spec.model, scorer.format) if scorer.format else None,
-        java=jvm.find(),
+        java=java(),
         broker_jars=jvm.jar_files([ROOT / paths.jar_set("kafka")]),
         jars=jvm.jar_files(jars),
         scorer_jars=jvm.jar_files(scorer_jars),

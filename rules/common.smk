@@ -296,8 +296,7 @@ def refuse_here():
     """Refuse what this machine cannot run, before anything is made; on a cluster each node is asked by its own runs."""
     wanted = {run: PLAN.runs[run] for run, _ in jobs()} if config["measure"] else {}
     if workflow.local_exec:
-        own = (spec for spec in wanted.values() if f"{spec.scoring_part}_address" not in given_to(spec))
-        faults = surroundings.faults([*wanted.values()]) + gpus.missing_here([*own])
+        faults = surroundings.faults([*wanted.values()]) + gpus.missing_here(scoring_here(wanted))
     else:
         faults = refused_by_slurm(wanted) if on_slurm() else []
     if config["kafka_client"]:
@@ -307,6 +306,20 @@ def refuse_here():
             faults = [*faults, str(error)]
     if faults:
         raise WorkflowError("\n".join(faults))
+
+
+def scoring_here(wanted):
+    """Those of the wanted runs that are still to be made and whose processor or server, whichever scores, is not there
+    already. What is made for runs elsewhere, or was measured there, needs no GPU here."""
+    if {*targets()} <= {"environments", "models"}:
+        return []
+    return [
+        wanted[run]
+        for run, repetition in jobs()
+        if run in wanted
+        and f"{wanted[run].scoring_part}_address" not in given_to(wanted[run])
+        and not Path(paths.run_file(RESULTS, run, repetition, "manifest.json")).exists()
+    ]
 
 
 def refused_by_slurm(wanted):

@@ -2,12 +2,13 @@
 GPU is needed: a run on one is not tested here (benchmarks/gpu.sh)."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 
 import pytest
-from conftest import DATASET, ROOT, assert_nothing_left, assert_nothing_written, awaited
+from conftest import DATASET, ROOT, assert_nothing_left, assert_nothing_written, awaited, snakemake
 from generated_runs import folder_of, spec_of, write_run
 from test_plan import CONFIG
 
@@ -382,3 +383,45 @@ def test_a_run_is_refused_before_anything_starts(harness, tmp_path, scorer):
     assert_nothing_written(tmp_path)
     assert [log.name for log in (tmp_path / "logs").glob("*")] == []  # no stage was started
     assert_nothing_left(started.before)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has nvidia-smi")
+def test_the_pipeline_refuses_before_it_makes_anything(tmp_path):
+    done = snakemake(
+        "figures", "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config/gpu.yaml"), cwd=tmp_path
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert "run.device: 'cuda': no GPU was found here. Looked for: nvidia-smi" in done.stdout
+    assert not (tmp_path / paths.RESOURCES / "environments").exists()
+
+
+def test_the_benchmark_says_what_a_machine_lacks(tmp_path):
+    done = subprocess.run(
+        ["sh", str(ROOT / "benchmarks/gpu.sh"), str(tmp_path)],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "nvidia-smi, the program of NVIDIA's driver, is not on PATH" not in done.stderr:
+        pytest.skip("this machine has nvidia-smi")
+    assert done.returncode == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_the_benchmark_measures_a_scorer_and_a_server(resources, tmp_path):
+    """On the CPU: the same path as on a GPU, up to the device."""
+    command = [str(ROOT / paths.interpreter("harness")), str(ROOT / "benchmarks/gpu.py"), "--out", str(tmp_path)]
+    command += ["--model", "ffnn", "--scorers", "onnx", "triton", "--devices", "cpu"]
+    done = subprocess.run(
+        command,
+        env={"PYTHONPATH": str(child.SCRIPTS), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())["scorers"]
+    for name in ("onnx", "triton"):
+        batches = found[name]["cpu"]["batches"]
+        assert batches.keys() == {"1", "8", "32"} and all(each["right"] for each in batches.values())
+        assert f"| `{name}` | 32 | {batches['32']['median_ms']:.2f} | - | - |" in done.stdout
