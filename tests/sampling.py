@@ -6,6 +6,8 @@ Nothing is listed by hand: the parts are discovered, and what they offer is aske
 import dataclasses
 
 from crayfish.spec import contracts, discovery
+from crayfish.spec.errors import CrayfishError
+from crayfish.spec.run_spec import RunSpec
 
 SCORERS = discovery.names("scorers")
 FLOORS = tuple(name for name in discovery.names("processors") if discovery.processor(name).floor)
@@ -47,6 +49,9 @@ def variants(everything: bool) -> list[dict]:
         for transport in adapter.transports[1:]:
             styles = ({"parallelism": 2}, {}, *STYLES[1:]) if everything else ({"parallelism": 2},)
             runs += [{"processor": name, "transport": transport, **style} for style in styles]
+        runs += [
+            {**run, "parallelism": 2, "codec": "json", "engine_batch_wait_ms": 5} for run in batches(everything, name)
+        ]
     for number, name in enumerate(ASYNCHRONOUS if everything else ASYNCHRONOUS[:2]):
         called = EXTERNAL if everything else EXTERNAL[-1 - number :][:1]
         runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
@@ -58,9 +63,30 @@ def variants(everything: bool) -> list[dict]:
     return [{"scorer": "onnx", **run} for run in runs] + floors
 
 
-def batches() -> list[dict]:
-    """A run of every processor with one model call for several events, in each of its ways to execute that allow it."""
-    return [{"processor": name, "scorer": "onnx", "scoring": "vectorised"} for name in PROCESSORS]
+def batches(everything: bool, *names: str) -> list[dict]:
+    """A run with batches of the engine in each of these processors, and where all is run in whatever else they offer
+    with them."""
+    runs: list[dict] = []
+    for name in names or PROCESSORS:
+        adapter, run = discovery.processor(name), {"processor": name, "scoring": "vectorised", "engine_batch_max": 16}
+        offered = {
+            "execution": adapter.executions,
+            "parallelism_model": adapter.parallelism_models[1:],
+            "transport": adapter.transports[1:],
+            "delivery": adapter.deliveries[1:],
+        }
+        more = [{field: value, "parallelism": 2} for field, values in offered.items() for value in values]
+        runs += [{**run, **each} for each in ([{}, *more] if everything else [{}]) if is_allowed({**run, **each})]
+    return runs
+
+
+def is_allowed(run: dict) -> bool:
+    """Whether there can be a run of these fields."""
+    try:
+        RunSpec.from_dict({"scorer": "noop", "segments": [{"kind": "constant", "rate": 1.0}], **run})
+    except CrayfishError:
+        return False
+    return True
 
 
 def backlogs(everything: bool) -> list[dict]:

@@ -3,13 +3,11 @@
 import pyarrow.parquet as pq
 import pytest
 import sampling
-from conftest import manifest_of
+from conftest import manifest_of, sampled
 from test_contract import spec_of
 
 from crayfish.spec.run_spec import RunSpec
 
-MOST = 16
-EVENTS = 16_000
 SLOW = {"kind": "constant", "rate": 40.0, "warmup_s": 1.0, "measure_s": 3.0}
 WAIT_MS = 200
 
@@ -23,23 +21,21 @@ def reached(harness, spec: RunSpec, out) -> dict:
     assert all(received["correct"].to_pylist())
     manifest = manifest_of(out)
     assert manifest["accounting"]["lost"] == manifest["accounting"]["duplicated"] == 0
-    found = manifest["batches"]["engine"]
-    print(spec.identifier, found)
-    return found
+    return manifest["batches"]["engine"]
 
 
-@pytest.mark.parametrize("batched", sampling.batches(), ids=sampling.label)
-def test_batches_of_a_backlog_are_full_and_none_is_larger(harness, tmp_path, batched):
-    load = {"kind": "backlog", "rate": EVENTS / 4, "warmup_s": 1.0, "measure_s": 3.0}
-    spec = spec_of({**batched, "engine_batch_max": MOST, "segments": [load]})
+@pytest.mark.parametrize("processor", sampling.PROCESSORS)
+def test_batches_of_a_backlog_are_full_and_none_is_larger(harness, tmp_path, processor):
+    (batched,) = sampling.batches(False, processor)
+    load = {"kind": "backlog", "rate": 4000.0, "warmup_s": 1.0, "measure_s": 3.0}
+    found = reached(harness, spec_of({**batched, "scorer": "onnx", "segments": [load]}), tmp_path)
+    assert found["size_p50"] == found["size_max"] == batched["engine_batch_max"]
+
+
+@pytest.mark.parametrize("processor", sampled(sampling.PROCESSORS, 0))
+def test_events_of_a_slow_load_wait_for_each_other(harness, tmp_path, processor):
+    (batched,) = sampling.batches(False, processor)
+    spec = spec_of({**batched, "scorer": "onnx", "engine_batch_wait_ms": WAIT_MS, "segments": [SLOW]})
     found = reached(harness, spec, tmp_path)
-    assert found["size_max"] <= MOST
-    assert found["size_p50"] == MOST
-
-
-@pytest.mark.parametrize("batched", sampling.batches(), ids=sampling.label)
-def test_events_of_a_slow_load_wait_for_each_other(harness, tmp_path, batched):
-    spec = spec_of({**batched, "engine_batch_max": 64, "engine_batch_wait_ms": WAIT_MS, "segments": [SLOW]})
-    found = reached(harness, spec, tmp_path)
-    assert 1 < found["size_mean"] <= found["size_max"] <= 64
+    assert 1 < found["size_mean"] <= found["size_max"] <= batched["engine_batch_max"]
     assert found["wait_ms_p50"] is None or found["wait_ms_p50"] > WAIT_MS / 2

@@ -76,6 +76,18 @@ def test_exactly_once_stays_so_when_the_processor_is_killed(harness, tmp_path, p
     assert_survived(harness, spec, tmp_path / "run")
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("processor", EXACT)
+def test_a_guarantee_holds_for_events_that_wait_in_a_batch_when_the_processor_is_killed(
+    harness, tmp_path, processor, delivery
+):
+    batched = {"scoring": "vectorised", "engine_batch_max": 64, "engine_batch_wait_ms": 300}
+    spec = faulty(processor, "kill_processor", delivery=delivery, **batched)
+    assert_survived(harness, spec, tmp_path / "run")
+    assert manifest_of(tmp_path / "run")["batches"]["engine"]["size_mean"] > 1
+
+
 # --- its parts -------------------------------------------------------------------------------------------------------
 
 

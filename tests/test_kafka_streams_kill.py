@@ -64,13 +64,13 @@ class Bed:
                     producer.poll(0.1)
         assert producer.flush(DEADLINE_S) == 0
 
-    def job(self, delivery: str, compiled: Path) -> Job:
+    def job(self, delivery: str, compiled: Path, **fields: object) -> Job:
         """A job of its own on the backlog: its own output topic, group and folder."""
         name = f"run-{uuid.uuid4().hex[:8]}"
         broker.make_topics(self.admin, [name], PARTITIONS)
         (self.folder / name).mkdir()
         load = Segment("constant", rate=1.0)
-        spec = RunSpec("kafka_streams", "noop", (load,), delivery=delivery, partitions=PARTITIONS)
+        spec = RunSpec("kafka_streams", "noop", (load,), delivery=delivery, partitions=PARTITIONS, **fields)
         jars = [*sorted((self.resources / "jars/kafka_streams").glob("*.jar")), compiled]
         paths = {
             "jars": tuple(map(str, jars)),
@@ -156,16 +156,23 @@ def compiled_by_the_pipeline(bed: Bed) -> Path:
     return paths.ROOT / paths.compiled_jar("kafka_streams/KafkaStreamsBatching.java")
 
 
-def test_every_event_is_answered_after_ten_kills(bed: Bed) -> None:
-    job, left = bed.job("at_least_once", compiled_by_the_pipeline(bed)), set(Path("/tmp").glob(".java_pid*"))
+SHARED = {"scoring": "vectorised", "engine_batch_max": 256, "engine_batch_wait_ms": 20}  # by all partitions
+
+
+@pytest.mark.parametrize("fields", [{}, pytest.param(SHARED, marks=pytest.mark.full)], ids=["own", "shared"])
+def test_every_event_is_answered_after_ten_kills(bed: Bed, fields: dict) -> None:
+    job = bed.job("at_least_once", compiled_by_the_pipeline(bed), **fields)
+    left = set(Path("/tmp").glob(".java_pid*"))
     seen = answers(bed, job, kills=10, commit_ms=1, seed=1)
     assert set(Path("/tmp").glob(".java_pid*")) <= left, "a killed JVM left its socket behind"
     assert len(seen) == EVENTS
     assert sum(seen.values()) < 1.5 * EVENTS, "it must go on from its commits, not from the start"
 
 
-def test_every_event_is_answered_exactly_once_after_kills(bed: Bed) -> None:
-    seen = answers(bed, bed.job("exactly_once", compiled_by_the_pipeline(bed)), kills=2, commit_ms=50, seed=2)
+@pytest.mark.parametrize("fields", [{}, pytest.param(SHARED, marks=pytest.mark.full)], ids=["own", "shared"])
+def test_every_event_is_answered_exactly_once_after_kills(bed: Bed, fields: dict) -> None:
+    job = bed.job("exactly_once", compiled_by_the_pipeline(bed), **fields)
+    seen = answers(bed, job, kills=2, commit_ms=50, seed=2)
     assert len(seen) == EVENTS
     assert set(seen.values()) == {1}
 
