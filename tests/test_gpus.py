@@ -411,7 +411,7 @@ def test_the_benchmark_says_what_a_machine_lacks(tmp_path):
 def test_the_benchmark_measures_a_scorer_and_a_server(resources, tmp_path):
     """On the CPU: the same path as on a GPU, up to the device."""
     command = [str(ROOT / paths.interpreter("harness")), str(ROOT / "benchmarks/gpu.py"), "--out", str(tmp_path)]
-    command += ["--model", "ffnn", "--scorers", "onnx", "triton", "--devices", "cpu"]
+    command += ["--model", "ffnn", "--scorers", "onnx", "torchserve", "triton", "--devices", "cpu"]
     done = subprocess.run(
         command,
         env={"PYTHONPATH": str(child.SCRIPTS), "PATH": os.environ["PATH"]},
@@ -421,7 +421,7 @@ def test_the_benchmark_measures_a_scorer_and_a_server(resources, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())["scorers"]
-    for name in ("onnx", "triton"):
+    for name in ("onnx", "torchserve", "triton"):
         batches = found[name]["cpu"]["batches"]
         assert batches.keys() == {"1", "8", "32"} and all(each["right"] for each in batches.values())
         assert f"| `{name}` | 32 | {batches['32']['median_ms']:.2f} | - | - |" in done.stdout
