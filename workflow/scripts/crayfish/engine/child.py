@@ -110,15 +110,16 @@ def watch(
     *,
     is_ready: Callable[[], bool],
     ready: Callable[[], None],
+    stopping: Callable[[], None] = lambda: None,
     ended: Callable[[int, int, bool], str],
     every_s: tuple[float, float],
     deadline_s: float,
 ) -> None:
     """Watch child processes until the event is set, then stop them as stop() does.
 
-    It looks every every_s[0] seconds until is_ready(), calls ready() once, and then looks every every_s[1] seconds. A
-    child that ends by itself is a CrayfishError with what ended(its number, exit status, whether they still started)
-    says.
+    It looks every every_s[0] seconds until is_ready(), calls ready() once, and then looks every every_s[1] seconds;
+    stopping() is called before they are stopped, if they were ready. A child that ends by itself is a CrayfishError
+    with what ended(its number, exit status, whether they still started) says.
     """
     try:
         starting = True
@@ -129,6 +130,8 @@ def watch(
             if starting and is_ready():
                 ready()
                 starting = False
+        if not starting:
+            stopping()
     finally:
         stop(children, deadline_s)
 

@@ -138,6 +138,13 @@ class Server:
         self._run = run
         self._stage: Stage | None = None
         self.about: dict = {}  # what it says of itself, with `address`, and how often it failed
+        self._told: Path | None = None  # where the one that runs tells of its batches
+
+    @property
+    def batches(self) -> dict | None:
+        """What its batches were, once it has ended; None where it made none, or was not asked. Of one that was started
+        again those since then."""
+        return json.loads(self._told.read_text()) if self._told and self._told.exists() else None
 
     def __enter__(self) -> Server:
         address = self._run.places.existing.get("server")
@@ -154,7 +161,8 @@ class Server:
         """Start it and wait until all its workers answer; what it says of itself."""
         run = self._run
         workdir = Path(tempfile.mkdtemp(prefix="server-", dir=run.folder))
-        job_file = dataclasses.replace(run.job, workdir=str(workdir)).write(workdir / "job.json")
+        job = dataclasses.replace(run.job, workdir=str(workdir))
+        self._told, job_file = job.batches, job.write(workdir / "job.json")
         assert run.places.server_python is not None  # execute_run gets it for every external scorer
         self._stage = PythonStage(
             run,

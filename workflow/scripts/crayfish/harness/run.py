@@ -477,6 +477,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
             *(f"{part} given at {address}" for part, address in places.existing.items()),
         ],
         "server": server,
+        "batches": {"server": run.server.batches if run.server else None},
         "search": run.search,
         "warnings": run.warnings,
         "stages": {

@@ -50,8 +50,12 @@ def serve(
     ready: Callable[[], None],
     stop: threading.Event,
     environment: dict[str, str] | None = None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the program in the job's scratch folder until `stop` is set; CrayfishError if it ends by itself."""
+    """Run the program in the job's scratch folder until `stop` is set; CrayfishError if it ends by itself.
+
+    stopping: called once `stop` is set, while the program still answers.
+    """
     try:
         program = child.start(
             command,
@@ -74,6 +78,7 @@ def serve(
         stop,
         is_ready=is_ready,
         ready=ready,
+        stopping=stopping,
         ended=ended,
         every_s=(ASK_EVERY_S, WATCH_EVERY_S),
         deadline_s=STOP_DEADLINE_S,

@@ -2,11 +2,13 @@
 
 It lives in TorchServe's worker processes and imports nothing of this library. The archive's configuration tells the
 input's shape; OMP_NUM_THREADS, which the run sets to scorer_threads, tells the threads; CRAYFISH_DEVICE the run's
-device, and TorchServe which GPU is the worker's.
+device, and TorchServe which GPU is the worker's. CRAYFISH_BATCHES, if it is set, names the folder where it notes how
+many requests each of its model calls had (servers/_batching.py reads that).
 """
 
 import logging
 import os
+from array import array
 from pathlib import Path
 
 import torch
@@ -26,12 +28,24 @@ class Handler:
         module = torch.jit.load(file, map_location=self.device).eval()
         self.module = torch.jit.optimize_for_inference(module)
         self.shape = (-1, *context.model_yaml_config["input_shape"])
+        noted = os.environ.get("CRAYFISH_BATCHES")
+        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self.sizes = os.open(Path(noted, f"sizes-{os.getpid()}"), how) if noted else None
 
     def handle(self, requests: list[dict], context) -> list[bytes]:
+        if self.sizes is not None:
+            os.write(self.sizes, array("I", [len(requests)]))
         with torch.inference_mode():
-            return [self.answer(request["data"]) for request in requests]
+            if len(requests) == 1:
+                return [self.score(self.points(requests[0])).numpy().tobytes()]
+            batches = [self.points(request) for request in requests]
+            outputs = self.score(torch.cat(batches)).split([len(batch) for batch in batches])
+            return [answer.numpy().tobytes() for answer in outputs]
 
-    def answer(self, data: bytearray) -> bytes:
-        """float32[n, *input_shape] to float32[n, outputs], both as bytes."""
-        batch = torch.frombuffer(data, dtype=torch.float32).view(self.shape).to(self.device)
-        return self.module(batch).cpu().numpy().tobytes()
+    def points(self, request: dict) -> torch.Tensor:
+        """The float32[n, *input_shape] of a request, each with its own n."""
+        return torch.frombuffer(request["data"], dtype=torch.float32).view(self.shape)
+
+    def score(self, batch: torch.Tensor) -> torch.Tensor:
+        """float32[n, *input_shape] -> float32[n, outputs], on the CPU again."""
+        return self.module(batch.to(self.device)).cpu()

@@ -3,6 +3,9 @@
 Both directions carry raw float32 bytes: in a BytesValue over gRPC (no generated code), as the body over HTTP; the shape
 follows from the length. Serve's gRPC servers bind every interface whatever its settings are, so each worker starts with
 `bind_loopback`, which keeps them to the loopback. Whichever protocol is measured, Serve opens an HTTP port too.
+
+Batches (run.server_batch_max) are those of serve.batch: each replica has its own, in requests. What is told of batches
+is what the replicas have counted.
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ from crayfish.engine import ray_node
 from crayfish.engine.child import HOST
 from crayfish.scorers import ray_serve as client
 from crayfish.scorers.onnx import OnnxScorer
-from crayfish.servers import _child
+from crayfish.servers import _batching, _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+
+    import numpy as np
 
     from crayfish.spec.run_spec import Job
 
@@ -52,17 +57,36 @@ class Model:
         self._bytes_value, self._response = BytesValue, Response
         self._shape = (-1, *job.input_shape)
         self._scorer = OnnxScorer(job).__enter__()
+        self._together = None
+        if job.spec.server_batch_max > 1:
+            from ray import serve
 
-    def _score(self, values: bytes) -> bytes:
-        return self._scorer.score(self._frombuffer(values, "<f4").reshape(self._shape)).tobytes()
+            self._record = _batching.Record(job.workdir)
+            most, delay_s = job.spec.server_batch_max, job.spec.server_batch_delay_ms / 1000
+            self._together = serve.batch(max_batch_size=most, batch_wait_timeout_s=delay_s)(self._score_together)
+
+    def _points(self, values: bytes) -> np.ndarray:
+        return self._frombuffer(values, "<f4").reshape(self._shape)
+
+    async def _score(self, values: bytes) -> bytes:
+        if self._together:
+            return await self._together((time.monotonic(), values))
+        return self._scorer.score(self._points(values)).tobytes()
+
+    async def _score_together(self, requests: list[tuple[float, bytes]]) -> list[bytes]:
+        """Requests, each with when it came, and with its own number of data points."""
+        now = time.monotonic()
+        self._record.note([1000 * (now - came) for came, _ in requests])
+        answers = _batching.score_together(self._scorer.score, [self._points(values) for _, values in requests])
+        return [answer.tobytes() for answer in answers]
 
     async def Score(self, request):
         """gRPC: BytesValue -> BytesValue."""
-        return self._bytes_value(value=self._score(request.value))
+        return self._bytes_value(value=await self._score(request.value))
 
     async def __call__(self, request):
         """HTTP: body -> body."""
-        return self._response(self._score(await request.body()), media_type="application/octet-stream")
+        return self._response(await self._score(await request.body()), media_type="application/octet-stream")
 
 
 def add_servicer(servicer: object, server) -> None:
@@ -104,6 +128,8 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
             ready(address=address, version=ray.__version__)
             while not stop.wait(WATCH_S):
                 check()
+            if job.spec.server_batch_max > 1:
+                _batching.tell_counts(job, *_batching.recorded(job.workdir))
         except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
             raise CrayfishError(f"ray_serve: {ray_node.reason(error)}") from error
 

@@ -5,10 +5,19 @@ IMAGE by docker or podman; a gRPC server in this process, over the official stub
 itself that it is a substitute. The official one is reached by a socket in the scratch folder, as its TCP port would be
 open to all of the network. N, the run's parallelism, is how many requests are computed at once; one operation uses
 scorer_threads threads.
+
+Batches (run.server_batch_max) are those of the official server's batching session, of one queue for all threads. It
+counts data points: the largest batch is server_batch_max times those of the largest request, and smaller requests go
+together in larger numbers. What is told of them is its monitoring: the mean size alone, and percentiles of the queue
+that are interpolated within buckets, each 1.2 times the one before. That is read by its REST API, which is opened for
+it, to all of the network; in a container, which has none, it is not. The project's own server counts requests, and
+tells all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import shutil
@@ -20,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import child
-from crayfish.servers import _child
+from crayfish.servers import _batching, _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
@@ -35,6 +44,8 @@ SUBSTITUTE = "tf_serving (in-repo server)"
 ASK_DEADLINE_S, PULL_DEADLINE_S = 20.0, 120.0
 STOP_GRACE_S = 2.0
 AVAILABLE = 30  # the state of a model version in get_model_status.proto
+MONITORING = "/monitoring"
+SESSION = ":tensorflow:serving:batching_session:"
 STATUS_METHOD = "/tensorflow.serving.ModelService/GetModelStatus"
 # A container lives on when its client is killed, but its standard input ends: so it ends with that.
 IN_CONTAINER = f"""exec 3<&0
@@ -44,7 +55,28 @@ trap "kill $server" TERM
 wait $server"""
 
 
-def server_options(job: Job, models: str, socket: str) -> list[str]:
+def batching_options(job: Job, folder: Path, rest: int) -> dict[str, object]:
+    """The official server's options for batches, whose files it reads in this folder; rest: the port of its REST API,
+    which its monitoring goes with, or 0."""
+    spec = job.spec
+    if spec.server_batch_max == 1:
+        return {}
+    values = {
+        "max_batch_size": _batching.most_points(job),
+        "batch_timeout_micros": round(1000 * spec.server_batch_delay_ms),
+        "num_batch_threads": spec.parallelism,
+        "max_enqueued_batches": spec.parallelism * max(1, spec.async_calls),  # beyond it requests are refused
+    }
+    files = {
+        "batching_parameters_file": "".join(f"{name} {{ value: {value} }}\n" for name, value in values.items()),
+        "monitoring_config_file": f'prometheus_config {{ enable: true path: "{MONITORING}" }}\n',
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return {"enable_batching": "true", "rest_api_port": rest, **{name: folder / name for name in files}}
+
+
+def server_options(job: Job, models: str, socket: str, rest: int = 0) -> list[str]:
     """The official server's options, with the folder of its models and the socket that it listens on."""
     options = {
         "port": 0,
@@ -55,16 +87,53 @@ def server_options(job: Job, models: str, socket: str) -> list[str]:
         "file_system_poll_wait_seconds": 0,  # the model is read once
         "tensorflow_intra_op_parallelism": job.spec.scorer_threads,
         "tensorflow_inter_op_parallelism": job.spec.parallelism,
+        **batching_options(job, Path(socket).parent, rest),
     }
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def program_command(program: str, job: Job, socket: str) -> list[str]:
+def program_command(program: str, job: Job, socket: str, rest: int = 0) -> list[str]:
     """The command line of the official program; the model stands in its scratch folder as models/NAME/1."""
     version = Path(job.workdir, "models", job.spec.model, "1")
     version.parent.mkdir(parents=True, exist_ok=True)
     version.symlink_to(str(job.model_path))
-    return [program, *server_options(job, f"{job.workdir}/models", socket)]
+    return [program, *server_options(job, f"{job.workdir}/models", socket, rest)]
+
+
+def monitored(rest: int) -> dict[str, float | None]:
+    """What its batches were (servers._batching.tell), by the monitoring of the official server."""
+    text = (_child.get(rest, MONITORING) or b"").decode()
+
+    def total(name: str) -> float:
+        return sum(value for _, value in _batching.samples(text, SESSION + name))
+
+    requests, calls = total("queuing_latency_count"), total("wrapped_run_count")
+    if not requests or not calls:
+        return {}
+    buckets: dict[float, float] = {}  # us, up to which -> so many requests
+    for labels, value in _batching.samples(text, f"{SESSION}queuing_latency_bucket"):
+        buckets[float(labels["le"])] = buckets.get(float(labels["le"]), 0.0) + value
+    percentiles = {
+        f"queue_ms_{name}": _quantile(sorted(buckets.items()), share) / 1000
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+        if _batching.supported(requests, name)
+    }
+    return {
+        "size_mean": requests / calls,
+        "queue_ms_mean": total("queuing_latency_sum") / requests / 1000,
+        **percentiles,
+    }
+
+
+def _quantile(buckets: list[tuple[float, float]], share: float) -> float:
+    """A quantile by cumulative counts, interpolated within its bucket; the last bound that is finite, beyond that."""
+    wanted, below, counted = share * buckets[-1][1], 0.0, 0.0
+    for bound, count in buckets:
+        if count >= wanted:
+            inside = (wanted - counted) / (count - counted) if count > counted else 0.0
+            return below if math.isinf(bound) else below + (bound - below) * inside
+        below, counted = bound, count
+    return below
 
 
 def container_command(runtime: str, job: Job, socket: str, name: str) -> list[str]:
@@ -148,8 +217,10 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     address = job.server_address or f"unix:{job.workdir}/grpc.socket"
     socket = address.removeprefix("unix:")
     name = f"crayfish-{os.environ.get(child.TAG, os.getpid())}"
+    rest = 0
     if program:
-        command, about = program_command(program, job, socket), {"version": program_version(program)}
+        rest = child.free_ports(1)[0] if job.spec.server_batch_max > 1 else 0
+        command, about = program_command(program, job, socket, rest), {"version": program_version(program)}
     elif not runtime:
         return serve_here(job, stop, ready)
     else:
@@ -162,6 +233,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
             is_ready=lambda: available(address, job.spec.model),
             ready=lambda: ready(address=address, **about),
             stop=stop,
+            stopping=lambda: _batching.tell(job, monitored(rest)) if rest else None,
         )
     finally:
         if runtime:
@@ -186,10 +258,11 @@ def program_version(program: str) -> str:
 
 
 def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
-    """The project's own server: as many threads as the run's parallelism, each in one request at a time."""
+    """The project's own server: as many threads as the run's parallelism, each in one request, or batch, at a time."""
     from crayfish.scorers.savedmodel import SavedModelScorer  # first: it tells TensorFlow what to print
 
-    with SavedModelScorer(job) as scorer:
+    spec = job.spec
+    with SavedModelScorer(job) as scorer, contextlib.ExitStack() as opened:
         import grpc
         import tensorflow
 
@@ -201,19 +274,26 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
             ("grpc.max_send_message_length", size),
             ("grpc.max_receive_message_length", size),
         ]
-        server = grpc.server(futures.ThreadPoolExecutor(job.spec.parallelism), options=options)
-        add_services(server, scorer.score, job.spec.model)
+        threads, score, batches = spec.parallelism, scorer.score, None
+        if spec.server_batch_max > 1:
+            most, delay_ms = spec.server_batch_max, spec.server_batch_delay_ms
+            batches = opened.enter_context(_batching.Batches(score, most, delay_ms, spec.parallelism))
+            threads, score = spec.parallelism * max(1, spec.async_calls), batches.score  # a request waits in its thread
+        server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
+        add_services(server, score, spec.model)
         try:
             server.add_insecure_port(address)
         except RuntimeError as error:
             raise CrayfishError(f"tf_serving: the address {address} is taken: {error}") from error
         server.start()
-        while not available(address, job.spec.model) and not stop.wait(_child.ASK_EVERY_S):
+        while not available(address, spec.model) and not stop.wait(_child.ASK_EVERY_S):
             pass
         version = f"TensorFlow {tensorflow.__version__}, grpcio {grpc.__version__}"
         ready(address=address, substitute=SUBSTITUTE, version=version)
         stop.wait()
         server.stop(STOP_GRACE_S).wait()
+        if batches:
+            _batching.tell_counts(job, batches.sizes, batches.waits_ms)
 
 
 def add_services(server, score: Callable, name: str) -> None:

@@ -1,14 +1,20 @@
-"""TorchServe: its Java frontend and N Python workers, one request a batch; the model is a .mar archive.
+"""TorchServe: its Java frontend and N Python workers; the model is a .mar archive.
 
 The frontend is started without its Python launcher, which would leave it behind. All its ports are on the loopback,
 all its files in the scratch folder.
+
+Batches (run.server_batch_max) are the frontend's: each worker fills one of its own from the queue that all share, by
+turns. It counts requests and waits whole ms: a delay is rounded up, and is 1 at least. What is told of batches: their
+sizes as the handler counts them, and of each request TorchServe's metric ts_queue_latency_microseconds.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
+import re
 import sys
 import threading
 import zipfile
@@ -17,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crayfish.engine import jvm, kafka
-from crayfish.servers import _child
+from crayfish.servers import _batching, _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
@@ -41,19 +47,34 @@ LOG = """<Configuration>
 </Loggers>
 </Configuration>
 """
+# With batches, one of its metrics has a line a request in a file of its own.
+METRICS = "queue.log"
+QUEUE_LATENCY = "ts_queue_latency_microseconds"
+METRICS_LOG = LOG.replace(
+    "</Appenders>",
+    f'<File name="queue" fileName="{METRICS}"><PatternLayout pattern="%m%n"/></File></Appenders>',
+).replace(
+    '<Logger name="TS_METRICS" level="off"/>',
+    '<Logger name="TS_METRICS" level="info" additivity="false"><AppenderRef ref="queue"/></Logger>',
+)
+METRICS_CONFIG = f"""dimensions: []
+ts_metrics:
+  counter:
+    - {{name: {QUEUE_LATENCY}, unit: Microseconds, dimensions: [model_name, model_version, hostname]}}
+"""
 
 
 def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
     """TorchServe's config.properties; what is not here is its default."""
-    workers, host = job.spec.parallelism, _child.HOST
+    workers, host, most = job.spec.parallelism, _child.HOST, job.spec.server_batch_max
     archive = Path(str(job.model_path))
     model = {
         "defaultVersion": True,
         "marName": archive.name,
         "minWorkers": workers,
         "maxWorkers": workers,
-        "batchSize": 1,
-        "maxBatchDelay": 1,
+        "batchSize": most,
+        "maxBatchDelay": max(1, math.ceil(job.spec.server_batch_delay_ms)),
         "responseTimeout": RESPONSE_TIMEOUT_S,
     }
     return {
@@ -75,6 +96,7 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "token_expiration_min": KEYS_LAST_MIN,
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
+        **({"metrics_config": Path(job.workdir, "metrics.yaml")} if most > 1 else {}),
     }
 
 
@@ -107,7 +129,10 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     properties = settings(job, grpc, grpc_management, inference, management)
     folder = Path(job.workdir)
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    (folder / "log4j2.xml").write_text(LOG)
+    batches = job.spec.server_batch_max > 1
+    (folder / "log4j2.xml").write_text(METRICS_LOG if batches else LOG)
+    if batches:
+        (folder / "metrics.yaml").write_text(METRICS_CONFIG)
     kafka.record(job, "server JVM", JVM_OPTIONS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     key_file = Path(job.server_key_file or job.seen / KEY_FILE)
@@ -123,8 +148,16 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
         is_ready=lambda: workers_ready(job, management, folder / KEY_FILE),
         ready=tell,
         stop=stop,
-        environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", DEVICE: job.spec.device},
+        environment={
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            DEVICE: job.spec.device,
+            **({"CRAYFISH_BATCHES": job.workdir} if batches else {}),
+        },
     )
+    if batches:
+        sizes, _ = _batching.recorded(job.workdir)
+        waits_us = re.findall(rf"{QUEUE_LATENCY}\.\w+:([\d.eE-]+)", (folder / METRICS).read_text())
+        _batching.tell_counts(job, sizes, [float(value) / 1000 for value in waits_us])
 
 
 SERVER = Server(run=run)

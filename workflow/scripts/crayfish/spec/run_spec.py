@@ -801,6 +801,11 @@ class Job:
         return Path(self.shared or self.workdir)
 
     @property
+    def batches(self) -> Path:
+        """The file in which a server tells at its end what its batches were (crayfish.servers._batching)."""
+        return self.seen / "batches.json"
+
+    @property
     def records(self) -> Path:
         """The folder where this stage's processes note what their clients and JVMs were given, for the manifest."""
         return self.seen / "records"
