@@ -54,11 +54,13 @@ def variants(everything: bool) -> list[dict]:
         ]
     for number, name in enumerate(ASYNCHRONOUS if everything else ASYNCHRONOUS[:2]):
         called = EXTERNAL if everything else EXTERNAL[-1 - number :][:1]
-        runs += [{"processor": name, "scorer": scorer, "async_calls": 16} for scorer in called]
+        together = {"server_batch_max": 8, "server_batch_delay_ms": 1.0} if number % 2 else {}
+        runs += [{"processor": name, "scorer": scorer, "async_calls": 16, **together} for scorer in called]
     for name in EXTERNAL:
         protocols = discovery.scorer(name).protocols[1:]
         other = [{"processor": ASYNCHRONOUS[1], "scorer": name, "protocol": protocol} for protocol in protocols]
-        runs += [{**run, "async_calls": calls} for run in other for calls in ((0, 4) if everything else (4,))]
+        at_once = {"async_calls": 4, "server_batch_max": 4}
+        runs += [{**run, **calls} for run in other for calls in (({}, at_once) if everything else (at_once,))]
     floors = [{"processor": name, "scorer": "noop", **style} for name in FLOORS for style in STYLES[:3]]
     return [{"scorer": "onnx", **run} for run in runs] + floors
 

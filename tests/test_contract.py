@@ -78,6 +78,7 @@ def test_every_pair_answers_every_event_once_and_rightly(harness, tmp_path, pair
     assert manifest["java"]["version"] and manifest["machine"]["cpu"] and manifest["git"]["commit"]
     assert {each["environment"] for each in manifest["environments"]} >= {pair["processor"]}
     assert bool(manifest["server"]) == (pair["scorer"] in sampling.EXTERNAL)
+    assert manifest["batches"]["server"] is None  # of one request each there is nothing to tell
     assert {"processor consumer", "processor producer"} <= set(manifest["clients"])
     if manifest["server"] and not (address := manifest["server"]["address"]).startswith("unix:"):
         assert int(address.rpartition(":")[2]) not in outgoing_ports()

@@ -47,9 +47,23 @@ def test_a_server_that_is_killed_fails_the_run(harness, tmp_path, scorer):
     assert not [path for path in Path("/dev/shm").iterdir() if path.name.startswith("crayfish-")]
 
 
+@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0, step=3))
+def test_a_server_puts_requests_together_and_tells_what_its_batches_were(harness, tmp_path, scorer):
+    load = {"kind": "constant", "rate": 800.0, "batch_size": 2, "warmup_s": 1.0, "warmup_at_most_s": 1.0}
+    fields = {"async_calls": 8, "server_batch_max": 4, "server_batch_delay_ms": 5.0}
+    run = harness(run_of(scorer, 3.0, **fields, segments=[{**load, "measure_s": 3.0}]), tmp_path)
+    output = run.finish()
+    assert run.process.returncode == 0, output
+    manifest = manifest_of(tmp_path)
+    assert manifest["accounting"]["received_once"] == 3200 and manifest["accounting"]["wrong"] == 0
+    told = manifest["batches"]["server"]
+    assert 1 < told["size_mean"] <= 4 and 1 <= told["size_p50"] <= 4 and (told["size_p99"] or 4) <= 4
+    assert told["queue_ms_mean"] > 0 and 0 <= told["queue_ms_p50"] <= told["queue_ms_p99"]
+
+
 @pytest.mark.parametrize("scorer", sampled(EXTERNAL, 1, step=4))
 def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, tmp_path, scorer):
-    run = harness(run_of(scorer, 12.0, on_server_failure="retry"), tmp_path)
+    run = harness(run_of(scorer, 12.0, on_server_failure="retry", server_batch_max=2), tmp_path)
     run.await_log("sent")
     run.stage("server").kill()
     output = run.finish()
@@ -59,6 +73,7 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, t
     assert manifest["accounting"]["lost"] == 0
     assert manifest["server"]["failures"] == 1 and 0 < manifest["server"]["down_s"] < 60
     assert [text for text in manifest["warnings"] if "failed 1 times" in text]
+    assert 1 <= manifest["batches"]["server"]["size_mean"] <= 2
     assert (tmp_path / "logs" / "server-2.log").exists()
 
 

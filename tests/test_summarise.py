@@ -10,6 +10,7 @@ import pytest
 from generated_runs import STAGES, spec_of, write_run
 
 from crayfish.results.summaries import summarise as summarised
+from crayfish.results.tabulation import tabulate
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Segment
 
@@ -51,6 +52,16 @@ def test_a_constant_load(tmp_path):
         "unknown": 0,
     }
     json.dumps(summary, allow_nan=False)
+
+
+def test_what_a_server_told_of_its_batches_is_carried_over(tmp_path):
+    folder = write_run(tmp_path / "the-run" / "2", spec_of("flink", "triton", CONSTANT))
+    assert "server_batch_size_mean" in tabulate("e", [summarised(folder)], "runs").columns
+    manifest = json.loads((folder / "manifest.json").read_text())
+    told = {"size_mean": 7.5, "size_p50": 8.0, "size_p99": None, "queue_ms_mean": 0.0}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "batches": {"server": told}}))
+    (row,) = tabulate("e", [summarised(folder)], "runs").to_dicts()
+    assert [row[f"server_batch_{name}"] for name in (*told, "queue_ms_p99")] == [7.5, 8.0, None, 0.0, None]
 
 
 def test_the_parts_of_a_latency_are_its_sum(tmp_path):

@@ -477,7 +477,6 @@ def _write(run: Run, about: dict, samples: dict) -> None:
             *(f"{part} given at {address}" for part, address in places.existing.items()),
         ],
         "server": server,
-        "batches": {"server": run.server.batches if run.server else None},
         "search": run.search,
         "warnings": run.warnings,
         "stages": {
@@ -511,7 +510,10 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         ],
         "environments": [json.loads(path.read_text()) for path in places.packages],
         "clients": kafka.recorded(run.folder.glob("*/records")),
-        "batches": {"engine": batches.reached(run.folder.glob("*/records"))},
+        "batches": {
+            "engine": batches.reached(run.folder.glob("*/records")),
+            "server": run.server.batches if run.server else None,
+        },
         "model": str(places.model) if places.model else None,
         "given": places.existing,
         "topics": run.topics,

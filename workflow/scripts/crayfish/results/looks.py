@@ -127,6 +127,14 @@ COLUMNS = {
     },
     "burst_start_s": Column("start of the burst", "s"),
     "burst_end_s": Column("end of the burst", "s"),
+    **{
+        f"server_batch_{name}_{part}": Column(f"{PERCENTILES[part]} {words}", unit, plain=plain)
+        for name, words, unit, plain in (
+            ("size", "number of requests in a model call of the server", "", False),
+            ("queue_ms", "wait in the server's queue", "ms", True),
+        )
+        for part in ("mean", "p50", "p99")
+    },
     "cpu_us_per_event": Column("CPU time per event", "us"),
     "cpu_processor_us_per_event": Column("CPU time of the processor per event", "us"),
 }

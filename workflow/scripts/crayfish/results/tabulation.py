@@ -53,7 +53,8 @@ SEARCHED_MS = ("100", "300", "1000")  # objectives that every search tells besid
 COUNTS = ("sent", "received", "distinct", "lost", "duplicated", "wrong")
 FAILINGS = ("lost", "duplicated", "wrong")
 STAGES_UNDER_TEST = ("processor", "server", "broker")  # producer and consumer are the instrument
-BATCHING, BATCH_STATISTICS = ("engine",), ("mean", "p50", "p99")
+BATCHING = {"engine": "wait_ms", "server": "queue_ms"}  # part that makes batches -> how it calls the wait for one
+BATCH_STATISTICS = ("mean", "p50", "p99")
 # Column without "gpu_", metric without it, and what the metric is divided by; of runs on GPUs alone.
 GPU_METRICS = (("utilisation", "utilisation", 1), ("memory_mib", "memory_bytes", 2**20), ("clock_mhz", "clock_mhz", 1))
 DIGITS = 6
@@ -142,8 +143,8 @@ def batch_metrics(summary: dict) -> Row:
     reached = summary.get("batches", {})
     return {
         f"{part}_batch_{name}": (reached.get(part) or {}).get(name)
-        for part in BATCHING
-        for name in (f"{what}_{statistic}" for what in ("size", "wait_ms") for statistic in BATCH_STATISTICS)
+        for part, wait in BATCHING.items()
+        for name in (f"{what}_{statistic}" for what in ("size", wait) for statistic in BATCH_STATISTICS)
     }
 
 

@@ -61,6 +61,9 @@ METRICS_CONFIG = f"""dimensions: []
 ts_metrics:
   counter:
     - {{name: {QUEUE_LATENCY}, unit: Microseconds, dimensions: [model_name, model_version, hostname]}}
+model_metrics:
+  gauge:
+    - {{name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}}
 """
 
 
