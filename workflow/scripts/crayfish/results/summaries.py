@@ -420,7 +420,6 @@ def summarise(folder: Path) -> dict[str, Any]:
         "substitutes": manifest.get("substitutes", []),
         "batches": manifest.get("batches", {}),
         "fixed_cost_s": manifest["fixed_cost_s"],
-        "batches": manifest.get("batches", {}),
         "warnings": [text for segment, text in warnings if segment is None],
         "accounting": metrics.accounting(events["predictions"], events["wrong"], sum(unknown.values())),
         "memory_bytes": {**memory, **unseen},
