@@ -117,21 +117,15 @@ COLUMNS = {
     "late_share": Column("share of late events", plain=True),
     "due_events_per_s": Column("events due", "events/s", plain=True),
     "appended_events_per_s": Column("predictions appended", "events/s", plain=True),
-    **{
-        f"engine_batch_{what}_{part}": Column(f"{PERCENTILES[part]} {words}", unit, plain=what == "wait_ms")
-        for what, (words, unit) in {
-            "size": ("size of the engine's batches", "events"),
-            "wait_ms": ("wait of the engine's batches", "ms"),
-        }.items()
-        for part in ("mean", "p50", "p99")
-    },
     "burst_start_s": Column("start of the burst", "s"),
     "burst_end_s": Column("end of the burst", "s"),
     **{
-        f"server_batch_{name}_{part}": Column(f"{PERCENTILES[part]} {words}", unit, plain=plain)
+        f"{name}_{part}": Column(f"{PERCENTILES[part]} {words}", unit, plain=plain)
         for name, words, unit, plain in (
-            ("size", "number of requests in a model call of the server", "", False),
-            ("queue_ms", "wait in the server's queue", "ms", True),
+            ("engine_batch_size", "size of the engine's batches", "events", False),
+            ("engine_batch_wait_ms", "wait of the engine's batches", "ms", True),
+            ("server_batch_size", "size of the server's batches", "requests", False),
+            ("server_batch_queue_ms", "wait in the server's queue", "ms", True),
         )
         for part in ("mean", "p50", "p99")
     },
