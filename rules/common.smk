@@ -15,6 +15,7 @@ from crayfish.spec import (
     discovery,
     gpus,
     inheritance,
+    own_models,
     paths,
     placement,
     plan,
@@ -47,6 +48,7 @@ ASKED = {
 }
 SIZING = set(PLAN.sized_by.values())
 OWN = {"workflow", "test", "build"}  # what `make` installs into .venv, and what builds packages
+TRAINED_ON = "fashion_mnist|synthetic"  # the data sets that models are made with
 # Those of runs on GPUs have gigabytes that no other run needs: they are made for such runs alone.
 ENVIRONMENTS = sorted(
     {path.stem for path in Path(CHECKOUT, "envs").glob("*.yaml") if not path.stem.endswith("_cuda")} - OWN
@@ -62,8 +64,8 @@ if workflow.is_main_process:
 wildcard_constraints:
     env="[a-z0-9_]+",
     set="[a-z0-9_]+",
-    model="|".join(discovery.names("models")),
-    dataset="fashion_mnist|synthetic",
+    model="|".join([*discovery.names("models"), *PLAN.own]),
+    dataset=f"{TRAINED_ON}|{own_models.DATASET}",
     repetition="[0-9]+",
     round="[0-9]+",
     experiment="|".join(PLAN.experiments),
@@ -272,7 +274,31 @@ def table_of(wildcards, part):
 
 
 def making_memory_mb(wildcards):
+    if wildcards.model in PLAN.own:
+        return PLAN.own[wildcards.model].making_memory // 2**20
     return discovery.model(wildcards.model).making_memory // 2**20
+
+
+def dataset_of(model):
+    """The data set of a model, by the name of its folder."""
+    return own_models.DATASET if model in PLAN.own else config["dataset"]
+
+
+def described_files(wildcards):
+    """(model, format, file) of all that a table of models describes."""
+    formats = PLAN.formats(wildcards.models)
+    return [file for name in formats for file in dependencies.model_files(dataset_of(name), {name: formats[name]})]
+
+
+def own_of(wildcards, form):
+    """The option of a program that a model is the user's own and read in this format; nothing of another model."""
+    return dependencies.own_options(PLAN.own[wildcards.model], form) if wildcards.model in PLAN.own else ""
+
+
+def own_file(wildcards):
+    """The options of the program that copies a file of the user's own."""
+    model, form = PLAN.own[wildcards.model], dependencies.FORMATS[wildcards.suffix]
+    return dependencies.options(source=model.files[form], sha256=model.sums[form])
 
 
 def shown(file, caption, category, **labels):

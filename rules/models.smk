@@ -3,6 +3,8 @@
 
 localrules:
     dataset,
+    copy_own_model,
+    copy_own_savedmodel,
     describe_models,
     examples,
 
@@ -13,6 +15,7 @@ if config["slurm"]["set_up"] == "login":
         train,
         convert,
         convert_savedmodel,
+        answer_own_model,
         example_model,
         verify_format,
 
@@ -26,6 +29,8 @@ rule dataset:
         data=paths.dataset("{dataset}"),
     log:
         paths.log("dataset", "{dataset}"),
+    wildcard_constraints:
+        dataset=TRAINED_ON,
     conda:
         "../envs/train.yaml"
     params:
@@ -50,6 +55,8 @@ rule train:
         ),
     log:
         paths.log("train", "{dataset}", "{model}"),
+    wildcard_constraints:
+        dataset=TRAINED_ON,
     conda:
         "../envs/train.yaml"
     resources:
@@ -76,14 +83,73 @@ rule convert:
     resources:
         **ASKED,
         mem_mb=making_memory_mb,
+    params:
+        own=lambda wildcards: own_of(wildcards, dependencies.FORMATS[wildcards.suffix]),
     shell:
-        "{input.python} {input.script:q} --model {wildcards.model} --source {input.source:q} --out {output} 2> {log}"
+        "{input.python} {input.script:q} --model {wildcards.model} --source {input.source:q} {params.own} --out {output} 2> {log}"
 
 
 # The same for the one format that is a folder: Snakemake asks a rule to say so of an output, whatever its wildcards are.
 use rule convert as convert_savedmodel with:
     output:
         directory(paths.converted("{dataset}", "{model}", "{suffix,savedmodel}")),
+
+
+# Of a model of the user's own, all but TorchServe's archive is a copy.
+ruleorder: copy_own_model > convert
+ruleorder: copy_own_savedmodel > convert_savedmodel
+
+
+rule copy_own_model:
+    input:
+        **dependencies.program("copy_own_model", dependencies.VERIFIER),
+    output:
+        paths.converted(own_models.DATASET, "{model}", "{suffix,pt|onnx}"),
+    log:
+        paths.log("copy_own_model", "{model}.{suffix}"),
+    conda:
+        f"../envs/{dependencies.VERIFIER}.yaml"
+    params:
+        options=own_file,
+    shell:
+        "{input.python} {input.script:q} {params.options} --out {output} 2> {log}"
+
+
+use rule copy_own_model as copy_own_savedmodel with:
+    output:
+        directory(paths.converted(own_models.DATASET, "{model}", "{suffix,savedmodel}")),
+
+
+rule answer_own_model:
+    input:
+        python=paths.interpreter(dependencies.VERIFIER),
+        packages=paths.packages(dependencies.VERIFIER),
+        script=paths.script("answer_own_model"),
+        library=lambda wildcards: dependencies.answering_files(PLAN.own[wildcards.model].first),
+        file=lambda wildcards: paths.model_file(own_models.DATASET, wildcards.model, PLAN.own[wildcards.model].first),
+    output:
+        reference=paths.reference(own_models.DATASET, "{model}"),
+        training=shown(
+            paths.training(own_models.DATASET, "{model}"),
+            "training",
+            "Models",
+            model="{model}",
+            dataset=own_models.DATASET,
+        ),
+    log:
+        paths.log("answer_own_model", "{model}"),
+    conda:
+        f"../envs/{dependencies.VERIFIER}.yaml"
+    resources:
+        **ASKED,
+        mem_mb=making_memory_mb,
+    params:
+        environment=dependencies.VERIFIER,
+        seed=config["seed"],
+        options=lambda wildcards: dependencies.answering_options(PLAN.own[wildcards.model]),
+    shell:
+        "{input.python} {input.script:q} {params.options} --file {input.file} --environment {params.environment}"
+        " --seed {params.seed} --out $(dirname {output.reference}) 2> {log}"
 
 
 rule verify_format:
@@ -108,8 +174,10 @@ rule verify_format:
         options=lambda wildcards, input: dependencies.options(
             jdk=input.jdk, server_python=input.server_python, harness_python=input.harness_python
         ),
+        model=lambda wildcards: PLAN.own[wildcards.model].name if wildcards.model in PLAN.own else wildcards.model,
+        own=lambda wildcards: own_of(wildcards, discovery.scorer(wildcards.scorer).format),
     shell:
-        "{input.python} {input.script:q} --scorer {wildcards.scorer} --model {wildcards.model} --dataset {wildcards.dataset}"
+        "{input.python} {input.script:q} --scorer {wildcards.scorer} --model {params.model} {params.own} --dataset {wildcards.dataset}"
         " --environment {params.environment} --file {input.file} --reference {input.reference} {params.options}"
         " --scorer-jars {input.jars} --server-log {log.server} --out {output} 2> {log.main}"
 
@@ -142,10 +210,8 @@ rule describe_models:
         packages=paths.packages("analysis"),
         script=paths.script("describe_models"),
         library=[*dependencies.of_script("describe_models"), *dependencies.declarations("models")],
-        training=lambda wildcards: [paths.training(config["dataset"], name) for name in PLAN.formats(wildcards.models)],
-        files=lambda wildcards: [
-            file for *_, file in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
-        ],
+        training=lambda wildcards: [paths.training(dataset_of(name), name) for name in PLAN.formats(wildcards.models)],
+        files=lambda wildcards: [file for *_, file in described_files(wildcards)],
     output:
         shown(paths.table(RESULTS, "{models}"), "models", "Models", table="{models}"),
     log:
@@ -153,9 +219,6 @@ rule describe_models:
     conda:
         "../envs/analysis.yaml"
     params:
-        files=lambda wildcards: [
-            f"--file {' '.join(described)}"
-            for described in dependencies.model_files(config["dataset"], PLAN.formats(wildcards.models))
-        ],
+        files=lambda wildcards: [f"--file {' '.join(described)}" for described in described_files(wildcards)],
     shell:
         "{input.python} {input.script:q} --training {input.training} {params.files} --out {output} 2> {log}"

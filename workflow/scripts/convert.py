@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 
 from crayfish.setup import formats
-from crayfish.spec import discovery, errors
+from crayfish.spec import errors
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=discovery.names("models"), required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--own", help="what it is, as JSON, if it is the user's own")
     parser.add_argument("--source", type=Path, required=True, help="weights.npz; for mar the TorchScript file")
     parser.add_argument("--out", type=Path, required=True, help="its suffix tells the format")
     formats.convert(**vars(parser.parse_args()))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from crayfish.harness import verification
 from crayfish.spec import discovery, errors
+from crayfish.spec.own_models import OwnModel
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scorer", choices=discovery.names("scorers"), required=True)
-    parser.add_argument("--model", choices=discovery.names("models"), required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--own", type=OwnModel.from_json, help="what it is, as JSON, if it is the user's own")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--environment", required=True, help="the processor whose environment this runs in")
     parser.add_argument("--file", type=Path, required=True, help="the model in the scorer's format")

@@ -20,10 +20,15 @@ MESSAGES = {
         "tensor_shape": (2, "tensorflow.TensorShapeProto"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "float[]"),
+        "double_val": (6, "double[]"),
+        "int_val": (7, "int32[]"),  # of all types of up to 32 bits that are no floats
+        "int64_val": (10, "int64[]"),
+        "half_val": (13, "int32[]"),  # the bits of each
     },
     "tensorflow.serving.PredictRequest": {
         "model_spec": (1, "tensorflow.serving.ModelSpec"),
         "inputs": (2, "tensorflow.TensorProto{}"),
+        "output_filter": (3, "string[]"),
     },
     "tensorflow.serving.PredictResponse": {"outputs": (1, "tensorflow.TensorProto{}")},
     "tensorflow.serving.GetModelStatusRequest": {"model_spec": (1, "tensorflow.serving.ModelSpec")},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.engine import batches
 from crayfish.spec import discovery
+from crayfish.spec.values import ITEM_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def event_bytes(job: Job) -> int:
     """About the size of the job's largest event; as JSON it is up to four times as long."""
-    return 4 * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
+    return ITEM_BYTES[job.spec.dtype] * math.prod(job.input_shape) * max(load.batch_size for load in job.spec.segments)
 
 
 def events_at_once(job: Job, most_events: int, most_bytes: int) -> int:
@@ -65,10 +66,10 @@ class ScoringOperator:
     def __init__(self, job: Job):
         from numpy import ascontiguousarray
 
-        from crayfish.spec.events import CODECS
+        from crayfish.spec.events import codec_of
 
         self._contiguous, self._job, self._vectorised = ascontiguousarray, job, job.spec.scoring == "vectorised"
-        self.codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self.codec = codec_of(job)
         # score_async() is called for external scorers alone: RunSpec refuses async_calls with any other.
         self.scorer: LoadedRemoteScorer = discovery.scorer(job.spec.scorer).open(job)  # type: ignore[assignment]
         if job.spec.added_us:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crayfish.spec import discovery
-from crayfish.spec.events import CODECS, PROBE
-from crayfish.spec.limits import allowed_difference
+from crayfish.spec.events import PROBE, codec_of
+from crayfish.spec.limits import TOLERANCE, allowed_difference
 from crayfish.spec.run_spec import Job
 
 
@@ -23,9 +23,10 @@ class Checker:
     """Compares predictions with the right answers, float32[pool, outputs]."""
 
     def __init__(self, job: Job, answers: np.ndarray):
-        self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self._codec = codec_of(job)
         self._answers = answers
-        self._allowed = allowed_difference(answers)
+        own = job.spec.own
+        self._allowed = allowed_difference(answers, own.tolerance if own else TOLERANCE)
 
     def check(self, values: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Of each message: its sequence (-1 if it is no prediction), whether it is a probe's, whether it is right, and

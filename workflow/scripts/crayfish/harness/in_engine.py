@@ -29,7 +29,7 @@ from crayfish.harness import consumer, pacing, probes
 from crayfish.harness.clients import LEAD_NS
 from crayfish.harness.producer import event_bodies
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.events import CODECS, PROBE
+from crayfish.spec.events import PROBE, codec_of
 from crayfish.spec.waiting import Deadline, wait_until
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Exchange:
         self.offsets = [np.zeros(partitions, np.int64), *offsets]
         self._starts = [0] * len(self.offsets)
         self._folder.mkdir()
-        codec, first = CODECS[job.spec.codec](job.input_shape, job.outputs), 0
+        codec, first = codec_of(job), 0
         self._write(0, event_bodies(codec, pool, loads[0].batch_size), loads[0].batch_size, 0, PROBE)
         for number, load in enumerate(loads, start=1):
             self._write(number, event_bodies(codec, pool, load.batch_size), load.batch_size, first, 0)

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from crayfish.engine import kafka
 from crayfish.harness.checker import Checker
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.events import CODECS
+from crayfish.spec.events import codec_of
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job
 from crayfish.spec.waiting import wait_until
 
@@ -24,7 +24,7 @@ SEND_DEADLINE_S = 30.0
 
 def send(job: Job, pool: np.ndarray) -> None:
     """One probe to every partition of the input topic; returns when the broker has them."""
-    codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+    codec = codec_of(job)
     batch_size = job.spec.segments[0].batch_size
     producer = Producer({**kafka.librdkafka_broker(job), "message.max.bytes": MAX_MESSAGE_BYTES, "log_level": 3})
     failures: list[str] = []

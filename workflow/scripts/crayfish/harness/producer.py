@@ -33,7 +33,7 @@ from crayfish.engine import child, kafka
 from crayfish.harness import clocks, pacing
 from crayfish.spec import errors
 from crayfish.spec.errors import CrayfishError
-from crayfish.spec.events import CODECS
+from crayfish.spec.events import codec_of
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES, Job, Segment
 from crayfish.spec.waiting import Deadline
 
@@ -97,7 +97,7 @@ class Generator:
         """share: the partitions whose events it sends; None: all."""
         self._job, self._pool, self.anchor_ns, self._report = job, pool, anchor_ns, report
         self._commands, self._share = commands, share or range(job.spec.partitions)
-        self._codec = CODECS[job.spec.codec](job.input_shape, job.outputs)
+        self._codec = codec_of(job)
         self._segments: list[Events] = []
         self._count = 0  # of the events sent so far
         self._error: KafkaError | None = None

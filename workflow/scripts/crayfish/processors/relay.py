@@ -68,9 +68,9 @@ def answering(job: Job) -> Callable[[bytes], bytes]:
     """The function that makes the prediction of an event; MalformedEvent for what is none."""
     from numpy import float32, full, ndarray
 
-    from crayfish.spec.events import CODECS
+    from crayfish.spec.events import codec_of
 
-    codec, answer = CODECS[job.spec.codec](job.input_shape, job.outputs), discovery.scorer(SCORER).answer
+    codec, answer = codec_of(job), discovery.scorer(SCORER).answer
 
     @functools.cache
     def outputs(points: int) -> ndarray:

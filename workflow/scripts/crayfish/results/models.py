@@ -21,6 +21,8 @@ def size(path: Path) -> int:
 
 def row_of(training: dict) -> dict[str, Any]:
     """A model's row from its training.json; an accuracy that it has none of is empty."""
+    if "key" in training:  # of the user's own: it says itself what it takes
+        return {name: training[name] for name in FIELDS}
     model = discovery.model(training["model"])
     known = {name: training[name] for name in FIELDS if name in training}
     return {**known, "inputs": "x".join(map(str, model.input_shape)), "outputs": model.outputs}
@@ -28,7 +30,8 @@ def row_of(training: dict) -> dict[str, Any]:
 
 def write_table(trainings: Iterable[Path], files: Iterable[tuple[str, str, Path]], out: Path) -> None:
     """Write the table from each model's training.json and from (model, format, path) of every file that it is in."""
-    rows = {row["model"]: row for row in (row_of(json.loads(path.read_text())) for path in trainings)}
+    told = [json.loads(path.read_text()) for path in trainings]
+    rows = {each.get("key", each["model"]): row_of(each) for each in told}
     columns = list(FIELDS)
     for model, form, path in files:
         name = f"{form}_bytes"

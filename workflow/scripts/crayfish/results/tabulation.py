@@ -66,7 +66,7 @@ Row = dict[str, Any]
 
 def fields_of(spec: dict, segment: dict, number: int) -> Row:
     """What was run: the RunSpec's fields, the system's first, then the segment's load and its number, from 1."""
-    names = [*SYSTEM, *sorted(name for name in spec if name not in (*SYSTEM, "segments"))]
+    names = [*SYSTEM, *sorted(name for name in spec if name not in (*SYSTEM, "segments", "own"))]
     load = {LOAD_COLUMNS.get(name, name): value for name, value in segment["load"].items()}
     if segment["load"]["kind"] in ("backlog", "search") or "sustainable_events_per_s" in segment:
         load["rate_events_per_s"] = None  # a pilot's, which only sized the backlog; or found, not given

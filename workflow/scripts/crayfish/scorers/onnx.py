@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crayfish.engine import answers
 from crayfish.spec.contracts import Scorer
 from crayfish.spec.errors import CrayfishError
 
@@ -47,16 +48,20 @@ class OnnxScorer:
             raise CrayfishError(f"onnx: the model {self._job.model_path} cannot be loaded: {error}") from error
         if device != "cpu":
             require_gpu(session, PROVIDERS[device])
-        self._run = session.run
-        self._input, self._outputs = session.get_inputs()[0].name, [session.get_outputs()[0].name]
+        own = self._job.spec.own
+        outputs = {each.name: each for each in session.get_outputs()}
+        output = outputs[own.output] if own else next(iter(outputs.values()))
+        self._run, self._plain = session.run, output.type == "tensor(float)" and len(output.shape) == 2
+        self._input, self._outputs = session.get_inputs()[0].name, [output.name]
         return self
 
     def __exit__(self, *error: object) -> None:
         self._run = None
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]; onnxruntime's exceptions for another shape."""
-        return self._run(self._outputs, {self._input: batch})[0]
+        """[n, *input_shape] -> float32[n, outputs]; onnxruntime's exceptions for another shape."""
+        answer = self._run(self._outputs, {self._input: batch})[0]
+        return answer if self._plain else answers.rows(answer, len(batch), f"onnx: {self._job.model_path}")
 
 
 def prepare_gpu(options: onnxruntime.SessionOptions, provider: str) -> None:

@@ -1,4 +1,4 @@
-"""Ray Serve's client: raw float32 bytes in both directions, in a BytesValue over gRPC or as the body over HTTP.
+"""Ray Serve's client: raw values there, float32 back, in a BytesValue over gRPC or as the body over HTTP.
 
 A persistent channel or connection. A dead server is a CrayfishError, or is waited for: see crayfish.engine.remote.
 """

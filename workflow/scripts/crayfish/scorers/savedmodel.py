@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from crayfish.engine import answers
 from crayfish.spec.contracts import Scorer
 from crayfish.spec.errors import CrayfishError
 
@@ -47,8 +48,10 @@ class SavedModelScorer:
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
             self._session.close()
             raise CrayfishError(f"savedmodel: the model {self._job.model_path} cannot be loaded: {error}") from error
-        signature = loaded.signature_def["serving_default"]
-        (inputs,), (answer,) = signature.inputs.values(), signature.outputs.values()
+        signature, own = loaded.signature_def["serving_default"], self._job.spec.own
+        (inputs,) = signature.inputs.values()
+        answer = signature.outputs[own.output] if own else next(iter(signature.outputs.values()))
+        self._plain = own is None
         self._call = self._session.make_callable(answer.name, [inputs.name])
         return self
 
@@ -56,8 +59,9 @@ class SavedModelScorer:
         self._session.close()
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs]; ValueError for another shape."""
-        return self._call(batch)
+        """[n, *input_shape] -> float32[n, outputs]; ValueError for another shape."""
+        answer = self._call(batch)
+        return answer if self._plain else answers.rows(answer, len(batch), f"savedmodel: {self._job.model_path}")
 
 
 SCORER = Scorer(

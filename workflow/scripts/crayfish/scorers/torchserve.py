@@ -1,4 +1,4 @@
-"""TorchServe by gRPC: raw float32 there and back. The server is crayfish.servers.torchserve."""
+"""TorchServe by gRPC: raw values there, float32 back. The server is crayfish.servers.torchserve."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     with OnnxScorer(job) as scorer:
 
         def answer(request: bytes, context: object) -> bytes:
-            return scorer.score(np.frombuffer(request, "<f4").reshape(-1, *job.input_shape)).tobytes()
+            return scorer.score(np.frombuffer(request, job.spec.dtype).reshape(-1, *job.input_shape)).tobytes()
 
         handler = grpc.method_handlers_generic_handler(service, {method: grpc.unary_unary_rpc_method_handler(answer)})
         server = grpc.server(ThreadPoolExecutor(job.spec.parallelism), options=OPTIONS)

@@ -1,9 +1,10 @@
-"""The handler inside the model archive: raw float32 in, raw float32 out, by the archive's TorchScript module.
+"""The handler inside the model archive: raw values in, raw float32 out, by the archive's TorchScript module.
 
 It lives in TorchServe's worker processes and imports nothing of this library. The archive's configuration tells the
-input's shape; OMP_NUM_THREADS, which the run sets to scorer_threads, tells the threads; CRAYFISH_DEVICE the run's
-device, and TorchServe which GPU is the worker's. CRAYFISH_BATCHES, if it is set, names the folder where it notes how
-many requests each of its model calls had (servers/_batching.py reads that).
+input's shape and type and, of a model of the user's own, the output that is taken; OMP_NUM_THREADS, which the run sets
+to scorer_threads, tells the threads; CRAYFISH_DEVICE the run's device, and TorchServe which GPU is the worker's.
+CRAYFISH_BATCHES, if it is set, names the folder where it notes how many requests each of its model calls had
+(servers/_batching.py reads that).
 """
 
 import logging
@@ -27,7 +28,9 @@ class Handler:
         file = folder / context.manifest["model"]["serializedFile"]
         module = torch.jit.load(file, map_location=self.device).eval()
         self.module = torch.jit.optimize_for_inference(module)
-        self.shape = (-1, *context.model_yaml_config["input_shape"])
+        config = context.model_yaml_config
+        self.shape, self.dtype = (-1, *config["input_shape"]), getattr(torch, config.get("dtype", "float32"))
+        self.output = config.get("output")
         noted = os.environ.get("CRAYFISH_BATCHES")
         how = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.sizes = os.open(Path(noted, f"sizes-{os.getpid()}"), how) if noted else None
@@ -43,9 +46,18 @@ class Handler:
             return [answer.numpy().tobytes() for answer in outputs]
 
     def points(self, request: dict) -> torch.Tensor:
-        """The float32[n, *input_shape] of a request, each with its own n."""
-        return torch.frombuffer(request["data"], dtype=torch.float32).view(self.shape)
+        """The [n, *input_shape] of a request, each with its own n."""
+        return torch.frombuffer(request["data"], dtype=self.dtype).view(self.shape)
 
     def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """float32[n, *input_shape] -> float32[n, outputs], on the CPU again."""
-        return self.module(batch.to(self.device)).cpu()
+        """[n, *input_shape] -> float32[n, ...], on the CPU again."""
+        outputs = self.module(batch.to(self.device))
+        if self.output is not None:
+            outputs = self.chosen(outputs).float().contiguous()
+        return outputs.cpu()
+
+    def chosen(self, outputs) -> torch.Tensor:
+        """The tensor that is taken of several: by its name, or its number."""
+        if isinstance(outputs, dict):
+            return outputs[self.output or next(iter(outputs))]
+        return outputs[int(self.output or 0)] if isinstance(outputs, tuple | list) else outputs

@@ -1,7 +1,8 @@
 """The model inside Triton's Python backend: onnxruntime, one session an instance.
 
 It lives in the backend's own processes and imports nothing of this library; the parameters of config.pbtxt tell it the
-model's file, the number of threads and the provider that computes it.
+model's file, the number of threads, the provider that computes it and, of a model of the user's own, the output that is
+taken.
 """
 
 import json
@@ -27,12 +28,18 @@ class TritonPythonModel:
         session = onnxruntime.InferenceSession(file, options, providers=[provider])
         if session.get_providers()[0] != provider:
             raise RuntimeError(f"run.device: {provider} cannot be used, onnxruntime has {session.get_providers()}")
+        self.own = "output" in parameters
+        self.input = session.get_inputs()[0].name
+        self.outputs = [parameters["output"]["string_value"] if self.own else "logits"]
         self.run = session.run
 
     def execute(self, requests: list) -> list:
-        """float32[n, *input_shape] of each request to its float32[n, outputs], each with its own n, in one call."""
+        """[n, *input_shape] of each request to its float32[n, outputs], each with its own n, in one call."""
         batches = [backend.get_input_tensor_by_name(request, "input").as_numpy() for request in requests]
-        (outputs,) = self.run(["logits"], {"input": batches[0] if len(batches) == 1 else np.concatenate(batches)})
+        batch = batches[0] if len(batches) == 1 else np.concatenate(batches)
+        (outputs,) = self.run(self.outputs, {self.input: batch})
+        if self.own:  # of any type and shape
+            outputs = outputs.reshape(len(batch), -1).astype("float32")
         responses, start = [], 0
         for batch in batches:
             answer = backend.Tensor("logits", outputs[start : start + len(batch)])

@@ -1,6 +1,6 @@
 """Ray Serve on a Ray of this process's own: N replicas of the ONNX model behind Serve's gRPC or HTTP proxy.
 
-Both directions carry raw float32 bytes: in a BytesValue over gRPC (no generated code), as the body over HTTP; the shape
+Raw values go there, and float32 come back: in a BytesValue over gRPC (no generated code), as the body over HTTP; the shape
 follows from the length. Serve's gRPC servers bind every interface whatever its settings are, so each worker starts with
 `bind_loopback`, which keeps them to the loopback. Whichever protocol is measured, Serve opens an HTTP port too.
 
@@ -55,7 +55,7 @@ class Model:
 
         self._frombuffer = frombuffer
         self._bytes_value, self._response = BytesValue, Response
-        self._shape = (-1, *job.input_shape)
+        self._shape, self._dtype = (-1, *job.input_shape), job.spec.dtype
         self._scorer = OnnxScorer(job).__enter__()
         self._together = None
         if job.spec.server_batch_max > 1:
@@ -66,7 +66,7 @@ class Model:
             self._together = serve.batch(max_batch_size=most, batch_wait_timeout_s=delay_s)(self._score_together)
 
     def _points(self, values: bytes) -> np.ndarray:
-        return self._frombuffer(values, "<f4").reshape(self._shape)
+        return self._frombuffer(values, self._dtype).reshape(self._shape)
 
     async def _score(self, values: bytes) -> bytes:
         if self._together:
@@ -187,7 +187,7 @@ def _await_answer(job: Job, stop: threading.Event, check: Callable[[], None]) ->
     import numpy as np
     from ray import serve
 
-    one, end = np.zeros((1, *job.input_shape), np.float32), time.monotonic() + job.spec.ready_timeout_s
+    one, end = np.zeros((1, *job.input_shape), job.spec.dtype), time.monotonic() + job.spec.ready_timeout_s
     with client.client(job) as scorer:
         while not stop.is_set():
             check()

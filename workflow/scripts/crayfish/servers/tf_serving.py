@@ -280,7 +280,7 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
             batches = opened.enter_context(_batching.Batches(score, most, delay_ms, spec.parallelism))
             threads, score = spec.parallelism * max(1, spec.async_calls), batches.score  # a request waits in its thread
         server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
-        add_services(server, score, spec.model)
+        add_services(server, score, job)
         try:
             server.add_insecure_port(address)
         except RuntimeError as error:
@@ -296,10 +296,11 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
             _batching.tell_counts(job, batches.sizes, batches.waits_ms)
 
 
-def add_services(server, score: Callable, name: str) -> None:
+def add_services(server, score: Callable, job: Job) -> None:
     """Predict and GetModelStatus of the official protocol, for one model."""
     import grpc
     import numpy as np
+    from tensorflow import as_dtype
     from tensorflow.core.framework import types_pb2
     from tensorflow_serving.apis import (
         get_model_status_pb2,
@@ -308,6 +309,10 @@ def add_services(server, score: Callable, name: str) -> None:
         prediction_service_pb2_grpc,
     )
 
+    name, own = job.spec.model, job.spec.own
+    input_name, dtype = own.input if own else "input", np.dtype(job.spec.dtype)
+    wanted = as_dtype(dtype).as_datatype_enum
+
     def check_name(context: grpc.ServicerContext, asked: str) -> None:
         if asked != name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no model {asked!r} here; there is {name!r}")
@@ -315,13 +320,14 @@ def add_services(server, score: Callable, name: str) -> None:
     class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):
             check_name(context, request.model_spec.name)
-            tensor = request.inputs["input"]
+            tensor = request.inputs[input_name]
             shape = [dimension.size for dimension in tensor.tensor_shape.dim]
-            if tensor.dtype != types_pb2.DT_FLOAT or 4 * int(np.prod(shape)) != len(tensor.tensor_content):
+            if tensor.dtype != wanted or dtype.itemsize * int(np.prod(shape)) != len(tensor.tensor_content):
                 context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT, "the input is to be DT_FLOAT with all of its tensor_content"
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"the input is to be {types_pb2.DataType.Name(wanted)} with all of its tensor_content",
                 )
-            logits = score(np.frombuffer(tensor.tensor_content, np.float32).reshape(shape))
+            logits = score(np.frombuffer(tensor.tensor_content, dtype).reshape(shape))
             response = predict_pb2.PredictResponse()
             output = response.outputs["logits"]
             output.dtype, output.tensor_content = types_pb2.DT_FLOAT, logits.tobytes()

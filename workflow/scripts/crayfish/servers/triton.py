@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.engine import child
 from crayfish.scorers.onnx import PROVIDERS
+from crayfish.scorers.triton import DATATYPES
 from crayfish.servers import _batching, _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
@@ -49,13 +50,14 @@ def model_config(job: Job) -> str:
     delay_us = round(1000 * job.spec.server_batch_delay_ms)
     batching = f"preferred_batch_size: [ {most} ] max_queue_delay_microseconds: {delay_us}"
     values = {"file": job.model_path, "threads": str(job.spec.scorer_threads), "provider": PROVIDERS[job.spec.device]}
+    values |= {"output": job.spec.own.output} if job.spec.own else {}
     kind = "KIND_CPU" if job.spec.device == "cpu" else "KIND_GPU gpus: [ 0 ]"
     parameters = "".join(
         f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in values.items()
     )
     return (
         f'name: "{job.spec.model}"\nbackend: "python"\nmax_batch_size: {most}\n'
-        f'input [ {{ name: "input" data_type: TYPE_FP32 dims: [ {shapes[0]} ] }} ]\n'
+        f'input [ {{ name: "input" data_type: TYPE_{DATATYPES[job.spec.dtype]} dims: [ {shapes[0]} ] }} ]\n'
         f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {shapes[1]} ] }} ]\n'
         f"instance_group [ {{ kind: {kind} count: {job.spec.parallelism} }} ]\n{parameters}"
         f"{f'dynamic_batching {{ {batching} }}' if most else ''}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crayfish.spec import discovery, memory
 from crayfish.spec.discovery import LIBRARY
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.own_models import OwnModel
 from crayfish.spec.paths import SUFFIXES
 
 if TYPE_CHECKING:
@@ -96,14 +97,16 @@ def to_h5(model: str, weights: Path, out: Path) -> None:
     restore_keras(model, weights).save(out, include_optimizer=False, save_format="h5")
 
 
-def to_mar(model: str, torchscript: Path, out: Path) -> None:
-    """TorchServe's archive: the model's TorchScript file, the handler, and the shape of an input."""
+def to_mar(model: str, torchscript: Path, out: Path, own: OwnModel | None = None) -> None:
+    """TorchServe's archive: the model's TorchScript file, the handler, and what an input is."""
     from model_archiver.model_archiver import ModelArchiver
     from model_archiver.model_archiver_config import ModelArchiverConfig
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
-        config.write_text(json.dumps({"input_shape": discovery.model(model).input_shape}))
+        about: dict[str, Any] = {"input_shape": (own or discovery.model(model)).input_shape}
+        about |= {"dtype": own.dtype, "output": own.output} if own else {}
+        config.write_text(json.dumps(about))
         ModelArchiver.generate_model_archive(
             ModelArchiverConfig(
                 model_name=out.stem,
@@ -127,12 +130,16 @@ WRITERS: dict[str, Callable[[str, Path, Path], None]] = {
 }
 
 
-def convert(model: str, source: Path, out: Path) -> None:
+def convert(model: str, source: Path, out: Path, own: str | None = None) -> None:
     """Write a model in the format of the suffix; the source is its weights.npz, or for mar its TorchScript file.
 
+    own: an OwnModel as JSON, of which only an archive is made.
     Raises CrayfishError for a suffix that is none of a format.
     """
     formats = {f".{suffix}": name for name, suffix in SUFFIXES.items()}
     if out.suffix not in formats:
         raise CrayfishError(f"convert: {out} has no suffix of a format; allowed: {', '.join(formats)}")
-    WRITERS[formats[out.suffix]](model, source, out)
+    if own:
+        to_mar(model, source, out, OwnModel.from_json(own))
+    else:
+        WRITERS[formats[out.suffix]](model, source, out)

@@ -23,7 +23,9 @@ import yaml
 
 from crayfish.spec import discovery, placement
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.own_models import FORMATS
 from crayfish.spec.run_spec import GROUPS, RELATIVE_TO, Known, RunSpec, Segment, known_fields
+from crayfish.spec.values import ITEM_BYTES
 
 Schema = dict[str, Any]
 TYPES = {"str": "string", "int": "integer", "float": "number"}
@@ -106,11 +108,30 @@ def _described(type_name: str, default: Any, known: Known, words: Iterable[str] 
 
 
 def run_fields(words: bool = False) -> dict[str, Schema]:
-    """Field of a run -> the schema of one value; with the words that stand for several parts, or without."""
-    return {
+    """Field of a run -> the schema of one value; with the words that stand for several parts, or without.
+
+    What names a model may be, the schema defines: it depends on the config's own ones.
+    """
+    found = {
         name: _described(*field, words=WORDS.get(name, ()) if words else ())
         for name, field in known_fields(RunSpec).items()
     }
+    told = {name: found["model"][name] for name in ("description", "default")}
+    return found | {"model": {"$ref": f"#/$defs/{'models' if words else 'model'}", **told}}
+
+
+def _model_names(own: Iterable[str] | None) -> dict[str, Schema]:
+    """The schema's definitions of what a model may be called, with and without words; None: own ones are any names."""
+    found = {}
+    for name, words in (("model", ()), ("models", tuple(WORDS["model"]))):
+        value = _described(*known_fields(RunSpec)["model"], words=words)
+        value = {key: value[key] for key in ("type", "enum")}
+        if own is None:
+            value = {**value, "pattern": NAME, "examples": value.pop("enum")}
+        else:
+            value["enum"] += own
+        found[name] = value
+    return found
 
 
 def load_fields() -> dict[str, Schema]:
@@ -227,6 +248,38 @@ def _weights() -> Schema:
     return {"type": ["null", "object"], "properties": loading, "additionalProperties": file}
 
 
+def _own_models() -> Schema:
+    def of_format(value: Schema) -> Schema:
+        return _closed(dict.fromkeys(FORMATS, value), minProperties=1)
+
+    text = {"type": "string", "minLength": 1}
+    return {
+        "type": ["null", "object"],
+        "propertyNames": {"pattern": NAME},
+        "additionalProperties": _closed(
+            {
+                "files": of_format(text)
+                | {
+                    "description": "format -> the file, or the folder of a SavedModel; the first gives the right answers"
+                },
+                "sha256": of_format({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
+                | {"description": "format -> the file's sum, which is checked"},
+                "samples": text
+                | {"description": "an npy file, or an npz with one array, [n, ...] in the type of the input"},
+                "range": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
+                | {"description": "without samples: inputs are drawn by the seed from the first to the second number"},
+                "output": {"anyOf": [text, of_format(text)]}
+                | {"description": "the output that is the answer, where there are several: one name, or one a format"},
+                "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}}
+                | {"description": "of a data point, where the file leaves it open and there are no samples"},
+                "type": {"type": "string", "enum": list(ITEM_BYTES)}
+                | {"description": "of the input, where the file tells none (TorchScript) and there are no samples"},
+            },
+            required=("files",),
+        ),
+    }
+
+
 def _search() -> Schema:
     return _closed({name: value for name, value in load_fields().items() if name != "kind"})
 
@@ -295,6 +348,12 @@ KEYS: dict[str, Key] = {
         None,
         _weights,
     ),
+    "own_models": Key(
+        "name → `files`, `sha256`, `samples` or `range`, `output`, `shape`, `type`: models of your own, as files"
+        " (docs/own-model.md)",
+        None,
+        _own_models,
+    ),
     "seed": Key(
         "the seed of training, of the arrival of events and of the pool of inputs",
         1,
@@ -319,7 +378,12 @@ KEYS: dict[str, Key] = {
     ),
     "processors": Key("keeps only these processors in every experiment", None, lambda: _parts("processor")),
     "scorers": Key("keeps only these scorers in every experiment", None, lambda: _parts("scorer")),
-    "models": Key("keeps only these models in every experiment", None, lambda: _parts("model")),
+    "models": Key(
+        "keeps only these models in every experiment; those of `own_models` also take the place of `ffnn` in experiments"
+        " that name no model",
+        None,
+        lambda: _parts("model"),
+    ),
     "pilot": Key(
         "the saturated run that finds the rate of a backlog: `rate` x `seconds` events (1 GB at most), drained for"
         " `seconds`",
@@ -351,10 +415,12 @@ REQUIRED = {"experiments": ("vary", "load"), "figures": ("experiment", "kind")}
 
 
 @functools.cache
-def schema() -> Schema:
-    """The closed JSON schema of a config file, whole or laid over others."""
+def schema(own: tuple[str, ...] | None = None) -> Schema:
+    """The closed JSON schema of a config file, whole or laid over others. own: the models that it declares itself; None:
+    it may be any."""
     keys = {name: {"description": key.doc, **key.schema(), "default": key.default} for name, key in KEYS.items()}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_closed(keys)}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": _model_names(own)}
+    return {**head, **_closed(keys)}
 
 
 def suggestion(value: str, allowed: Iterable[str]) -> str:
@@ -434,7 +500,8 @@ def _kinds(fault: jsonschema.ValidationError) -> list[str]:
 
 def validate(config: dict) -> None:
     """CrayfishError for an unknown key, a missing one, or a value that is not allowed: every fault is named."""
-    validator = jsonschema.Draft202012Validator(schema())
+    own = config.get("own_models")
+    validator = jsonschema.Draft202012Validator(schema(tuple(map(str, own)) if isinstance(own, dict) else ()))
     faults = [text for error in validator.iter_errors(config) for text in _explained(error)]
     if not faults:
         faults = [

@@ -11,10 +11,12 @@ import itertools
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from crayfish.spec import discovery, paths
 from crayfish.spec.discovery import LIBRARY
+from crayfish.spec.own_models import Declared
 from crayfish.spec.paths import ROOT
 from crayfish.spec.run_spec import RunSpec
 
@@ -204,9 +206,9 @@ def run_inputs(spec: RunSpec, cluster: Mapping[str, str], jdk: list[str]) -> dic
         "broker_jars": [paths.jar_set("kafka")] if spec.transport == "kafka" and "kafka" not in cluster else [],
         "jars": [*map(paths.jar_set, processor_jars), *map(paths.compiled_jar, java_sources(spec))],
         "scorer_jars": [paths.jar_set(name) for name in scorer_jars],
-        "reference": [paths.reference(spec.dataset, spec.model)],
-        "model": [paths.model_file(spec.dataset, spec.model, reads)] if reads else [],
-        "proof": [paths.proof(spec.dataset, spec.model, spec.scorer)] if reads else [],
+        "reference": [paths.reference(spec.dataset, spec.model_folder)],
+        "model": [paths.model_file(spec.dataset, spec.model_folder, reads)] if reads else [],
+        "proof": [paths.proof(spec.dataset, spec.model_folder, spec.scorer)] if reads else [],
     }
 
 
@@ -286,6 +288,27 @@ def dataset_options(pins: str, config: Mapping[str, Any]) -> str:
 def weights_options(chosen: Mapping[str, str] | None) -> str:
     """Of the rule train: the user's own file of weights, if the config names one."""
     return options(weights=chosen["file"], sha256=chosen["sha256"]) if chosen else ""
+
+
+def answering_files(form: str) -> list[str]:
+    """What of the library makes the right answers of a model of the user's own, of which this format is named first."""
+    embedded = [name for name in discovery.names("scorers") if not discovery.scorer(name).external]
+    modules = [f"scorers/{name}" for name in embedded if discovery.scorer(name).format == form]
+    return of_script("answer_own_model", *modules)
+
+
+def answering_options(model: Declared) -> str:
+    """Of the rule answer_own_model: what the model is, and where its inputs come from."""
+    source = options(
+        source=model.files[model.first], samples=str(Path(model.samples).absolute()) if model.samples else ""
+    )
+    drawn = " ".join(["--range", *map(repr, model.range)]) if model.range else ""
+    return " ".join(filter(None, (own_options(model, model.first), source, drawn)))
+
+
+def own_options(model: Declared, form: str | None) -> str:
+    """Of a program that asks what a model of the user's own is, in a format."""
+    return options(own=model.of(form).to_json())
 
 
 def options(**values: object) -> str:

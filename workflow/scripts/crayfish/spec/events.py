@@ -2,7 +2,7 @@
 
 Every message starts with what accounting needs, and a prediction carries that part on unchanged.
 
-binary (little-endian), 48 bytes and then the float32 values, C order:
+binary (little-endian), 48 bytes and then the values, C order:
     offset  0  4s   magic "CRAY"
             4  u8   version, 1
             5  u8   flags: bit 0 set on a probe
@@ -11,23 +11,33 @@ binary (little-endian), 48 bytes and then the float32 values, C order:
            12  u32  zero
            16  u64  sequence number
            24  i64  due time, ns since the epoch
-           32  u32  number of dimensions of one data point, 1 to 3
-           36  3u32 the dimensions, unused ones 0
+           32  u16  number of dimensions of one data point
+           34  u16  type of the values: 0 float32, 1 float16, 2 uint8, 3 int32, 4 int64
+           36  3u32 the dimensions, unused ones 0; of more than three the last is the product of the third and the rest
 json: the original's object, in both directions (see Json).
+A prediction's values are float32, whatever its event's are.
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from crayfish.spec.values import ITEM_BYTES
+
+if TYPE_CHECKING:
+    from crayfish.spec.run_spec import Job
 
 MAGIC = b"CRAY\x01"
 PROBE = 1
 CARRIED = 32  # bytes of the binary header that a prediction repeats
 HEADER = 48
 _CARRIED = struct.Struct("<4sBBHIIQq")
-_SHAPE = struct.Struct("<4I")
+_SHAPE = struct.Struct("<2H3I")
+TYPES = tuple(ITEM_BYTES)  # the number of each is its place
 _POINTS = struct.Struct("<I")
 
 PREDICTION_HEADER = np.dtype(
@@ -44,27 +54,28 @@ class MalformedEvent(ValueError):
     """A message that is not an event of this run; the text says what is wrong with it."""
 
 
-def _shape_bytes(shape: tuple[int, ...]) -> bytes:
-    if not 1 <= len(shape) <= 3:
-        raise ValueError(f"a data point has 1 to 3 dimensions, not {len(shape)}")
-    return _SHAPE.pack(len(shape), *shape, *([0] * (3 - len(shape))))
+def _shape_bytes(shape: tuple[int, ...], dtype: str = "float32") -> bytes:
+    told = shape if len(shape) <= 3 else (*shape[:2], math.prod(shape[2:]))
+    return _SHAPE.pack(len(shape), TYPES.index(dtype), *told, *([0] * (3 - len(told))))
 
 
 class Binary:
-    """The binary codec for one model: its data points' shape in, its number of outputs out."""
+    """The binary codec for one model: its data points' shape and type in, its number of outputs out."""
 
     name = "binary"
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int):
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, dtype: str = "float32"):
         self.input_shape = tuple(input_shape)
         self.outputs = outputs
-        self._input_shape_bytes = _shape_bytes(self.input_shape)
+        self.dtype = dtype
+        self._type = np.dtype(dtype).newbyteorder("<")
+        self._input_shape_bytes = _shape_bytes(self.input_shape, dtype)
         self._output_shape_bytes = _shape_bytes((outputs,))
-        self._point_bytes = 4 * int(np.prod(self.input_shape))
+        self._point_bytes = ITEM_BYTES[dtype] * math.prod(self.input_shape)
 
     def encode_body(self, values: np.ndarray) -> bytes:
-        """The part of an event that does not change with its sequence and due time: float32[n, *input_shape]."""
-        values = np.ascontiguousarray(values, dtype="<f4")
+        """The part of an event that does not change with its sequence and due time: dtype[n, *input_shape]."""
+        values = np.ascontiguousarray(values, dtype=self._type)
         if values.shape[1:] != self.input_shape:
             raise ValueError(f"data points of shape {values.shape[1:]}, expected {self.input_shape}")
         return self._input_shape_bytes + values.tobytes()
@@ -81,14 +92,14 @@ class Binary:
         if len(event) != HEADER + points * self._point_bytes or event[CARRIED:HEADER] != self._input_shape_bytes:
             raise MalformedEvent(
                 f"an event of {len(event)} bytes whose header says {points} data points and shape"
-                f" {_SHAPE.unpack_from(event, CARRIED)}; this model takes {self.input_shape}"
+                f" {_SHAPE.unpack_from(event, CARRIED)}; this model takes {self.input_shape} of {self.dtype}"
             )
         return points
 
     def decode(self, event: bytes) -> np.ndarray:
-        """The data points of one event, float32[n, *input_shape], a read-only view of its bytes."""
+        """The data points of one event, dtype[n, *input_shape], a read-only view of its bytes."""
         points = self.points(event)
-        return np.frombuffer(event, "<f4", offset=HEADER).reshape(points, *self.input_shape)
+        return np.frombuffer(event, self._type, offset=HEADER).reshape(points, *self.input_shape)
 
     def decode_many(self, events: list[bytes]) -> tuple[np.ndarray, list[int]]:
         """The data points of all events as one batch, and how many each event has."""
@@ -96,9 +107,9 @@ class Binary:
         length = len(events[0])
         if counts.count(counts[0]) == len(counts):
             block = np.frombuffer(b"".join(events), np.uint8).reshape(len(events), length)
-            batch = np.ascontiguousarray(block[:, HEADER:]).view("<f4")
+            batch = np.ascontiguousarray(block[:, HEADER:]).view(self._type)
         else:
-            batch = np.concatenate([np.frombuffer(event, "<f4", offset=HEADER) for event in events])
+            batch = np.concatenate([np.frombuffer(event, self._type, offset=HEADER) for event in events])
         return batch.reshape(sum(counts), *self.input_shape), counts
 
     def encode_prediction(self, event: bytes, outputs: np.ndarray) -> bytes:
@@ -128,18 +139,27 @@ class Binary:
         return groups
 
 
+def _whole(numbers: list, dtype: str) -> np.ndarray:
+    """Whole numbers as this type; ValueError for others, which numpy would round, or wrap round."""
+    values = np.array(numbers, np.int64)
+    whole = values.astype(dtype)
+    if whole.tolist() != numbers:
+        raise ValueError(f"they are not all {dtype}")
+    return whole
+
+
 class Json:
     """The original's JSON, in both directions, for one model; plus sequence, due_ns and probe, which accounting needs.
 
     An event: {"sequence": ..., "due_ns": ..., "probe": false, "creationTimestamp": ms, "dataPointSz1": points,
     "dataPointSz2": values of a point, "dataPoint": "0.93,0.39,...", "prediction": null}; its prediction is the same
-    text with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give back their float32.
+    text with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give back their float32, or whole.
     """
 
     name = "json"
     _END = b'"prediction":null}'
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int):
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, dtype: str = "float32"):
         import orjson  # every environment that speaks JSON has it; the others need not
 
         self._loads, self._dumps = orjson.loads, orjson.dumps
@@ -147,13 +167,15 @@ class Json:
         self._error = orjson.JSONDecodeError
         self.input_shape = tuple(input_shape)
         self.outputs = outputs
-        self._values = int(np.prod(self.input_shape))
+        self.dtype = dtype
+        self._array = np.array if dtype.startswith("float") else _whole
+        self._values = math.prod(self.input_shape)
 
     def encode_body(self, values: np.ndarray) -> bytes:
-        """The part of an event that does not change with its sequence and due time: float32[n, *input_shape]."""
+        """The part of an event that does not change with its sequence and due time: dtype[n, *input_shape]."""
         if values.shape[1:] != self.input_shape:
             raise ValueError(f"data points of shape {values.shape[1:]}, expected {self.input_shape}")
-        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+        flat = np.ascontiguousarray(values, self.dtype).reshape(-1)
         text = self._dumps(flat, option=self._numpy)[1:-1]
         sizes = b'"dataPointSz1":%d,"dataPointSz2":%d' % (len(values), self._values)
         return sizes + b',"dataPoint":"' + text + b'",' + self._END
@@ -182,13 +204,13 @@ class Json:
         return found
 
     def decode(self, event: bytes) -> np.ndarray:
-        """The data points of one event, float32[n, *input_shape]."""
+        """The data points of one event, dtype[n, *input_shape]."""
         found = self._read(event)
         try:
-            values = np.array(self._loads(f"[{found['dataPoint']}]"), np.float32)
+            values = self._array(self._loads(f"[{found['dataPoint']}]"), self.dtype)
             points = found["dataPointSz1"]
             return values.reshape(points, *self.input_shape)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MalformedEvent(
                 f"not an event for data points of shape {self.input_shape}: {type(error).__name__}: {error}"
             ) from error
@@ -221,4 +243,9 @@ class Json:
         return [(np.array(indices), np.array(records), np.array(outputs)) for indices, records, outputs in groups]
 
 
-CODECS = {codec.name: codec for codec in (Binary, Json)}
+CODECS: dict[str, type[Binary] | type[Json]] = {codec.name: codec for codec in (Binary, Json)}
+
+
+def codec_of(job: Job) -> Binary | Json:
+    """The codec of a job's events."""
+    return CODECS[job.spec.codec](job.input_shape, job.outputs, job.spec.dtype)

@@ -15,6 +15,7 @@ from typing import Any
 from crayfish.spec import config as checks
 from crayfish.spec import discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.own_models import DATASET, Declared, declared
 from crayfish.spec.run_spec import INSTANCES, RunSpec, Segment, default, flat
 
 SLOW = 6  # how many times the estimate a run may take: two tries more, of twice the time
@@ -61,6 +62,9 @@ class Plan:
     precision: float | None = None  # the share of its mean that a headline interval may be wide to each side
     at_most: int = 1  # rounds, where there is a precision
     narrowing: str = ""  # the keys that keep some parts alone, with their values
+    own: dict[str, Declared] = field(
+        default_factory=dict
+    )  # folder of a model of the user's own -> what the config says
 
     @functools.cached_property
     def _repetitions(self) -> dict[str, int]:
@@ -228,13 +232,14 @@ class Plan:
         ]
 
     def formats(self, table: str) -> dict[str, list[str]]:
-        """Model -> its formats that a table of models tells: "all_models", or "models": those that drawn runs read."""
+        """Model (its folder) -> its formats that a table of models tells: "all_models", or "models": those that drawn
+        runs read."""
         if table == "all_models":
             return {name: list(discovery.model(name).formats) for name in discovery.names("models")}
         used: dict[str, set[str]] = {}
         for spec in (self.runs[run] for run in self.runs_of("runs")):
             read = discovery.scorer(spec.scorer).format
-            used.setdefault(spec.model, set()).update([read] if read else [])
+            used.setdefault(spec.model_folder, set()).update([read] if read else [])
         return {name: sorted(found) for name, found in sorted(used.items())}
 
     def seconds(self, jobs: Iterable[tuple[str, int]]) -> float:
@@ -308,10 +313,12 @@ class Combination:
     by_word: frozenset[str]
 
 
-def _products(block: dict) -> Iterator[list[Combination]]:
-    """The combinations of each product of an experiment."""
+def _products(block: dict, models: list[str]) -> Iterator[list[Combination]]:
+    """The combinations of each product of an experiment. models: those that it has where it names none itself."""
     first, *others = checks.listed(block["vary"])
     for product in (first, *others, *({**first, **beside} for beside in checks.listed(block.get("beside", [])))):
+        if models and "model" not in product:
+            product = {**product, "model": models}
         vary = {name: checks.expanded(name, checks.listed(values)) for name, values in product.items()}
         yield [
             Combination(
@@ -331,13 +338,16 @@ def _narrowing(config: dict) -> dict[str, Iterable]:
     }
 
 
-def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list[RunSpec]:
+def _specs(name: str, block: dict, config: dict, left_out: Counter[str], own: Mapping[str, Declared]) -> list[RunSpec]:
     """The runs of an experiment. What a part refuses is an error where the config names that part; where only a word
-    such as `all` does, the combination is left out and counted, as long as the word also stands for one that fits."""
+    such as `all` does, the combination is left out and counted, as long as the word also stands for one that fits. So
+    is what a model of the user's own does not fit, where only `models` brings it in."""
     where = f"experiments.{name}"
     fixed = {**flat(config["run"]), **flat(block.get("fix", {})), "dataset": config["dataset"], "seed": config["seed"]}
     segments = _segments(f"{where}.load", block["load"], config["search"])
     kept, specs = _narrowing(config), []
+    brought = [] if "model" in fixed else [each for each in kept.get("model", ()) if each in own]
+    models = [*([default("model")] if default("model") in kept.get("model", ()) else []), *brought] if brought else []
 
     def made(combination: Combination) -> RunSpec:
         values = {**fixed, **combination.values}
@@ -346,9 +356,11 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
             external = scorer in discovery.names("scorers") and discovery.scorer(scorer).external
             most = {part: values.get(name, default(name)) for part, name in INSTANCES.items()}
             values["placement"] = placement.text(config["placement"], external, most)
+        if values.get("model") in own:
+            values |= _of_own(own[values["model"]], values)
         return RunSpec.from_dict({**values, "segments": segments})
 
-    for combinations in _products(block):
+    for combinations in _products(block, models):
         for combination in combinations:
             fields_of = {**fixed, **combination.values}
             if any(fields_of.get(field_name) not in wanted for field_name, wanted in kept.items()):
@@ -356,10 +368,21 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str]) -> list
             try:
                 specs.append(made(combination))
             except CrayfishError as error:
-                if not any(_works(made, each) for each in _alternatives(combination, combinations)):
+                stands_in = bool(models) and fields_of["model"] in own
+                if not stands_in and not any(_works(made, each) for each in _alternatives(combination, combinations)):
                     raise CrayfishError(f"{where} is refused: {error}") from error
                 left_out[str(error)] += 1
     return [spec for spec in specs if not spec.twin or replace(spec, twin=0) in specs]
+
+
+def _of_own(model: Declared, values: dict) -> dict[str, Any]:
+    """The fields of a run with a model of the user's own; CrayfishError where its scorer cannot serve that."""
+    scorer = values.get("scorer")
+    reads = discovery.scorer(scorer).format if scorer in discovery.names("scorers") else None
+    try:
+        return {"dataset": DATASET, "own": model.of(reads)}
+    except CrayfishError as error:
+        raise CrayfishError(f"run.scorer: {scorer} {error} (own_models.{model.name}.files)") from error
 
 
 def _places(values: dict) -> bool:
@@ -445,13 +468,14 @@ def make_plan(config: dict) -> Plan:
     config = checks.complete(config)
     checks.validate(config)
     _check_weights(config["weights"] or {})
+    own = declared(config["own_models"], checks.path)
     _segments("search", {"kind": "search"}, config["search"])
     runs: dict[str, RunSpec] = {}
     sized_by: dict[str, str] = {}
     experiments: dict[str, Experiment] = {}
     left_out: dict[str, Counter[str]] = {}
     for name, block in config["experiments"].items():
-        specs = _specs(name, block, config, left_out.setdefault(name, Counter()))
+        specs = _specs(name, block, config, left_out.setdefault(name, Counter()), own)
         identifiers = [spec.identifier for spec in specs]
         for identifier, spec in zip(identifiers, specs, strict=True):
             runs[identifier] = spec
@@ -484,6 +508,7 @@ def make_plan(config: dict) -> Plan:
         config["precision"],
         config["at_most"],
         narrowing,
+        {each.key: each for each in own.values()},
     )
 
 

@@ -17,13 +17,15 @@ from typing import Any
 
 from crayfish.spec import contracts, discovery, paths, placement
 from crayfish.spec.errors import CrayfishError
+from crayfish.spec.own_models import DATASET, OwnModel
+from crayfish.spec.values import ITEM_BYTES, JSON_CHARACTERS
 
 BASE_MEMORY = 2**30  # broker and clients
 # Part of a placement -> the field that says how many there are of it, which can be on no more nodes.
 INSTANCES = {"processor": "parallelism", "generator": "generators", "sink": "sinks"}
 MAX_MESSAGE_BYTES = 64 * 2**20  # of an event or a prediction: what broker, clients and servers allow
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 4096  # without the headers that brokers, engines and servers add
-VALUE_BYTES = {"binary": 4, "json": 14}  # of one float32, at most
+VALUE_BYTES = {"binary": ITEM_BYTES, "json": JSON_CHARACTERS}  # of one value of a type, at most
 FAULTS = (
     "none",
     *(f"{what}_{part}" for part in ("processor", "server", "broker") for what in ("kill", "pause")),
@@ -101,11 +103,16 @@ def _build(cls: type, where: str, values: dict) -> dict:
     return values
 
 
+def _is_own(made: RunSpec | Segment, name: str) -> bool:
+    """Whether this field names a model of the user's own, or its data set."""
+    return isinstance(made, RunSpec) and made.own is not None and name in ("model", "dataset")
+
+
 def _check(where: str, made: RunSpec | Segment) -> None:
     """Refuse a value outside a field's choices or bounds."""
     for name, (_, _, known) in known_fields(type(made)).items():  # type: ignore[arg-type]
         value = getattr(made, name)
-        if known.choices and value not in (allowed := known.allowed):
+        if known.choices and value not in (allowed := known.allowed) and not _is_own(made, name):
             raise CrayfishError(f"{where}.{name}: {value!r} is not known; allowed: {', '.join(allowed)}")
         if known.above is not None and not value > known.above:
             raise CrayfishError(f"{where}.{name}: {value!r} must be more than {known.above:g}")
@@ -464,6 +471,7 @@ class RunSpec:
     drain_timeout_s: float = _field(
         "deadline, after the load, for predictions that are still on their way", 60.0, unit="s", above=0
     )
+    own: OwnModel | None = None  # what a model is that the config declares; None: one of crayfish.models
 
     def __post_init__(self) -> None:
         _check("run", self)
@@ -575,7 +583,11 @@ class RunSpec:
     def _check_parts(self) -> None:
         """Refuse what the chosen processor, scorer or model does not offer."""
         processor, scorer = discovery.processor(self.processor), discovery.scorer(self.scorer)
-        model = discovery.model(self.model)
+        model = self.declared_model
+        if self.own and (self.own.name, DATASET, scorer.format) != (self.model, self.dataset, self.own.format):
+            raise CrayfishError(
+                f"run.own: {self.own.key} of {self.own.format} is not what {self.scorer} needs of {self.model}"
+            )
         offered = {
             "delivery": (self.processor, processor.deliveries),
             "execution": (self.processor, ("auto", *processor.executions)),
@@ -668,10 +680,25 @@ class RunSpec:
         return any(segment.of for segment in self.segments)
 
     @property
+    def declared_model(self) -> contracts.Model | OwnModel:
+        """What its model declares, or the config of it."""
+        return self.own or discovery.model(self.model)
+
+    @property
+    def model_folder(self) -> str:
+        """The name of the folder of all that is made of its model."""
+        return self.own.key if self.own else self.model
+
+    @property
+    def dtype(self) -> str:
+        """The type of the values of its data points, by numpy's name."""
+        return self.own.dtype if self.own else "float32"
+
+    @property
     def event_bytes(self) -> int:
         """The size of its largest event, at most."""
         points = max(segment.batch_size for segment in self.segments)
-        return points * math.prod(discovery.model(self.model).input_shape) * VALUE_BYTES[self.codec]
+        return points * math.prod(self.declared_model.input_shape) * VALUE_BYTES[self.codec][self.dtype]
 
     @property
     def memory_bytes(self) -> int:
@@ -681,7 +708,7 @@ class RunSpec:
 
     def memory_of(self, part: str, members: int = 1) -> int:
         """The same of a part alone, bytes, or of one of the nodes that it is spread over."""
-        model, engine = discovery.model(self.model), discovery.processor(self.processor)
+        model, engine = self.declared_model, discovery.processor(self.processor)
         instances = math.ceil(self.parallelism / members)
         return {
             "broker": BASE_MEMORY * self.brokers,
@@ -695,7 +722,7 @@ class RunSpec:
 
         One of more than LONGEST_NAME bytes is cut, and ends in a hash of all of it; run.json has the whole spec.
         """
-        parts = [f"{self.processor}-{self.scorer}-{self.model}"]
+        parts = ["-".join([self.processor, self.scorer, self.model, *([self.own.sha256[:12]] if self.own else [])])]
         for name, (_, default, known) in known_fields(RunSpec).items():
             value = getattr(self, name)
             if name not in ("processor", "scorer", "model") and value != default:
@@ -715,7 +742,9 @@ class RunSpec:
     def from_dict(cls, values: dict) -> RunSpec:
         """A spec from parsed JSON or YAML; CrayfishError names the key, the value and what is allowed."""
         values = _build(cls, "run", dict(values))
-        return cls(**{**values, "segments": cls.loads(values["segments"])})
+        own = values.get("own")
+        own = OwnModel.from_dict(own) if isinstance(own, dict) else own
+        return cls(**{**values, "segments": cls.loads(values["segments"]), "own": own})
 
     @staticmethod
     def loads(segments: Iterable[dict | Segment]) -> tuple[Segment, ...]:
@@ -775,14 +804,15 @@ class Job:
     @classmethod
     def without_kafka(cls, spec: RunSpec, workdir: str, **places: Any) -> Job:
         """A job for a scorer or its server alone; `places` are the fields that it needs beside the model's shape."""
-        model = discovery.model(spec.model)
         nowhere = dict.fromkeys(("bootstrap_servers", "input_topic", "output_topic", "group"), "")
         absent: dict[str, Any] = {
             **dict.fromkeys(("model_path", "server_address", "java_home")),
             "jars": (),
             "scorer_jars": (),
         }
-        shape: dict[str, Any] = {"input_shape": model.input_shape, "outputs": model.outputs}
+        model = spec.declared_model
+        outputs = 0 if isinstance(model, OwnModel) else model.outputs  # of one's own, its answers tell
+        shape: dict[str, Any] = {"input_shape": model.input_shape, "outputs": outputs}
         return cls(spec=spec, workdir=workdir, **{**nowhere, **absent, **shape, **places})
 
     @property
