@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from crayfish.spec.events import HEADER, PREDICTION_HEADER, PROBE, Binary, MalformedEvent
+from crayfish.spec.values import ITEM_BYTES
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Header:
     probe: bool
 
 
-shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
+shapes = st.lists(st.integers(1, 6), max_size=4).map(tuple)
+types = st.sampled_from(list(ITEM_BYTES))
 headers = st.builds(
     Header,
     sequence=st.integers(0, 2**63 - 1),
@@ -29,13 +31,17 @@ headers = st.builds(
 )
 
 
-def points_of(count: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """float32[count, *shape]"""
-    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+def points_of(count: int, shape: tuple[int, ...], seed: int, dtype: str = "float32") -> np.ndarray:
+    """dtype[count, *shape]; whole numbers of all that the type holds."""
+    random = np.random.default_rng(seed)
+    if dtype.startswith("float"):
+        return random.normal(size=(count, *shape)).astype(dtype)
+    bounds = np.iinfo(dtype)
+    return random.integers(bounds.min, bounds.max, (count, *shape), dtype, endpoint=True)
 
 
 def event_of(codec, header: Header, seed: int = 1) -> bytes:
-    body = codec.encode_body(points_of(header.points, codec.input_shape, seed))
+    body = codec.encode_body(points_of(header.points, codec.input_shape, seed, codec.dtype))
     return codec.stamp(body, header.points, header.sequence, header.due_ns, header.probe)
 
 

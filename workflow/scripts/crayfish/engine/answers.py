@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def chosen(answer: Any, output: str, where: str) -> Any:
-    """Of what a TorchScript module answers, the tensor that `output` names: a key, or a number from 0; "": the only one.
+    """Of what a TorchScript module answers, the tensor that `output` names: a key or a number from 0; "": the only one.
 
     CrayfishError where there is none of that name, or where there are several and none is named.
     """
@@ -30,7 +30,7 @@ def chosen(answer: Any, output: str, where: str) -> Any:
 
 
 def rows(answer: np.ndarray, points: int, where: str) -> np.ndarray:
-    """[points, ...] of numbers as float32[points, outputs], C order; CrayfishError if it is not one row a data point."""
+    """[points, ...] of numbers as float32[points, outputs], C order; CrayfishError if it is no row a data point."""
     import numpy as np
 
     if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "fiub":

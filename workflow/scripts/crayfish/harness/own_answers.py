@@ -85,7 +85,7 @@ def answer(what: Answering, out: Path) -> None:
 
 
 def pool(what: Answering) -> np.ndarray:
-    """The inputs of events, [n, *input_shape]: the samples, of many some that the seed chooses; or drawn by the seed."""
+    """The inputs of events, [n, *input_shape]: the samples, of many some that the seed chooses; or seeded draws."""
     shape, dtype = what.own.input_shape, np.dtype(what.own.dtype)
     count = max(2, min(POOL, POOL_BYTES // max(1, int(np.prod(shape)) * ITEM_BYTES[what.own.dtype])))
     random = np.random.default_rng(what.seed)

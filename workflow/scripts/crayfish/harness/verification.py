@@ -103,7 +103,7 @@ def answers(what: Verification, inputs: np.ndarray, outputs: int) -> dict[str, n
 
 
 def scored(what: Verification, scorer: LoadedScorer, inputs: np.ndarray, how: str) -> np.ndarray:
-    """A copy of what the scorer answers; CrayfishError where the model is the user's and its library cannot score it."""
+    """A copy of what the scorer answers; CrayfishError where a library cannot score a model of the user's."""
     try:
         return np.array(scorer.score(inputs))
     except CrayfishError:

@@ -1,8 +1,9 @@
 """Ray Serve on a Ray of this process's own: N replicas of the ONNX model behind Serve's gRPC or HTTP proxy.
 
-Raw values go there, and float32 come back: in a BytesValue over gRPC (no generated code), as the body over HTTP; the shape
-follows from the length. Serve's gRPC servers bind every interface whatever its settings are, so each worker starts with
-`bind_loopback`, which keeps them to the loopback. Whichever protocol is measured, Serve opens an HTTP port too.
+Raw values go there, and float32 come back: in a BytesValue over gRPC (no generated code), as the body over HTTP; the
+shape follows from the length. Serve's gRPC servers bind every interface whatever its settings are, so each worker
+starts with `bind_loopback`, which keeps them to the loopback. Whichever protocol is measured, Serve opens an HTTP port
+too.
 
 Batches (run.server_batch_max) are those of serve.batch: each replica has its own, in requests. What is told of batches
 is what the replicas have counted.

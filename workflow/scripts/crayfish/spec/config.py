@@ -127,7 +127,7 @@ def _model_names(own: Iterable[str] | None) -> dict[str, Schema]:
         value = _described(*known_fields(RunSpec)["model"], words=words)
         value = {key: value[key] for key in ("type", "enum")}
         if own is None:
-            value = {**value, "pattern": NAME, "examples": value.pop("enum")}
+            value = {"type": "string", "pattern": NAME, "examples": value["enum"]}
         else:
             value["enum"] += own
         found[name] = value
@@ -253,22 +253,21 @@ def _own_models() -> Schema:
         return _closed(dict.fromkeys(FORMATS, value), minProperties=1)
 
     text = {"type": "string", "minLength": 1}
+    name = {"type": ["string", "integer"], "minLength": 1}  # a name of digits alone, too
     return {
         "type": ["null", "object"],
         "propertyNames": {"pattern": NAME},
         "additionalProperties": _closed(
             {
                 "files": of_format(text)
-                | {
-                    "description": "format -> the file, or the folder of a SavedModel; the first gives the right answers"
-                },
+                | {"description": "format -> the file, or folder of a SavedModel; the first gives the right answers"},
                 "sha256": of_format({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
                 | {"description": "format -> the file's sum, which is checked"},
                 "samples": text
                 | {"description": "an npy file, or an npz with one array, [n, ...] in the type of the input"},
                 "range": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
                 | {"description": "without samples: inputs are drawn by the seed from the first to the second number"},
-                "output": {"anyOf": [text, of_format(text)]}
+                "output": {"anyOf": [name, of_format(name)]}
                 | {"description": "the output that is the answer, where there are several: one name, or one a format"},
                 "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}}
                 | {"description": "of a data point, where the file leaves it open and there are no samples"},
@@ -379,8 +378,8 @@ KEYS: dict[str, Key] = {
     "processors": Key("keeps only these processors in every experiment", None, lambda: _parts("processor")),
     "scorers": Key("keeps only these scorers in every experiment", None, lambda: _parts("scorer")),
     "models": Key(
-        "keeps only these models in every experiment; those of `own_models` also take the place of `ffnn` in experiments"
-        " that name no model",
+        "keeps only these models in every experiment; those of `own_models` also take the place of `ffnn` in an"
+        " experiment that names no model",
         None,
         lambda: _parts("model"),
     ),
@@ -416,8 +415,8 @@ REQUIRED = {"experiments": ("vary", "load"), "figures": ("experiment", "kind")}
 
 @functools.cache
 def schema(own: tuple[str, ...] | None = None) -> Schema:
-    """The closed JSON schema of a config file, whole or laid over others. own: the models that it declares itself; None:
-    it may be any."""
+    """The closed JSON schema of a config file, whole or laid over others. own: the models that it declares itself;
+    None: they may be any."""
     keys = {name: {"description": key.doc, **key.schema(), "default": key.default} for name, key in KEYS.items()}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": _model_names(own)}
     return {**head, **_closed(keys)}

@@ -153,7 +153,8 @@ class Json:
 
     An event: {"sequence": ..., "due_ns": ..., "probe": false, "creationTimestamp": ms, "dataPointSz1": points,
     "dataPointSz2": values of a point, "dataPoint": "0.93,0.39,...", "prediction": null}; its prediction is the same
-    text with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give back their float32, or whole.
+    text with the outputs, [[...], ...], in the place of null. Numbers are the shortest that give back their float32, or
+    whole ones.
     """
 
     name = "json"

@@ -166,7 +166,14 @@ class Declared:
             if each in self.files:
                 return each
         made = f", which is made of {' or '.join(possible)}" if possible else ""
-        raise CrayfishError(f"reads {form}{made}, and {self.name} has: {', '.join(self.files)}")
+        able = [
+            name
+            for name in discovery.names("scorers")
+            if {(reads := discovery.scorer(name).format), *SOURCES.get(str(reads), ())} & self.files.keys()
+        ]
+        raise CrayfishError(
+            f"reads {form}{made}, and {self.name} has: {', '.join(self.files)}, which {', '.join(able)} serve"
+        )
 
 
 def declared(config: Mapping[str, Mapping] | None, path: Callable[[Any], Any]) -> dict[str, Declared]:
@@ -187,8 +194,8 @@ def _declared(name: str, values: Mapping, path: Callable[[Any], Any]) -> Declare
     samples, drawn = path(values.get("samples", "")), values.get("range")
     if bool(samples) == (drawn is not None):
         raise CrayfishError(
-            f"{where}: {'both samples and range are' if samples else 'neither samples nor range is'} given: events carry"
-            " either `samples: FILE.npy`, or draws within `range: [LOW, HIGH]`"
+            f"{where}: {'both samples and range are' if samples else 'neither samples nor range is'} given: events"
+            " carry either `samples: FILE.npy`, or draws within `range: [LOW, HIGH]`"
         )
     found = _samples(Path(samples), f"{where}.samples: {samples}") if samples else None
     inputs = {
@@ -209,6 +216,7 @@ def _declared(name: str, values: Mapping, path: Callable[[Any], Any]) -> Declare
     chosen = {}
     for form, held in contents.items():
         named = wanted.get(form) if isinstance(wanted, Mapping) else wanted
+        named = None if named is None else str(named)
         chosen[form] = _output(held.outputs, f"{where}.files.{form}: {files[form]}", named)
     return Declared(
         name,
@@ -312,17 +320,17 @@ def _input(inputs: tuple[Tensor, ...], where: str, about: str) -> Tensor | None:
     if only.shape == () or (only.shape and only.shape[0] is not None):
         axis = f"is {only.shape[0]}" if only.shape else "is missing"
         raise CrayfishError(
-            f"{where}: its input is {told}, whose first axis {axis}; allowed: one that is open (dynamic), as events have"
-            " any number of data points. Export it so, such as with dynamic_axes={'input': {0: 'batch'}} of"
+            f"{where}: its input is {told}, whose first axis {axis}; allowed: one that is open (dynamic), as events"
+            " have any number of data points. Export it so, such as with dynamic_axes={'input': {0: 'batch'}} of"
             f" torch.onnx.export{about and f' (the file has {about})'}"
         )
     return only
 
 
-def _output(outputs: tuple[Tensor, ...], where: str, named: str | int | None) -> Tensor:
+def _output(outputs: tuple[Tensor, ...], where: str, named: str | None) -> Tensor:
     """The output that is taken: the one that is named, else the only one, else the only one of floats."""
     if not outputs:
-        return Tensor("" if named is None else str(named), "", None)
+        return Tensor(named or "", "", None)
     told = ", ".join(map(str, outputs[:NAMED])) + ", ..." * (len(outputs) > NAMED)
     if named is not None and named not in [each.name for each in outputs]:
         raise CrayfishError(f"{where} has no output {named!r} (`output`); allowed: {told}")
@@ -515,16 +523,17 @@ def _bytes(path: Path, where: str) -> memoryview:
         return memoryview(b"")
 
 
-def _read(path: Path, where: str, what: str, read: Callable[[memoryview, str], Contents]) -> Contents:
+def _told(read: Callable[[memoryview, str], Contents], data: memoryview, where: str, what: str) -> Contents:
+    """What the bytes say of themselves; CrayfishError if they are none of this format."""
     try:
-        return read(_bytes(path, where), where)
-    except (_Damaged, IndexError, KeyError) as error:
+        return read(data, where)
+    except (_Damaged, IndexError, KeyError, TypeError) as error:
         raise CrayfishError(f"{where} is no {what}, or damaged: get it again, or export it again") from error
 
 
 def read_onnx(path: Path, where: str) -> Contents:
     """The inputs and outputs of an ONNX file. CrayfishError where it is none, or where its weights lie outside it."""
-    return _read(path, where, "ONNX file", _onnx)
+    return _told(_onnx, _bytes(path, where), where, "ONNX file")
 
 
 def _onnx(data: memoryview, where: str) -> Contents:
@@ -570,7 +579,8 @@ def _onnx_tensor(value: Message) -> Tensor:
 
 def read_savedmodel(path: Path, where: str) -> Contents:
     """The inputs and outputs of a SavedModel's signature. CrayfishError where it is none, or has not that signature."""
-    return _read(path / "saved_model.pb", f"{where}: saved_model.pb", "SavedModel", _savedmodel)
+    where = f"{where}: saved_model.pb"
+    return _told(_savedmodel, _bytes(path / "saved_model.pb", where), where, "SavedModel")
 
 
 def _savedmodel(data: memoryview, where: str) -> Contents:
