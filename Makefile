@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # The programs of an environment know where it was made.
 $(if $(shell grep -qs '^command' .venv/pyvenv.cfg && ! grep -qF " $$(cd .venv && pwd -P)" .venv/pyvenv.cfg && rm -rf .venv && echo moved),\
   $(info This checkout was moved or copied: its .venv is made again.))
-.PHONY: help figures debug redraw report environments doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
+.PHONY: help figures debug redraw report environments examples doctor test test-all check lint test-fast lint-python lint-rules lint-workflow lint-walls lint-types \
   matrix schema compare benchmark resolution format lock clean
 
 help:
@@ -24,6 +24,7 @@ help:
 	  "make redraw" "the same of the runs that lie in results, whoever measured them; nothing is measured" \
 	  "make report" "the report, and whatever of the results it lacks" \
 	  "make environments" "everything that needs a network, ahead: environments, jars, data set and models" \
+	  "make examples" "two models as files with samples, which config/laptop.yaml names" \
 	  "make doctor" "what this machine lacks, and what to do about it" \
 	  "make check" "lint, types and every test that needs no engine" \
 	  "make test" "make check, then the tests on real engines; ARGS=\"-k ray\" goes to pytest" \
@@ -41,9 +42,16 @@ help:
 CONFIGS := $(patsubst config/%.yaml,%,$(filter-out %/schema.yaml %/experiments.yaml %/_template.yaml,$(wildcard config/*.yaml)))
 KNOWN = @test -f config/$(CONFIG).yaml || { echo "CONFIG=$(CONFIG): there is no config/$(CONFIG).yaml; there are: $(CONFIGS)"; exit 1; }
 SNAKEMAKE = snakemake --cores all $(1) --show-failed-logs --configfile config/$(CONFIG).yaml $(CALL)
+# The files of `own_models` are read before any rule is run: those that are examples are made by a call of their own.
+EXAMPLES = $(if $(shell grep -s '^ .*resources/examples' config/$(CONFIG).yaml),@$(MAKE) --no-print-directory examples)
+
+examples: .venv/workflow.txt
+	@$(TOOL)/unlock.py
+	snakemake --cores all examples --show-failed-logs
 
 figures: .venv/workflow.txt
 	$(KNOWN)
+	$(EXAMPLES)
 	@$(TOOL)/unlock.py
 	$(call SNAKEMAKE,figures report)
 
@@ -59,6 +67,7 @@ report: .venv/workflow.txt
 
 environments: .venv/workflow.txt
 	$(KNOWN)
+	$(EXAMPLES)
 	@$(TOOL)/unlock.py
 	$(call SNAKEMAKE,environments)
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crayfish.spec import discovery
+from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.limits import HALF_TOLERANCE, TOLERANCE
 from crayfish.spec.values import ITEM_BYTES
@@ -253,6 +253,7 @@ def _checked_sums(where: str, files: Mapping[str, str], wanted: Mapping[str, str
             raise CrayfishError(
                 f"{where}.files.{form}: {file!r} is {what}: allowed is"
                 f" {'the folder of a SavedModel' if form == 'savedmodel' else 'a file'}"
+                f"{'; `snakemake --cores all examples` makes it (`make examples`)' * _is_example(path)}"
             )
         try:
             sums[form] = _sum(path)
@@ -264,6 +265,11 @@ def _checked_sums(where: str, files: Mapping[str, str], wanted: Mapping[str, str
                 " is another file, or damaged; get it again, or correct the sum"
             )
     return sums
+
+
+def _is_example(path: Path) -> bool:
+    """Whether a rule makes this file."""
+    return path.parent.resolve() == Path(paths.example(path.stem, "onnx")).parent.resolve()
 
 
 def _all_files(path: Path) -> list[Path]:
