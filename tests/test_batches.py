@@ -129,6 +129,14 @@ def test_a_killed_process_leaves_its_counts_and_a_broken_file_is_none(tmp_path):
     assert found["wait_ms_p50"] == pytest.approx(7, rel=0.001)
 
 
+def test_an_engine_that_may_not_write_counts_nothing_and_one_of_the_run_s_own_says_so(tmp_path):
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    batches.counter(SimpleNamespace(records=nowhere, processor_address="there:1"))(3, None)
+    with pytest.raises(OSError, match="file"):
+        batches.counter(SimpleNamespace(records=nowhere, processor_address=None))
+
+
 def test_the_tables_have_what_was_reached_and_empty_cells_where_nothing_was_told():
     found = {"size_mean": 7.5, "size_p50": 8.0, "size_p99": 8.0, "size_max": 8.0, "wait_ms_mean": None}
     row = tabulation.batch_metrics({"batches": {"engine": found}})

@@ -81,7 +81,7 @@ class ScoringOperator:
     def __enter__(self) -> ScoringOperator:
         self.scorer.__enter__()
         if self._vectorised:
-            self._counts = batches.of_job(self._job)
+            self._count = batches.counter(self._job)
         # The same in the Python of every engine. What is loaded stays: no collection need walk it (PySpark asks for one
         # after each task). And none runs by itself: scoring leaves no cycles, and with JPype each collection of Java's
         # would start one of Python's, which may ask Java for a full one, of 30 ms, in return.
@@ -124,7 +124,7 @@ class ScoringOperator:
         """One call of the scorer for all the data points at hand, whatever number each event has."""
         if not events:
             return []
-        self._counts.add(len(events), waited_us)
+        self._count(len(events), waited_us)
         batch, counts = self.codec.decode_many(events)
         outputs = self._contiguous(self.scorer.score(batch))
         encode, predictions, start = self.codec.encode_prediction, [], 0
