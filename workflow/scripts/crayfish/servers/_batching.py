@@ -15,6 +15,7 @@ import threading
 import time
 from array import array
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,11 +23,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
     from crayfish.spec.run_spec import Job
+
+    Score = Callable[[np.ndarray], np.ndarray]  # float32[n, ...] -> float32[n, outputs]
 
 FLOAT_BYTES = 4
 PERCENTILES = ("p50", "p99")
@@ -37,7 +40,7 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 SIZES, WAITS = ("sizes", "I"), ("waits", "d")
 
 
-def score_together(score: Callable[[np.ndarray], np.ndarray], batches: list[np.ndarray]) -> list[np.ndarray]:
+def score_together(score: Score, batches: list[np.ndarray]) -> list[np.ndarray]:
     """The float32[n, outputs] of each request's float32[n, ...], each with its own n, by one call of score."""
     from numpy import concatenate
 
@@ -62,8 +65,7 @@ class Batches:
     Requests go into one batch after the other, in the order in which they came.
     """
 
-    def __init__(self, score: Callable[[np.ndarray], np.ndarray], most: int, delay_ms: float, workers: int):
-        """score: float32[n, ...] -> float32[n, outputs]."""
+    def __init__(self, score: Score, most: int, delay_ms: float, workers: int):
         self._score, self._most, self._delay_s = score, most, delay_ms / 1000
         self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()  # None: the end
         self._filling = threading.Lock()  # one batch at a time
@@ -172,6 +174,20 @@ def tell(job: Job, found: dict[str, float | None]) -> None:
 def tell_counts(job: Job, sizes: Sequence[float], waits_ms: Sequence[float]) -> None:
     """tell() of every model call and every request."""
     tell(job, statistics("size", sizes) | statistics("queue_ms", waits_ms))
+
+
+@contextmanager
+def open_batches(job: Job, score: Score) -> Iterator[tuple[Score, int]]:
+    """What a server in this process answers each request with, and in how many threads at most: `score` itself, in as
+    many as the run's parallelism; or Batches of it, and then a request waits in its thread. Tells of them at the end.
+    """
+    spec = job.spec
+    if spec.server_batch_max == 1:
+        yield score, spec.parallelism
+        return
+    with Batches(score, spec.server_batch_max, spec.server_batch_delay_ms, spec.parallelism) as batches:
+        yield batches.score, spec.parallelism * max(1, spec.async_calls)
+    tell_counts(job, batches.sizes, batches.waits_ms)
 
 
 def most_points(job: Job) -> int:

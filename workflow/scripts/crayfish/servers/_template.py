@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crayfish.scorers import _template_external as client
 from crayfish.scorers.onnx import OnnxScorer
-from crayfish.servers import _child
+from crayfish.servers import _batching, _child
 from crayfish.spec.contracts import Server
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
@@ -36,13 +36,13 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     (port,) = _child.ports(job, 1)
     address = f"{_child.HOST}:{port}"
     service, _, method = client.METHOD[1:].partition("/")
-    with OnnxScorer(job) as scorer:
+    with OnnxScorer(job) as scorer, _batching.open_batches(job, scorer.score) as (score, threads):
 
         def answer(request: bytes, context: object) -> bytes:
-            return scorer.score(np.frombuffer(request, job.spec.dtype).reshape(-1, *job.input_shape)).tobytes()
+            return score(np.frombuffer(request, job.spec.dtype).reshape(-1, *job.input_shape)).tobytes()
 
         handler = grpc.method_handlers_generic_handler(service, {method: grpc.unary_unary_rpc_method_handler(answer)})
-        server = grpc.server(ThreadPoolExecutor(job.spec.parallelism), options=OPTIONS)
+        server = grpc.server(ThreadPoolExecutor(threads), options=OPTIONS)
         server.add_generic_rpc_handlers((handler,))
         try:
             server.add_insecure_port(address)

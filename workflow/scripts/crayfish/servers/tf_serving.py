@@ -16,7 +16,6 @@ tells all.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -261,8 +260,7 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
     """The project's own server: as many threads as the run's parallelism, each in one request, or batch, at a time."""
     from crayfish.scorers.savedmodel import SavedModelScorer  # first: it tells TensorFlow what to print
 
-    spec = job.spec
-    with SavedModelScorer(job) as scorer, contextlib.ExitStack() as opened:
+    with SavedModelScorer(job) as scorer, _batching.open_batches(job, scorer.score) as (score, threads):
         import grpc
         import tensorflow
 
@@ -274,11 +272,6 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
             ("grpc.max_send_message_length", size),
             ("grpc.max_receive_message_length", size),
         ]
-        threads, score, batches = spec.parallelism, scorer.score, None
-        if spec.server_batch_max > 1:
-            most, delay_ms = spec.server_batch_max, spec.server_batch_delay_ms
-            batches = opened.enter_context(_batching.Batches(score, most, delay_ms, spec.parallelism))
-            threads, score = spec.parallelism * max(1, spec.async_calls), batches.score  # a request waits in its thread
         server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
         add_services(server, score, job)
         try:
@@ -286,14 +279,12 @@ def serve_here(job: Job, stop: threading.Event, ready: Callable[..., None]) -> N
         except RuntimeError as error:
             raise CrayfishError(f"tf_serving: the address {address} is taken: {error}") from error
         server.start()
-        while not available(address, spec.model) and not stop.wait(_child.ASK_EVERY_S):
+        while not available(address, job.spec.model) and not stop.wait(_child.ASK_EVERY_S):
             pass
         version = f"TensorFlow {tensorflow.__version__}, grpcio {grpc.__version__}"
         ready(address=address, substitute=SUBSTITUTE, version=version)
         stop.wait()
         server.stop(STOP_GRACE_S).wait()
-        if batches:
-            _batching.tell_counts(job, batches.sizes, batches.waits_ms)
 
 
 def add_services(server, score: Callable, job: Job) -> None:

@@ -177,8 +177,9 @@ class Server(Part):
     # set, then ends cleanly. It calls ready(address="host:port", or "unix:/path"; version=...) once all workers
     # answer; what stands in for the official product adds substitute="tf_serving (in-repo server)", and one that asks
     # for a secret key_file=PATH, which the scorer reads. Where job.server_address is given it listens there, and keeps
-    # its secret in job.server_key_file: a server that is started again keeps both places. Scratch files go to
-    # job.workdir. Raises CrayfishError for what a user could have caused.
+    # its secret in job.server_key_file: a server that is started again keeps both places. It puts up to
+    # spec.server_batch_max requests into one model call (1: none), and then tells what its batches were
+    # (servers._batching.tell). Scratch files go to job.workdir. Raises CrayfishError for what a user could have caused.
     run: Callable[[Job, threading.Event, Callable[..., None]], None]
     starts: tuple[str, ...] = ()  # files of the library that it starts without importing them: "servers/_triton_model"
 
