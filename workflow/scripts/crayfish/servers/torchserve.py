@@ -5,7 +5,7 @@ all its files in the scratch folder.
 
 Batches (run.server_batch_max) are the frontend's: each worker fills one of its own from the queue that all share, by
 turns. It counts requests and waits whole ms: a delay is rounded up, and is 1 at least. What is told of batches: their
-sizes as the handler counts them, and of each request TorchServe's metric ts_queue_latency_microseconds.
+sizes as the handler counts them, and the waiting time that TorchServe logs of each request.
 """
 
 from __future__ import annotations
@@ -47,36 +47,28 @@ LOG = """<Configuration>
 </Loggers>
 </Configuration>
 """
-# With batches, one of its metrics has a line a request in a file of its own.
-METRICS = "queue.log"
-QUEUE_LATENCY = "ts_queue_latency_microseconds"
-METRICS_LOG = LOG.replace(
-    "</Appenders>",
-    f'<File name="queue" fileName="{METRICS}"><PatternLayout pattern="%m%n"/></File></Appenders>',
+# With batches, it notes in a file how long each request waited, ns. Its metric QueueTime is that in whole ms.
+QUEUE_LOG = "queue.log"
+WAITED = re.compile(r"Waiting time ns: (\d+)")
+BATCHES_LOG = LOG.replace(
+    "</Appenders>", f'<File name="queue" fileName="{QUEUE_LOG}"><PatternLayout pattern="%m%n"/></File></Appenders>'
 ).replace(
-    '<Logger name="TS_METRICS" level="off"/>',
-    '<Logger name="TS_METRICS" level="info" additivity="false"><AppenderRef ref="queue"/></Logger>',
+    "<Root",
+    '<Logger name="org.pytorch.serve.job.GRPCJob" level="debug" additivity="false">'
+    '<AppenderRef ref="queue"/><AppenderRef ref="out" level="warn"/></Logger>\n<Root',
 )
-METRICS_CONFIG = f"""dimensions: []
-ts_metrics:
-  counter:
-    - {{name: {QUEUE_LATENCY}, unit: Microseconds, dimensions: [model_name, model_version, hostname]}}
-model_metrics:
-  gauge:
-    - {{name: PredictionTime, unit: ms, dimensions: [ModelName, Level]}}
-"""
 
 
 def settings(job: Job, grpc: int, grpc_management: int, inference: int, management: int) -> dict[str, object]:
     """TorchServe's config.properties; what is not here is its default."""
-    workers, host, most = job.spec.parallelism, _child.HOST, job.spec.server_batch_max
+    workers, host = job.spec.parallelism, _child.HOST
     archive = Path(str(job.model_path))
     model = {
         "defaultVersion": True,
         "marName": archive.name,
         "minWorkers": workers,
         "maxWorkers": workers,
-        "batchSize": most,
+        "batchSize": job.spec.server_batch_max,
         "maxBatchDelay": max(1, math.ceil(job.spec.server_batch_delay_ms)),
         "responseTimeout": RESPONSE_TIMEOUT_S,
     }
@@ -99,7 +91,6 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "token_expiration_min": KEYS_LAST_MIN,
         "disable_system_metrics": "true",
         "enable_metrics_api": "false",
-        **({"metrics_config": Path(job.workdir, "metrics.yaml")} if most > 1 else {}),
     }
 
 
@@ -133,9 +124,8 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     folder = Path(job.workdir)
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     batches = job.spec.server_batch_max > 1
-    (folder / "log4j2.xml").write_text(METRICS_LOG if batches else LOG)
-    if batches:
-        (folder / "metrics.yaml").write_text(METRICS_CONFIG)
+    (folder / "log4j2.xml").write_text(BATCHES_LOG if batches else LOG)
+    (folder / QUEUE_LOG).touch()
     kafka.record(job, "server JVM", JVM_OPTIONS)
     version = f"TorchServe {importlib.metadata.version('torchserve')}"
     key_file = Path(job.server_key_file or job.seen / KEY_FILE)
@@ -159,8 +149,8 @@ def run(job: Job, stop: threading.Event, ready: Callable[..., None]) -> None:
     )
     if batches:
         sizes, _ = _batching.recorded(job.workdir)
-        waits_us = re.findall(rf"{QUEUE_LATENCY}\.\w+:([\d.eE-]+)", (folder / METRICS).read_text())
-        _batching.tell_counts(job, sizes, [float(value) / 1000 for value in waits_us])
+        waits_ns = WAITED.findall((folder / QUEUE_LOG).read_text())
+        _batching.tell_counts(job, sizes, [int(waited) / 1e6 for waited in waits_ns])
 
 
 SERVER = Server(run=run)
