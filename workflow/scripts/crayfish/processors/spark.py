@@ -340,6 +340,10 @@ def _tell_pyspark(answer: Path) -> None:
 
 def end_jvm(process: subprocess.Popen) -> None:
     """The gateway's JVM ends when its standard input does."""
+    from pyspark import SparkContext
+
+    if SparkContext._gateway:  # else py4j tells the JVM of each object that Python drops, and complains that it is gone
+        SparkContext._gateway.shutdown()
     if process.stdin:
         process.stdin.close()
     child.await_end([process], STOP_DEADLINE_S)
