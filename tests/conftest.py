@@ -195,6 +195,20 @@ def copy_checkout(copy: Path) -> Path:
     return copy
 
 
+def equip(copy: Path, resources: Path) -> Path:
+    """Give a copy of the checkout what has been made already, as old as it is; what is new is made in the copy."""
+    (copy / ".venv").exists() or (copy / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for name in ("data", "java", f"models/{DATASET}/ffnn"):
+        shutil.copytree(resources / name, copy / paths.RESOURCES / name)
+    for kind in ("environments", "jars"):
+        (copy / paths.RESOURCES / kind).mkdir()
+        for made in (resources / kind).iterdir():
+            link, stat = copy / paths.RESOURCES / kind / made.name, made.stat()
+            link.symlink_to(made)
+            os.utime(link, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)
+    return copy
+
+
 @pytest.fixture(scope="session")
 def _checkout(resources, tmp_path_factory) -> Path:
     copy = copy_checkout(tmp_path_factory.mktemp("checkout") / "crayfish")

@@ -8,17 +8,15 @@ not understand is an error.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DATASET, ROOT, called, copy_checkout
+from conftest import ROOT, called, copy_checkout, equip
 
 from crayfish.spec import discovery, paths
 
@@ -197,16 +195,8 @@ def test_the_whole_check_passes_with_more_parts(grown):
 
 @pytest.fixture(scope="module")
 def equipped(grown, resources) -> Path:
-    """The same with what has been made already, as old as it is; what the new parts need is made in the copy."""
-    for name in ("data", "java", f"models/{DATASET}/ffnn"):
-        shutil.copytree(resources / name, grown / paths.RESOURCES / name)
-    for kind in ("environments", "jars"):
-        (grown / paths.RESOURCES / kind).mkdir()
-        for made in (resources / kind).iterdir():
-            link, stat = grown / paths.RESOURCES / kind / made.name, made.stat()
-            link.symlink_to(made)
-            os.utime(link, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)
-    return grown
+    """The same with what has been made already."""
+    return equip(grown, resources)
 
 
 def test_new_parts_answer_every_event_once_and_rightly(equipped, request):

@@ -1,15 +1,21 @@
 """Models of the user's own: what their files say, what is refused and how it is told; docs/own-model.md."""
 
+import csv
 import hashlib
 import json
+import re
 import subprocess
+import textwrap
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from conftest import ROOT, called, copy_checkout, equip
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.utils import update_config
 from test_plan import changed
 
 from crayfish.harness import own_answers
@@ -391,3 +397,54 @@ def test_a_job_of_such_a_model_is_read_as_it_was_written(folder):
     spec = made.runs[made.experiments["input_rate"].runs[0]]
     job = Job.without_kafka(spec, str(folder), outputs=2)
     assert Job.read(job.write(folder / "job.json")) == job
+
+
+# --- docs/own-model.md ------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs/own-model.md").read_text()
+FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def steps() -> list[str]:
+    """The numbered steps of the walk."""
+    walk = PAGE.partition("\n## Walk\n")[2].partition("\n## ")[0]
+    last = re.split(r"^\d+\. ", walk, flags=re.MULTILINE)[1:]
+    return [*last[:-1], last[-1].partition("\n\n")[0]]
+
+
+def test_the_documented_file_plans(folder):
+    own = {"fraud": {"files": {"onnx": "fraud.onnx"}, "samples": "rows.npy"}}
+    (block,) = [textwrap.dedent(body) for kind, body in FENCE.findall(PAGE) if kind == "yaml"]
+    config = changed()
+    update_config(config, yaml.safe_load(block) | {"own_models": own})
+    made = plan.make_plan(config)
+    assert {made.runs[run].scorer for run in made.runs_of("runs")} == {"onnx", "triton"} and made.drawn == ("my_rates",)
+
+
+@pytest.mark.engine
+def test_the_walk_ends_with_a_figure_of_the_model(resources, tmp_path):
+    copy = equip(copy_checkout(tmp_path / "crayfish"), resources)
+    looked_at = []
+    for step in steps():
+        saved = re.findall(r"save\s+this\s+as\s+`([^`]+)`(?:\s+in\s+`([^`]+)`)?", step, re.IGNORECASE)
+        for kind, body in FENCE.findall(step):
+            text = textwrap.dedent(body)
+            if kind == "bash":
+                for command in text.splitlines():
+                    done = called("bash", "-c", command, cwd=copy, deadline_s=1200)
+                    assert done.returncode == 0, done.stdout
+            else:
+                file, inside = saved.pop(0)
+                (copy / inside / file).write_text(text)
+        for command in re.findall(r"`(make [^`]+)`", step):
+            done = called("bash", "-c", command, cwd=copy, deadline_s=1200)
+            assert done.returncode == 0, done.stdout
+            assert "fraud" in done.stdout
+        looked_at += re.findall(r"`(results/[^`]+)`", step) if step.startswith("Look") else []
+        assert not saved, step
+    assert looked_at and all((copy / file).stat().st_size > 0 for file in looked_at)
+    rows = list(csv.DictReader((copy / "results/fraud/tables/models.csv").open()))
+    assert [(row["model"], row["inputs"], row["outputs"]) for row in rows] == [("fraud", "30xfloat32", "2")]
+    runs = [json.loads(file.read_text()) for file in copy.glob("results/fraud/runs/*/1/manifest.json")]
+    assert {run["spec"]["scorer"] for run in runs} == {"onnx", "triton"}
+    assert all(run["accounting"]["wrong"] == run["accounting"]["lost"] == 0 for run in runs)

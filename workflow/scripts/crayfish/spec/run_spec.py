@@ -271,7 +271,7 @@ class RunSpec:
         "what the model is trained on and events are made of", "fashion_mnist", choices=("fashion_mnist", "synthetic")
     )
     codec: str = _field(
-        "the wire format of events and predictions. `binary`: 48 bytes and then float32 values; `json`: the original's"
+        "the wire format of events and predictions. `binary`: 48 bytes and then the values; `json`: the original's"
         " object, its input still in the prediction",
         "binary",
         choices=tuple(VALUE_BYTES),
