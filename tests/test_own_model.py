@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, called, copy_checkout, equip
+from conftest import ROOT, called, copy_checkout, equip, snakemake
 from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 from test_plan import changed
 
 from crayfish.harness import own_answers
-from crayfish.spec import own_models, plan
+from crayfish.spec import discovery, own_models, paths, plan
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Job, RunSpec
 
@@ -444,7 +444,89 @@ def test_the_walk_ends_with_a_figure_of_the_model(resources, tmp_path):
         assert not saved, step
     assert looked_at and all((copy / file).stat().st_size > 0 for file in looked_at)
     rows = list(csv.DictReader((copy / "results/fraud/tables/models.csv").open()))
-    assert [(row["model"], row["inputs"], row["outputs"]) for row in rows] == [("fraud", "30xfloat32", "2")]
+    assert [(row["model"], row["inputs"], row["outputs"]) for row in rows] == [("fraud", "30 float32", "2")]
     runs = [json.loads(file.read_text()) for file in copy.glob("results/fraud/runs/*/1/manifest.json")]
     assert {run["spec"]["scorer"] for run in runs} == {"onnx", "triton"}
     assert all(run["accounting"]["wrong"] == run["accounting"]["lost"] == 0 for run in runs)
+
+
+# --- every type, format and scorer on real parts ----------------------------------------------------------------------
+
+BY_TORCH = """
+import numpy as np, onnx, torch
+from onnx import TensorProto as T, helper as h
+
+random = np.random.default_rng(2)
+save = lambda name, graph: onnx.save(
+    h.make_model(graph, opset_imports=[h.make_opsetid("", 17), h.make_opsetid("ai.onnx.ml", 3)], ir_version=8), name
+)
+table = h.make_tensor("table", T.FLOAT, [1000, 8], random.normal(size=8000).astype("f4"))
+nodes = [h.make_node("Gather", ["table", "ids"], ["tokens"])]
+nodes += [h.make_node("ReduceMean", ["tokens"], ["sentence"], axes=[1], keepdims=0)]
+outputs = [h.make_tensor_value_info("tokens", T.FLOAT, ["n", "length", 8])]
+outputs += [h.make_tensor_value_info("sentence", T.FLOAT, ["n", 8])]
+ids = h.make_tensor_value_info("ids", T.INT64, ["n", "length"])
+save("tokens.onnx", h.make_graph(nodes, "g", [ids], outputs, [table]))
+np.save("tokens.npy", random.integers(0, 1000, (300, 12)))
+
+tree = dict(nodes_treeids=[0] * 3, nodes_nodeids=[0, 1, 2], nodes_featureids=[0] * 3, nodes_values=[0.0] * 3)
+tree |= dict(nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0])
+tree |= dict(class_treeids=[0, 0], class_nodeids=[1, 2], class_ids=[0, 1], class_weights=[1.0, 1.0])
+nodes = [h.make_node("TreeEnsembleClassifier", ["rows"], ["label", "scores"], domain="ai.onnx.ml", **tree,
+                     classlabels_int64s=[0, 1], post_transform="NONE")]
+outputs = [h.make_tensor_value_info("label", T.INT64, [None]), h.make_tensor_value_info("scores", T.FLOAT, [None, 2])]
+save("trees.onnx", h.make_graph(nodes, "g", [h.make_tensor_value_info("rows", T.FLOAT, [None, 4])], outputs))
+
+nodes = [h.make_node("Mul", ["x", "x"], ["y"])]
+outputs = [h.make_tensor_value_info("y", T.FLOAT16, ["n", 2, 1, 1, 3])]
+save("halves.onnx", h.make_graph(nodes, "g", [h.make_tensor_value_info("x", T.FLOAT16, ["n", 2, 1, 1, 3])], outputs))
+
+class Pixels(torch.nn.Module):
+    def forward(self, pixels):
+        if bool((pixels > 250).any()):
+            sums = pixels.float().sum(1)
+        else:
+            sums = pixels.float().sum(1) * 1.0
+        return {"sums": sums.double(), "first": pixels[:, 0]}
+
+torch.jit.script(Pixels()).save("pixels.pt")
+"""
+BY_TENSORFLOW = """
+import tensorflow as tf
+
+class Counts(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 5], tf.int32, name="counts")])
+    def serve(self, counts):
+        return {"share": tf.cast(counts, tf.float32) / 7.0, "most": tf.argmax(counts, 1)}
+
+counts = Counts()
+tf.saved_model.save(counts, "counts", signatures={"serving_default": counts.serve})
+"""
+TYPED = """
+own_models:
+  tokens: {files: {onnx: tokens.onnx}, samples: tokens.npy, output: sentence}
+  trees: {files: {onnx: trees.onnx}, range: [-1, 1]}
+  halves: {files: {onnx: halves.onnx}, range: [-1, 1]}
+  pixels: {files: {torchscript: pixels.pt}, range: [0, 255], type: uint8, shape: [6], output: sums}
+  counts: {files: {savedmodel: counts}, range: [0, 100], output: most}
+"""
+
+
+@pytest.mark.engine
+def test_every_scorer_that_reads_a_file_answers_as_its_library_does(resources, tmp_path, monkeypatch):
+    copy = equip(copy_checkout(tmp_path / "crayfish"), resources)
+    for environment, code in (("train", BY_TORCH), ("convert", BY_TENSORFLOW)):
+        python = str(copy / paths.interpreter(environment))
+        done = called(python, "-c", code, cwd=copy, deadline_s=300)
+        assert done.returncode == 0, done.stdout
+    (copy / "typed.yaml").write_text(TYPED)
+    monkeypatch.chdir(copy)
+    proofs = []
+    for model in own_models.declared(yaml.safe_load(TYPED)["own_models"], lambda path: path).values():
+        for name in discovery.names("scorers"):
+            form = discovery.scorer(name).format
+            if {form, *own_models.SOURCES.get(form, ())} & model.files.keys():
+                proofs.append(paths.proof(own_models.DATASET, model.key, name))
+    assert len(proofs) >= 3 * 3 + 2 + 2
+    done = snakemake("--keep-going", *proofs, "--configfile", "typed.yaml", cwd=copy)
+    assert done.returncode == 0, done.stdout

@@ -64,7 +64,7 @@ class RemoteScorer:
         return self._frombuffer(content, "<f4").reshape(points, -1)
 
     def encode(self, batch: np.ndarray) -> bytes:
-        """The request for float32[n, *input_shape]."""
+        """The request for [n, *input_shape] in the model's type."""
         raise NotImplementedError
 
     def decode(self, response: bytes, points: int) -> np.ndarray:
@@ -80,7 +80,7 @@ class RemoteScorer:
         raise NotImplementedError
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs], by one call.
+        """[n, *input_shape] in the model's type -> float32[n, outputs], by one call.
 
         CrayfishError, which names the server, if it does not answer, or answers with an error.
         """

@@ -74,7 +74,7 @@ def answer(what: Answering, out: Path) -> None:
         "dataset": "own",
         "source": str(what.samples) if what.samples else f"drawn by the seed, {what.seed}",
         "seed": what.seed,
-        "inputs": "x".join(map(str, (*what.own.input_shape, what.own.dtype))),
+        "inputs": "x".join(map(str, what.own.input_shape)) + f" {what.own.dtype}",
         "outputs": outputs.shape[1],
         "parameters": None,
         "accuracy": None,

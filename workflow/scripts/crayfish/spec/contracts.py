@@ -78,7 +78,7 @@ class LoadedScorer(Protocol):
         ...
 
     def score(self, batch: np.ndarray) -> np.ndarray:
-        """float32[n, *input_shape] -> float32[n, outputs], C order.
+        """[n, *input_shape] in the model's type (spec.dtype of the job) -> float32[n, outputs], C order.
 
         Raises CrayfishError where the server no longer answers or the model answers another shape; what the scoring
         library raises for an input that it cannot take passes as it is.

@@ -139,7 +139,7 @@ class Binary:
         return groups
 
 
-def _whole(numbers: list, dtype: str) -> np.ndarray:
+def _whole(numbers: list, dtype: np.dtype) -> np.ndarray:
     """Whole numbers as this type; ValueError for others, which numpy would round, or wrap round."""
     values = np.array(numbers, np.int64)
     whole = values.astype(dtype)
@@ -169,6 +169,7 @@ class Json:
         self.input_shape = tuple(input_shape)
         self.outputs = outputs
         self.dtype = dtype
+        self._type = np.dtype(dtype)
         self._array = np.array if dtype.startswith("float") else _whole
         self._values = math.prod(self.input_shape)
 
@@ -176,7 +177,7 @@ class Json:
         """The part of an event that does not change with its sequence and due time: dtype[n, *input_shape]."""
         if values.shape[1:] != self.input_shape:
             raise ValueError(f"data points of shape {values.shape[1:]}, expected {self.input_shape}")
-        flat = np.ascontiguousarray(values, self.dtype).reshape(-1)
+        flat = np.ascontiguousarray(values, self._type).reshape(-1)
         text = self._dumps(flat, option=self._numpy)[1:-1]
         sizes = b'"dataPointSz1":%d,"dataPointSz2":%d' % (len(values), self._values)
         return sizes + b',"dataPoint":"' + text + b'",' + self._END
@@ -208,7 +209,7 @@ class Json:
         """The data points of one event, dtype[n, *input_shape]."""
         found = self._read(event)
         try:
-            values = self._array(self._loads(f"[{found['dataPoint']}]"), self.dtype)
+            values = self._array(self._loads(f"[{found['dataPoint']}]"), self._type)
             points = found["dataPointSz1"]
             return values.reshape(points, *self.input_shape)
         except (KeyError, TypeError, ValueError, OverflowError) as error:

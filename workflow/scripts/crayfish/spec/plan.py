@@ -317,9 +317,9 @@ def _products(block: dict, models: list[str]) -> Iterator[list[Combination]]:
     """The combinations of each product of an experiment. models: those that it has where it names none itself."""
     first, *others = checks.listed(block["vary"])
     for product in (first, *others, *({**first, **beside} for beside in checks.listed(block.get("beside", [])))):
-        if models and "model" not in product:
-            product = {**product, "model": models}
         vary = {name: checks.expanded(name, checks.listed(values)) for name, values in product.items()}
+        if models:
+            vary.setdefault("model", dict.fromkeys(models, False))  # as a word brings them
         yield [
             Combination(
                 dict(zip(vary, values, strict=True)),
@@ -346,8 +346,10 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str], own: Ma
     fixed = {**flat(config["run"]), **flat(block.get("fix", {})), "dataset": config["dataset"], "seed": config["seed"]}
     segments = _segments(f"{where}.load", block["load"], config["search"])
     kept, specs = _narrowing(config), []
-    brought = [] if "model" in fixed else [each for each in kept.get("model", ()) if each in own]
-    models = [*([default("model")] if default("model") in kept.get("model", ()) else []), *brought] if brought else []
+    kept_models = list(kept.get("model", ()))
+    models = [each for each in kept_models if each in own or each == default("model")]
+    if "model" in fixed or not own.keys() & models:
+        models = []
 
     def made(combination: Combination) -> RunSpec:
         values = {**fixed, **combination.values}
@@ -368,8 +370,8 @@ def _specs(name: str, block: dict, config: dict, left_out: Counter[str], own: Ma
             try:
                 specs.append(made(combination))
             except CrayfishError as error:
-                stands_in = bool(models) and fields_of["model"] in own
-                if not stands_in and not any(_works(made, each) for each in _alternatives(combination, combinations)):
+                brought = "model" in combination.by_word and fields_of["model"] in own
+                if not brought and not any(_works(made, each) for each in _alternatives(combination, combinations)):
                     raise CrayfishError(f"{where} is refused: {error}") from error
                 left_out[str(error)] += 1
     return [spec for spec in specs if not spec.twin or replace(spec, twin=0) in specs]
