@@ -8,6 +8,7 @@ the probes and of warm-ups too.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import re
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from crayfish.spec.run_spec import MAX_MESSAGE_BYTES
+from crayfish.spec.values import ITEM_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     Score = Callable[[np.ndarray], np.ndarray]  # float32[n, ...] -> float32[n, outputs]
 
-FLOAT_BYTES = 4
 PERCENTILES = ("p50", "p99")
 SAMPLE = re.compile(r"^([\w:]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -200,9 +201,7 @@ def most_points(job: Job) -> int:
     event = max(segment.batch_size for segment in spec.segments)
     largest = event * (spec.engine_batch_max or 1)
     if spec.scoring == "vectorised" and not spec.engine_batch_max:
-        point = FLOAT_BYTES
-        for size in job.input_shape:
-            point *= size
+        point = ITEM_BYTES[spec.dtype] * math.prod(job.input_shape)
         largest = max(event, MAX_MESSAGE_BYTES // point)
     return spec.server_batch_max * largest
 
