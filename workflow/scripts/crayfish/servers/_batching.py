@@ -169,7 +169,9 @@ def tell(job: Job, found: dict[str, float | None]) -> None:
     """Leave what the server's batches were where the harness finds it: `size_` (requests a model call) and `queue_ms_`
     (how long a request waited for its call to begin), each `mean`, `p50`, `p99`. What is not given cannot be told."""
     names = [f"{what}_{part}" for what in ("size", "queue_ms") for part in ("mean", *PERCENTILES)]
-    job.batches.write_text(json.dumps({name: found.get(name) for name in names}))
+    part = job.batches.with_suffix(".part")
+    part.write_text(json.dumps({name: found.get(name) for name in names}))
+    part.rename(job.batches)
 
 
 def tell_counts(job: Job, sizes: Sequence[float], waits_ms: Sequence[float]) -> None:
