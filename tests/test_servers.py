@@ -57,7 +57,11 @@ def test_a_server_puts_requests_together_and_tells_what_its_batches_were(harness
     manifest = manifest_of(tmp_path)
     assert manifest["accounting"]["received_once"] == 3200 and manifest["accounting"]["wrong"] == 0
     told = manifest["batches"]["server"]
-    assert 1 < told["size_mean"] <= 4 and 1 <= told["size_p50"] <= 4 and (told["size_p99"] or 4) <= 4
+    if tf_serving.IMAGE in manifest["server"]["version"]:  # a container without a network
+        assert told is None
+        return
+    assert 1 < told["size_mean"] <= 4
+    assert all(told[name] is None or 1 <= told[name] <= 4 for name in ("size_p50", "size_p99"))
     assert told["queue_ms_mean"] > 0 and 0 <= told["queue_ms_p50"] <= told["queue_ms_p99"]
 
 
@@ -73,7 +77,8 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, t
     assert manifest["accounting"]["lost"] == 0
     assert manifest["server"]["failures"] == 1 and 0 < manifest["server"]["down_s"] < 60
     assert [text for text in manifest["warnings"] if "failed 1 times" in text]
-    assert 1 <= manifest["batches"]["server"]["size_mean"] <= 2
+    told = manifest["batches"]["server"]
+    assert 1 <= told["size_mean"] <= 2 if told else tf_serving.IMAGE in manifest["server"]["version"]
     assert (tmp_path / "logs" / "server-2.log").exists()
 
 
