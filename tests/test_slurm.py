@@ -161,12 +161,13 @@ def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder,
     ("given", "told"),
     [
         (["slurm={partition: nowhere}"], ["slurm.partition: 'nowhere' is not known", "main", "short"]),
+        (["run={device: cuda}"], ["run.device: 'cuda': no node that a run may get has a GPU (main: 2 with"]),
         (["slurm={constraint: gpu}"], ["slurm.constraint: no node has the feature 'gpu'", "fast", "slow"]),
         (["slurm={partition: short}"], ["minutes, and no job may take as long", "short: 2 with"]),
         (["placement={broker: 2}"], ["needs 3 nodes, and there are 2"]),
         (["run={parallelism: 32, partitions: 32}", "processors=[flink]"], ["GB, and no node has that", "12.6 GB"]),
     ],
-    ids=["partition", "constraint", "time", "nodes", "memory"],
+    ids=["partition", "gpu", "constraint", "time", "nodes", "memory"],
 )
 def test_what_no_node_offers_is_refused_at_the_start(folder, given, told):
     if "flink" in given[-1]:
