@@ -197,7 +197,8 @@ def copy_checkout(copy: Path) -> Path:
 
 def equip(copy: Path, resources: Path) -> Path:
     """Give a copy of the checkout what has been made already, as old as it is; what is new is made in the copy."""
-    (copy / ".venv").exists() or (copy / ".venv").symlink_to(Path(sys.executable).parents[1])
+    if not (copy / ".venv").exists():
+        (copy / ".venv").symlink_to(Path(sys.executable).parents[1])
     for name in ("data", "java", f"models/{DATASET}/ffnn"):
         shutil.copytree(resources / name, copy / paths.RESOURCES / name)
     for kind in ("environments", "jars"):

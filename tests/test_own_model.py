@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 from test_plan import changed
 
+from crayfish.engine import answers
 from crayfish.harness import own_answers
 from crayfish.spec import discovery, own_models, paths, plan
 from crayfish.spec.errors import CrayfishError
@@ -397,6 +398,24 @@ def test_a_job_of_such_a_model_is_read_as_it_was_written(folder):
     spec = made.runs[made.experiments["input_rate"].runs[0]]
     job = Job.without_kafka(spec, str(folder), outputs=2)
     assert Job.read(job.write(folder / "job.json")) == job
+
+
+def test_an_answer_of_any_kind_is_a_row_of_float32_for_each_data_point():
+    doubles = np.arange(12, dtype=np.float64).reshape(2, 3, 2)
+    for answer, width in ((doubles, 6), (np.array([True, False]), 1), (np.array([[7], [8]], np.int64), 1)):
+        rows = answers.rows(answer, 2, "model")
+        assert rows.dtype == np.float32 and rows.shape == (2, width) and rows.flags.c_contiguous
+    for answer in (np.zeros((3, 2)), np.float32(1), np.array(["a", "b"]), [1, 2]):
+        with pytest.raises(CrayfishError, match=r"^model answers .*allowed"):
+            answers.rows(answer, 2, "model")
+
+
+def test_the_tensor_that_is_taken_of_several():
+    assert answers.chosen("one", "", "model") == answers.chosen(("one",), "0", "model") == "one"
+    assert answers.chosen({"a": 1, "b": 2}, "b", "model") == answers.chosen([1, 2], "1", "model") == 2
+    for answer, output in (((1, 2), ""), ({"a": 1}, "b"), ((1, 2), "2")):
+        with pytest.raises(CrayfishError, match=r"model has .*set `output`"):
+            answers.chosen(answer, output, "model")
 
 
 # --- docs/own-model.md ------------------------------------------------------------------------------------------------

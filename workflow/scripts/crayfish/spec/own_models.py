@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import mmap
 import re
 import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ SIGNATURE, TAG = "serving_default", "serve"
 SMALL = 32 * 2**20  # bytes: a model file up to this needs no more memory than the libraries' own
 MAKING_MEMORY = 2**30  # of the libraries, bytes
 COPIES = 4  # of its weights that a loaded instance may hold for a while, as it is optimised
+MAPS = "a sequence of maps"  # what skl2onnx makes of probabilities, unless it is told not to
 NAMED = 8  # outputs that an error lists
 # Element types of ONNX and of TensorFlow, as their numbers, by numpy's names.
 ONNX_TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "str", 9: "bool"}
@@ -120,7 +122,8 @@ class Declared:
     dtype: str
     inputs: Mapping[str, str]  # format -> the input's name
     outputs: Mapping[str, str]  # format -> the name of the output that is taken
-    kinds: Mapping[str, str] = field(default_factory=dict)  # format -> the output's type, where the file tells it
+    kinds: Mapping[str, str]  # format -> the output's type, where the file tells it
+    sizes: Mapping[str, int]  # format -> bytes
 
     @property
     def first(self) -> str:
@@ -144,7 +147,7 @@ class Declared:
         kind = self.kinds.get(source or self.first, "float32")
         told += [f"the answers of {self.name} are {kind}, and compared as float32"] * (kind != "float32")
         half = "float16" in (self.dtype, *self.kinds.values())
-        size = sum(each.stat().st_size for each in _all_files(Path(self.files[source]))) if source else 0
+        size = self.sizes[source] if source else 0
         named = self.outputs.get(source or "", "")
         return OwnModel(
             self.key,
@@ -230,6 +233,7 @@ def _declared(name: str, values: Mapping, path: Callable[[Any], Any]) -> Declare
         {form: tensor.name for form, tensor in inputs.items() if tensor},
         {form: tensor.name for form, tensor in chosen.items()},
         {form: tensor.kind for form, tensor in chosen.items() if tensor.kind},
+        {form: sum(each.stat().st_size for each in _all_files(Path(file))) for form, file in files.items()},
     )
 
 
@@ -342,8 +346,8 @@ def _output(outputs: tuple[Tensor, ...], where: str, named: str | None) -> Tenso
         raise CrayfishError(f"{where} has no output {named!r} (`output`); allowed: {told}")
     if named is not None:
         found = [each for each in outputs if each.name == named]
-    elif any(_is_zipmap(each) for each in outputs):
-        found = [each for each in outputs if _is_zipmap(each)]
+    elif strange := [each for each in outputs if not each.is_tensor]:
+        found = strange[:1]
     else:
         found = list(outputs)
         if len(found) > 1:
@@ -353,19 +357,15 @@ def _output(outputs: tuple[Tensor, ...], where: str, named: str | None) -> Tenso
             f"{where} has several outputs, {told}: say which one is the answer, such as `output: {found[0].name}`"
         )
     (only,) = found
-    if _is_zipmap(only):
-        raise CrayfishError(
-            f"{where}: its output {only} is no tensor; allowed: a tensor of numbers. Export it without, by"
-            " options={'zipmap': False} of skl2onnx"
-            + (", or name another `output`" if len(outputs) > 1 and named is None else "")
+    if not only.is_tensor:
+        remedy = (
+            "Export it without, by options={'zipmap': False} of skl2onnx" if only.kind == MAPS else "Export another"
         )
+        other = ", or name another `output`" if len(outputs) > 1 and named is None else ""
+        raise CrayfishError(f"{where}: its output {only} is no tensor; allowed: a tensor of numbers. {remedy}{other}")
     if only.kind not in ANSWERS:
         raise CrayfishError(f"{where}: its output is {only}; allowed: a tensor of {', '.join(ANSWERS)}")
     return only
-
-
-def _is_zipmap(tensor: Tensor) -> bool:
-    return not tensor.is_tensor
 
 
 def _one(where: str, key: str, of_files: Mapping[str, str], given: str | None, of_samples: str | None) -> str:
@@ -435,8 +435,8 @@ def _range(drawn: tuple[float, float] | None) -> str:
 
 def _checked_range(where: str, drawn: list, dtype: str) -> tuple[float, float]:
     low, high = drawn
-    if not low < high:
-        raise CrayfishError(f"{where}: {drawn!r}: the first must be less than the second")
+    if not (low < high and math.isfinite(high - low)):
+        raise CrayfishError(f"{where}: {drawn!r}: the first must be less than the second, and both finite")
     if not dtype.startswith("float"):
         bits = 8 * ITEM_BYTES[dtype]
         least, most = (0, 2**bits - 1) if dtype == "uint8" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -573,7 +573,7 @@ def _onnx_tensor(value: Message) -> Tensor:
         words = {4: "a sequence", 5: "a map", 8: "a sparse tensor", 9: "an optional value"}
         told = next((told for number, told in words.items() if number in kind), "of no type")
         if 4 in kind and 1 in (sequence := _part(kind[4][0])) and 5 in _part(sequence[1][0]):
-            told = "a sequence of maps"
+            told = MAPS
         return Tensor(name, told, None)
     tensor = _part(kind[1][0])
     shape = None
