@@ -145,17 +145,11 @@ def test_the_tables_have_what_was_reached_and_empty_cells_where_nothing_was_told
         assert set(tabulation.batch_metrics(older)) == set(row) and not any(tabulation.batch_metrics(older).values())
 
 
-@pytest.mark.parametrize(
-    ("processor", "fields", "told"),
-    [
-        ("relay", {}, "calls no model"),
-        ("spark", {"execution": "real_time", "partitions": 1}, "use execution 'micro_batch'"),
-    ],
-)
-def test_batches_are_refused_where_they_have_no_meaning(processor, fields, told):
-    assert spec_of(processor, **fields)
-    with pytest.raises(CrayfishError, match=told):
-        spec_of(processor, engine_batch_max=8, **fields)
+def test_spark_in_real_time_has_no_batches():
+    fields = {"execution": "real_time", "partitions": 1}
+    assert spec_of("spark", **fields)
+    with pytest.raises(CrayfishError, match="use execution 'micro_batch'"):
+        spec_of("spark", engine_batch_max=8, **fields)
 
 
 def test_spark_waits_for_whole_micro_batches():

@@ -15,6 +15,7 @@ import yaml
 from conftest import ROOT, called, copy_checkout, equip, snakemake
 from hypothesis import given
 from hypothesis import strategies as st
+from model_files import FLOAT, HALF, INT64, STRING, onnx, part, tensor, zipmap
 from snakemake.utils import update_config
 from test_plan import changed
 
@@ -23,46 +24,6 @@ from crayfish.harness import own_answers
 from crayfish.spec import discovery, own_models, paths, plan
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Job, RunSpec
-
-FLOAT, STRING, INT64, HALF = 1, 8, 7, 10
-
-
-# --- files, as their formats have them --------------------------------------------------------------------------------
-
-
-def number(value: int) -> bytes:
-    """A varint of protocol buffers."""
-    found = b""
-    while value >= 0x80:
-        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
-    return found + bytes([value])
-
-
-def part(field: int, value: int | str | bytes) -> bytes:
-    """A field of a message."""
-    if isinstance(value, int):
-        return number(field << 3) + number(value % 2**64)
-    content = value.encode() if isinstance(value, str) else value
-    return number(field << 3 | 2) + number(len(content)) + content
-
-
-def tensor(name: str, kind: int, *axes: int | str) -> bytes:
-    """A ValueInfoProto of ONNX."""
-    sizes = b"".join(part(1, part(1 if isinstance(axis, int) else 2, axis)) for axis in axes)
-    return part(1, name) + part(2, part(1, part(1, kind) + part(2, sizes)))
-
-
-def zipmap(name: str) -> bytes:
-    of_map = part(5, part(1, INT64) + part(2, part(1, part(1, FLOAT))))
-    return part(1, name) + part(2, part(4, part(1, of_map)))
-
-
-def onnx(inputs: list[bytes], outputs: list[bytes], constants: tuple[bytes, ...] = ()) -> bytes:
-    """An ONNX file without nodes."""
-    graph = part(2, "g") + b"".join(part(5, each) for each in constants)
-    graph += b"".join(part(11, each) for each in inputs) + b"".join(part(12, each) for each in outputs)
-    return part(1, 8) + part(8, part(1, "") + part(2, 17)) + part(7, graph)
-
 
 ROWS, SCORE = tensor("features", FLOAT, "n", 3), tensor("score", FLOAT, "n", 2)
 PLAIN = onnx([ROWS], [SCORE])

@@ -40,8 +40,6 @@ def refuse(spec: RunSpec) -> str | None:
     """See crayfish.spec.contracts.Processor."""
     if spec.scorer != SCORER:
         return f"it scores nothing: what it measures is the measuring system's own cost; allowed: scorer {SCORER}"
-    if spec.engine_batch_max:
-        return f"engine_batch_max {spec.engine_batch_max}: it calls no model, so there are no batches: leave it out"
     return None
 
 
