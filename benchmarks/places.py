@@ -26,8 +26,7 @@ def java() -> jvm.Java:
 def places(spec: RunSpec, out: Path) -> Places:
     """What this run needs of resources/; its folder is `out`."""
     jars, scorer_jars = ([ROOT / paths.jar_set(name) for name in each] for each in dependencies.jar_sets(spec))
-    if source := dependencies.java_source(spec):
-        jars.append(ROOT / paths.compiled_jar(source))
+    jars += [ROOT / paths.compiled_jar(source) for source in dependencies.java_sources(spec)]
     scorer = discovery.scorer(spec.scorer)
     return Places(
         python=ROOT / paths.interpreter(spec.environments["processor"]),

@@ -44,13 +44,12 @@ def asynchronous_processors() -> list[str]:
 def is_made(spec: RunSpec) -> bool:
     """Whether all is there for a run: its environments and jars, and the proof that the server answers rightly."""
     jars, _ = dependencies.jar_sets(spec)
-    source = dependencies.java_source(spec)
     needed = [
         paths.interpreter(spec.processor),
         paths.interpreter(spec.scorer),
         paths.proof(spec.dataset, spec.model, spec.scorer),
         *map(paths.jar_set, jars),
-        *([paths.compiled_jar(source)] if source else []),
+        *map(paths.compiled_jar, dependencies.java_sources(spec)),
     ]
     return all((ROOT / each).exists() for each in needed)
 

@@ -34,7 +34,7 @@ def test_it_plans(arguments, tmp_path):
 
 
 def test_every_figure_plans_from_nothing(tmp_path):
-    figures = laid_over("laptop")["figures"]
+    figures = laid_over()["figures"]
     done = snakemake("-n", *(f"{tmp_path}/figures/{name}.svg" for name in figures), "--config", f"results={tmp_path}")
     assert done.returncode == 0, done.stdout
     assert planned(done.stdout)["plot"] == len(figures)

@@ -27,9 +27,11 @@ def main(program: Callable[[], None]) -> None:
     NotMade with that and NOT_MADE."""
     try:
         program()
-    except CrayfishError as error:
+    except NotMade as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(NOT_MADE if isinstance(error, NotMade) else 1)
+        sys.exit(NOT_MADE)
+    except CrayfishError as error:
+        sys.exit(f"error: {error}")
     except Exception as error:  # what libraries raise for a full disk has many classes
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename2 or error.filename
