@@ -161,7 +161,10 @@ def test_a_job_that_is_ended_leaves_nothing_and_the_same_command_goes_on(folder,
     ("given", "told"),
     [
         (["slurm={partition: nowhere}"], ["slurm.partition: 'nowhere' is not known", "main", "short"]),
-        (["run={device: cuda}"], ["run.device: 'cuda': no node that a run may get has a GPU (main: 2 with"]),
+        (
+            ["experiments={input_rate: {fix: {device: cuda}}}"],
+            ["run.device: 'cuda': no node that a run may get has a GPU", "main: 2 with"],
+        ),
         (["slurm={constraint: gpu}"], ["slurm.constraint: no node has the feature 'gpu'", "fast", "slow"]),
         (["slurm={partition: short}"], ["minutes, and no job may take as long", "short: 2 with"]),
         (["placement={broker: 2}"], ["needs 3 nodes, and there are 2"]),
