@@ -82,7 +82,7 @@ def settings(job: Job, grpc: int, grpc_management: int, inference: int, manageme
         "grpc_management_port": grpc_management,
         "number_of_gpu": int(job.spec.device != "cpu"),  # its default is all that nvidia-smi lists
         "model_store": archive.parent,
-        "load_models": archive.name,
+        "load_models": f"{job.spec.model}={archive.name}",  # an archive may be named otherwise
         "models": json.dumps({job.spec.model: {"1.0": model}}),
         "job_queue_size": QUEUE,
         "max_request_size": MAX_MESSAGE_BYTES,
