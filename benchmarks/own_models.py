@@ -6,14 +6,22 @@ A pair is a number of calls of each, one after the other, in random order, on on
 prints the geometric mean of the pairs' ratios with its 95 % interval (bootstrap), and what a bare call takes.
 """
 
+from __future__ import annotations
+
 import argparse
 import random
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crayfish.spec import discovery, errors, own_models, paths
 from crayfish.spec.run_spec import Job, RunSpec, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crayfish.scorers.onnx import OnnxScorer
 
 BATCHES = (1, 32)
 CALLS_S = 0.1  # of one side of a pair
@@ -30,12 +38,18 @@ def job_of(name: str) -> Job:
     return Job.without_kafka(spec, "", model_path=file)
 
 
-def seconds_of(call, count: int) -> float:
+def seconds_of(call: Callable[[], object], count: int) -> float:
     """How long so many calls take."""
     began = time.perf_counter()
     for _ in range(count):
         call()
     return time.perf_counter() - began
+
+
+def sides_of(scorer: OnnxScorer, batch: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """The two calls that are compared, of one session."""
+    run, outputs, inputs = scorer._run, scorer._outputs, {scorer._input: batch}
+    return {"bare": lambda: run(outputs, inputs)[0], "scorer": lambda: scorer.score(batch)}
 
 
 def main() -> None:
@@ -49,8 +63,7 @@ def main() -> None:
         with discovery.scorer("onnx").open(job_of(name)) as scorer:
             for size in BATCHES:
                 batch = np.ascontiguousarray(samples[:size])
-                run, outputs, inputs = scorer._run, scorer._outputs, {scorer._input: batch}
-                sides = {"bare": lambda: run(outputs, inputs)[0], "scorer": lambda: scorer.score(batch)}
+                sides = sides_of(scorer, batch)
                 count = max(1, round(CALLS_S / (seconds_of(sides["bare"], 5) / 5)))
                 ratios, bare = [], []
                 for _ in range(arguments.pairs):
