@@ -252,11 +252,11 @@ class Cluster:
         from pyflink.datastream import StreamExecutionEnvironment
         from pyflink.java_gateway import get_gateway
 
-        own = {Path(jar).name for jar in self.job.jars}
         shipped = []
         if self.job.processor_address:
-            python = "flink-python" if not self._has_python() else None
-            shipped = [str(jar) for jar in self.lib.iterdir() if jar.name in own or (python and python in jar.name)]
+            own = {Path(jar).name for jar in self.job.jars}
+            python = () if self._has_python() else ("flink-python",)
+            shipped = [str(jar) for jar in self.lib.iterdir() if jar.name in own or jar.name.startswith(python)]
         jars = get_gateway().new_array(self.jvm.java.lang.String, len(shipped))
         for place in range(len(jars)):
             jars[place] = shipped[place]
