@@ -9,11 +9,13 @@ import argparse
 import asyncio
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from crayfish.engine import child
 from crayfish.spec import discovery, errors
+from crayfish.spec.contracts import LoadedRemoteScorer
 from crayfish.spec.run_spec import Job
 
 WARMUP_S = 3.0
@@ -42,9 +44,10 @@ def main() -> None:
     job = Job.read(arguments.job)
     batch = np.random.default_rng(job.spec.seed).random((1, *job.input_shape), np.float32)
     with discovery.scorer(job.spec.scorer).open(job) as scorer, asyncio.Runner() as runner:
-        runner.run(answered(scorer.score_async, batch, job.spec.async_calls, WARMUP_S))
+        call = cast(LoadedRemoteScorer, scorer).score_async
+        runner.run(answered(call, batch, job.spec.async_calls, WARMUP_S))
         began = time.time_ns()
-        calls = runner.run(answered(scorer.score_async, batch, job.spec.async_calls, arguments.seconds))
+        calls = runner.run(answered(call, batch, job.spec.async_calls, arguments.seconds))
         report(event="done", calls=calls, start_ns=began, end_ns=time.time_ns())
 
 

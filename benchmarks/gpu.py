@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ LEAST_S, MOST_S = 20.0, 110.0  # that are left for a scorer to be tried, and tha
 RUN_S = 90.0  # of a run of the harness
 
 
-def spec_of(scorer: str, device: str, model: str, batch: int = 1, **load: float) -> RunSpec:
+def spec_of(scorer: str, device: str, model: str, batch: int = 1, **load: Any) -> RunSpec:
     """One event after the other, of so many data points."""
     segment = Segment("constant", batch_size=batch, **{"rate": 1.0, **load})
     return RunSpec(PROCESSOR, scorer, (segment,), model=model, device=device, broker_warmup_s=0.0)
@@ -75,14 +76,16 @@ def measured(scorer: str, device: str, model: str, log: Path) -> dict:
         inputs, outputs = reference["inputs"], reference["outputs"]
     found = {}
     with tempfile.TemporaryDirectory() as workdir:
-        job = dataclasses.replace(verification.job_of(what, "grpc", workdir), spec=spec)
+        job = verification.job_of(what, "grpc", workdir, inputs.shape[1:], outputs[0].size)
+        job = dataclasses.replace(job, spec=spec)
         with verification.served(job, what) as job, discovery.scorer(scorer).open(job) as opened:
             for batch in BATCHES:
                 chosen = np.arange(batch) % len(inputs)
                 points = np.ascontiguousarray(inputs[chosen])
                 for _ in range(WARMUP_CALLS):
                     answers = np.array(opened.score(points))
-                took, end = [], time.monotonic() + SECONDS
+                took: list[float] = []
+                end = time.monotonic() + SECONDS
                 while not took or time.monotonic() < end:
                     began = time.perf_counter()
                     opened.score(points)

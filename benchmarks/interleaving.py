@@ -22,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import psutil
@@ -37,7 +39,7 @@ from crayfish.results.ranking import Value
 from crayfish.spec import errors
 from crayfish.spec.run_spec import RunSpec
 
-PANEL = {
+PANEL: dict[str, dict[str, Any]] = {
     "kafka_streams": {"processor": "kafka_streams"},
     "kafka_streams twin": {"processor": "kafka_streams", "twin": 1},
     "ray": {"processor": "ray"},
@@ -74,7 +76,7 @@ class Paused:
     def __init__(self, opened: run.Run):
         self.run = opened
         self.processor: Processor
-        self.clients: tuple[Producer, Consumer] | None = None
+        self.clients: tuple[Producer, Consumer]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it to every process of the run."""
@@ -100,16 +102,16 @@ def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespa
     panel = {}
     for system in panel_of(asked.kind):
         its = opened(stack, spec_of(system, "constant", asked.rate, WARMUP_S, asked.slice_s), out / system)
-        its.processor, *clients = paced.start(its.run)
-        its.clients = tuple(clients)
-        paced.send_segment(its.run, its.run.spec.segments[0], *its.clients, title=system, steady=False)
+        its.processor, producer, consumer = paced.start(its.run)
+        its.clients = producer, consumer
+        paced.send_segment(its.run, its.run.spec.segments[0], *its.clients, system, steady=False)
         its.signal(signal.SIGSTOP)
         panel[system] = its
     load = dataclasses.replace(its.run.spec.segments[0], warmup_s=asked.settle_s)
     for _ in range(1 + asked.rounds):
         for system in shuffled(asked.kind):
             with panel[system].at_work():
-                paced.send_segment(panel[system].run, load, *panel[system].clients, title=system, steady=False)
+                paced.send_segment(panel[system].run, load, *panel[system].clients, system, steady=False)
     found: dict[str, Values] = {"p50_ms": {}, "p99_ms": {}}
     for system, its in panel.items():
         its.signal(signal.SIGCONT)
@@ -126,10 +128,11 @@ def sliced_paced(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespa
 
 def sliced_backlog(stack: contextlib.ExitStack, out: Path, asked: argparse.Namespace) -> dict[str, Values]:
     """events/s of every slice."""
-    panel, slices = {}, {system: [] for system in panel_of(asked.kind)}
+    panel: dict[str, Paused] = {}
+    slices: dict[str, list[tuple[int, int]]] = {system: [] for system in panel_of(asked.kind)}
     seconds = (1 + asked.rounds) * asked.slice_s + WARMUP_S
     for system in panel_of(asked.kind):
-        rate = CAPACITY[str(PANEL[system]["processor"])]
+        rate = CAPACITY[PANEL[system]["processor"]]
         its = opened(stack, spec_of(system, "backlog", rate, 0.0, seconds), out / system)
         its.run.open_broker()
         producer = its.run.start_producer()
@@ -168,10 +171,10 @@ def whole(out: Path, asked: argparse.Namespace, until: float) -> dict[str, Value
     found: dict[str, Values] = {name: {} for name in names}
     for number in itertools.count():
         if number >= 3 and time.monotonic() >= until:
-            return found
+            break
         for system in shuffled(asked.kind):
             folder = out / f"{system}-{number}"
-            rate = CAPACITY[str(PANEL[system]["processor"])] if asked.kind == "backlog" else asked.rate
+            rate = CAPACITY[PANEL[system]["processor"]] if asked.kind == "backlog" else asked.rate
             spec = spec_of(system, asked.kind, rate, WHOLE_WARMUP_S, WHOLE_S)
             run.execute(spec, dataclasses.replace(places(spec, folder), owner=os.getpid()))
             segment = json.loads((folder / "manifest.json").read_text())["segments"][0]
@@ -185,6 +188,7 @@ def whole(out: Path, asked: argparse.Namespace, until: float) -> dict[str, Value
                 values = {"p50_ms": float(np.quantile(kept, 0.5)), "p99_ms": float(np.quantile(kept, 0.99))}
             for name, value in values.items():
                 found[name].setdefault(system, []).append(Value(number, value, None, None))
+    return found
 
 
 def told(found: dict[str, Values], seconds: float) -> dict:
@@ -214,11 +218,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out, began = Path(scratch), time.monotonic()
         with machine_lock() as held, contextlib.ExitStack() as stack:
-            # One lock for all runs of the panel.
-            run.machine_lock, lock = (lambda: contextlib.nullcontext(held)), run.machine_lock
             sliced = sliced_backlog if asked.kind == "backlog" else sliced_paced
-            measured["slices"] = told(sliced(stack, out / "slices", asked), time.monotonic() - began)
-            run.machine_lock = lock
+            # One lock for all runs of the panel.
+            with mock.patch.object(run, "machine_lock", lambda: contextlib.nullcontext(held)):
+                measured["slices"] = told(sliced(stack, out / "slices", asked), time.monotonic() - began)
         seconds, began = time.monotonic() - began, time.monotonic()
         found = whole(out / "whole", asked, began + seconds)
         measured["whole"] = told(found, time.monotonic() - began)

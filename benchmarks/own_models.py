@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def main() -> None:
         with discovery.scorer("onnx").open(job_of(name)) as scorer:
             for size in BATCHES:
                 batch = np.ascontiguousarray(samples[:size])
-                sides = sides_of(scorer, batch)
+                sides = sides_of(cast("OnnxScorer", scorer), batch)
                 count = max(1, round(CALLS_S / (seconds_of(sides["bare"], 5) / 5)))
                 ratios, bare = [], []
                 for _ in range(arguments.pairs):

@@ -86,9 +86,9 @@ def rate_of(done: dict) -> float:
 
 
 def cpu_us(samples: dict, stages: tuple[str, ...], done: dict) -> float:
-    """What these stages used together for each of them."""
+    """What these stages used together for each of them; a stage that was not sampled within it has no part."""
     series = [(np.array(samples[stage]["time_ns"]), np.array(samples[stage]["cpu_s"])) for stage in stages]
-    return sum(metrics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) for each in series)
+    return sum(metrics.cost_per_event(*each, done["start_ns"], done["end_ns"], done["calls"]) or 0.0 for each in series)
 
 
 def measured_pair(spec: RunSpec, out: Path, seconds: float) -> dict:
@@ -101,7 +101,7 @@ def measured_pair(spec: RunSpec, out: Path, seconds: float) -> dict:
         backlog.saturate(run)
         after, done = bare(run, 2, seconds), drained(run)
         samples = run.sampler.finish()["stages"]
-        server = run.server.about.get("substitute", spec.scorer)
+        server = run.server.about.get("substitute", spec.scorer) if run.server else spec.scorer
     client = mean((rate_of(before), rate_of(after)))
     return {
         "server": server,

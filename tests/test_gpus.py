@@ -422,6 +422,7 @@ def test_the_benchmark_measures_a_scorer_and_a_server(resources, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())["scorers"]
     for name in ("onnx", "torchserve", "triton"):
+        assert "failed" not in found[name]["cpu"], found[name]["cpu"]["failed"]
         batches = found[name]["cpu"]["batches"]
         assert batches.keys() == {"1", "8", "32"} and all(each["right"] for each in batches.values())
         assert f"| `{name}` | 32 | {batches['32']['median_ms']:.2f} | - | - |" in done.stdout

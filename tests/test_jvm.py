@@ -12,11 +12,13 @@ from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 
 DEADLINE_S = 60
-# What a processor does whose instances are threads; the process is to end after its last line.
+# What a processor does whose instances are threads, with much for Java to let go of; it ends after its last line.
 IN_A_THREAD = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import jpype
 
 from crayfish.engine import jvm
 from crayfish.spec.run_spec import Job, RunSpec, Segment
@@ -24,8 +26,15 @@ from crayfish.spec.run_spec import Job, RunSpec, Segment
 spec = RunSpec("kafka_streams", "nd4j", (Segment("constant", rate=1.0),))
 jars = tuple(str(jar) for jar in jvm.jar_files([Path(folder) for folder in sys.argv[1:]]))
 job = Job.without_kafka(spec, ".", scorer_jars=jars)
+def use():
+    jvm.start(job)
+    held = jpype.java.util.ArrayList()
+    for _ in range(20_000):
+        held.add(jpype.JProxy("java.lang.Runnable", dict={"run": print}))
+    held.clear()
+    jpype.java.lang.System.gc()
 with ThreadPoolExecutor(1) as pool:
-    pool.submit(jvm.start, job).result()
+    pool.submit(use).result()
 """
 
 

@@ -6,6 +6,7 @@ It rewrites the text between the two marker comments of a file; with --check it 
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from crayfish.spec import discovery, errors
 from crayfish.spec.errors import CrayfishError
@@ -15,7 +16,7 @@ BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
 LOADS = (Segment("constant", rate=1.0),)
 
 
-def cell(reasons: list[str], **fields: object) -> str:
+def cell(reasons: list[str], **fields: Any) -> str:
     """How a combination runs, or a note's number; a new reason is appended."""
     try:
         spec = RunSpec(segments=LOADS, **fields)

@@ -7,6 +7,7 @@ whatever processor and scorer are; a part adds what nobody else sets, and a cont
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import re
@@ -174,6 +175,18 @@ def start(job: Job) -> None:
             jpype.startJVM(library(home), *options, classpath=list(jars.values()), convertStrings=False)
         except (OSError, RuntimeError) as error:
             raise CrayfishError(f"java: the JVM of {home} does not start with {' '.join(options)}: {error}") from error
+        if not jpype.config.destroy_jvm:
+            atexit.register(_stop_references)
+
+
+def _stop_references() -> None:
+    """Let a Python process end beside its JVM: the thread that lets go of Python objects for Java must end before it.
+
+    Python ends such a thread by unwinding it, which JPype's C++ does not let pass: the process would abort.
+    """
+    import jpype
+
+    jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
 
 
 # --- what a Java exception tells people ------------------------------------------------------------------------------
