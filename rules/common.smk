@@ -295,6 +295,13 @@ def own_of(wildcards, form):
     return dependencies.own_options(PLAN.own[wildcards.model], form) if wildcards.model in PLAN.own else ""
 
 
+def archived(wildcards):
+    """The format of the file that TorchServe's archive of a model is made of."""
+    if wildcards.suffix != "mar" or wildcards.model not in PLAN.own:
+        return "torchscript"
+    return PLAN.own[wildcards.model].source("mar")
+
+
 def own_file(wildcards):
     """The options of the program that copies a file of the user's own."""
     model, form = PLAN.own[wildcards.model], dependencies.FORMATS[wildcards.suffix]

@@ -72,7 +72,7 @@ rule train:
 
 rule convert:
     input:
-        unpack(lambda wildcards: dependencies.conversion_inputs(**wildcards)),
+        unpack(lambda wildcards: dependencies.conversion_inputs(**wildcards, archived=archived(wildcards))),
         script=paths.script("convert"),
     output:
         paths.converted("{dataset}", "{model}", "{suffix,pt|onnx|h5|mar}"),

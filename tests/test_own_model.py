@@ -266,14 +266,27 @@ def test_a_model_that_nobody_declares_is_refused_with_those_that_are(folder):
             plan.make_plan(changed(own_models=own, **{key: ["fruad"]}))
 
 
-@pytest.mark.parametrize(
-    ("scorer", "reads"), [("dl4j", "h5"), ("nd4j", "npz"), ("torchserve", "mar"), ("savedmodel", "")]
-)
+@pytest.mark.parametrize(("scorer", "reads"), [("dl4j", "h5"), ("nd4j", "npz"), ("savedmodel", "")])
 def test_a_scorer_that_cannot_read_its_files_is_refused(folder, scorer, reads):
     own = {"fraud": {"files": {"onnx": "fraud.onnx"}, "samples": "rows.npy"}}
     vary = {"processor": ["kafka_streams"], "scorer": [scorer], "model": ["fraud"]}
-    with pytest.raises(CrayfishError, match=rf"{scorer} reads {reads}.*fraud has: onnx, which onnx, ray_serve, triton"):
+    with pytest.raises(
+        CrayfishError, match=rf"{scorer} reads {reads}.*fraud has: onnx, which onnx, ray_serve, torchserve, triton"
+    ):
         plan.make_plan(changed(own_models=own, experiments__input_rate__vary=vary))
+
+
+def test_torchserve_computes_an_onnx_file_on_the_cpu_alone(folder):
+    own = {"fraud": {"files": {"onnx": "fraud.onnx"}, "samples": "rows.npy"}}
+    vary = {"processor": ["kafka_streams"], "scorer": ["torchserve"], "model": ["fraud"]}
+    experiment = {"own_models": own, "experiments__input_rate__vary": vary, "experiments__input_rate__beside": []}
+    (planned_model,) = plan.make_plan(changed(**experiment)).own.values()
+    assert planned_model.source("mar") == "onnx"
+    with pytest.raises(CrayfishError, match=r"torchserve computes an ONNX file on the CPU alone.*fraud\.files"):
+        plan.make_plan(changed(**experiment, experiments__input_rate__fix={"device": "cuda"}))
+    torchscript(folder / "fraud.pt")
+    own["fraud"]["files"]["torchscript"] = "fraud.pt"
+    assert plan.make_plan(changed(**experiment, experiments__input_rate__fix={"device": "cuda"}))
 
 
 @pytest.mark.parametrize(("kind", "drawn"), [("uint8", [0, 256]), ("int32", [0.5, 1]), ("float16", [0, 1e6])])
@@ -489,19 +502,38 @@ own_models:
   halves: {files: {onnx: halves.onnx}, range: [-1, 1]}
   pixels: {files: {torchscript: pixels.pt}, range: [0, 255], type: uint8, shape: [6], output: sums}
   counts: {files: {savedmodel: counts}, range: [0, 100], output: most}
+results: results/typed
+draw: [typed]
+repetitions: 1
+experiments:
+  typed:
+    vary:
+      - {processor: [kafka_streams], scorer: [onnx], model: [halves]}
+      - {processor: [spark], scorer: [onnx], model: [halves], codec: [json]}
+      - {processor: [flink], scorer: [savedmodel], model: [counts]}
+      - {processor: [ray], scorer: [torchscript], model: [pixels]}
+      - {processor: [flink], scorer: [torchserve], model: [pixels], codec: [json]}
+    load: {kind: constant, rate: [100], warmup_s: 1, warmup_at_most_s: 1, measure_s: 2}
+figures: {typed: {experiment: typed, kind: latency_by_rate}}
 """
 
 
-@pytest.mark.engine
-def test_every_scorer_that_reads_a_file_answers_as_its_library_does(resources, tmp_path, monkeypatch):
-    copy = equip(copy_checkout(tmp_path / "crayfish"), resources)
+@pytest.fixture(scope="module")
+def typed(resources, tmp_path_factory) -> Path:
+    """A copy of the checkout with models of every type as files, and a configuration that declares them."""
+    copy = equip(copy_checkout(tmp_path_factory.mktemp("typed") / "crayfish"), resources)
     for environment, code in (("train", BY_TORCH), ("convert", BY_TENSORFLOW)):
         python = str(copy / paths.interpreter(environment))
         (copy / "make.py").write_text(code)  # TorchScript reads it
         done = called(python, "make.py", cwd=copy, deadline_s=300)
         assert done.returncode == 0, done.stdout
     (copy / "typed.yaml").write_text(TYPED)
-    monkeypatch.chdir(copy)
+    return copy
+
+
+@pytest.mark.engine
+def test_every_scorer_that_reads_a_file_answers_as_its_library_does(typed, monkeypatch):
+    monkeypatch.chdir(typed)
     proofs = []
     for model in own_models.declared(yaml.safe_load(TYPED)["own_models"], lambda path: path).values():
         for name in discovery.names("scorers"):
@@ -509,5 +541,17 @@ def test_every_scorer_that_reads_a_file_answers_as_its_library_does(resources, t
             if {form, *own_models.SOURCES.get(form, ())} & model.files.keys():
                 proofs.append(paths.proof(own_models.DATASET, model.key, name))
     assert len(proofs) >= 3 * 3 + 2 + 2
-    done = snakemake("--keep-going", *proofs, "--configfile", "typed.yaml", cwd=copy)
+    done = snakemake("--keep-going", *proofs, "--configfile", "typed.yaml", cwd=typed)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.engine
+def test_events_of_every_type_are_answered_once_and_rightly(typed):
+    done = snakemake("figures", "--configfile", "typed.yaml", cwd=typed)
+    assert done.returncode == 0, done.stdout
+    manifests = [json.loads(file.read_text()) for file in (typed / "results/typed/runs").glob("*/*/manifest.json")]
+    assert {manifest["spec"]["model"] for manifest in manifests} == {"halves", "counts", "pixels"}
+    for manifest in manifests:
+        counts = manifest["accounting"]
+        assert counts["received_once"] == counts["sent"] == 300
+        assert counts["lost"] == counts["wrong"] == counts["duplicated"] == 0

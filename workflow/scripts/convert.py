@@ -11,7 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--own", help="what it is, as JSON, if it is the user's own")
-    parser.add_argument("--source", type=Path, required=True, help="weights.npz; for mar the TorchScript file")
+    parser.add_argument(
+        "--source", type=Path, required=True, help="weights.npz; for mar the TorchScript, or ONNX, file"
+    )
     parser.add_argument("--out", type=Path, required=True, help="its suffix tells the format")
     formats.convert(**vars(parser.parse_args()))
 

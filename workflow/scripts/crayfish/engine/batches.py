@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crayfish.spec import metrics
+
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
@@ -27,7 +29,7 @@ EXACT = (
 MOST = 2**32 - 1  # larger ones are counted as this
 SUFFIX = ".batches"
 LENGTH = 8  # bytes of a count
-SHARES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+PERCENTS = {"p50": 50, "p99": 99}
 
 
 def wait_ms(spec: RunSpec) -> int:
@@ -139,11 +141,16 @@ def reached(folders: Iterable[Path]) -> dict[str, float | None] | None:
 
 def summary(counts: Sequence[int]) -> dict[str, float | None]:
     """Mean, median, 99th percentile (the least number that so large a share is not above) and maximum of what was
-    counted at each place; None of nothing."""
+    counted at each place; None of nothing, and of a percentile above which there are not metrics.EVENTS_ABOVE."""
     total = sum(counts)
     if not total:
-        return dict.fromkeys(("mean", *SHARES))
-    mean = sum(count * least(at) for at, count in enumerate(counts) if count) / total
+        return dict.fromkeys(("mean", *PERCENTS, "max"))
     below = list(itertools.accumulate(counts))
-    ends = {name: next(at for at, n in enumerate(below) if n >= share * total) for name, share in SHARES.items()}
-    return {"mean": mean, **{name: float(least(at)) for name, at in ends.items()}}
+
+    def at(percent: int) -> float:
+        return float(least(next(place for place, count in enumerate(below) if 100 * count >= percent * total)))
+
+    mean = sum(count * least(place) for place, count in enumerate(counts) if count) / total
+    enough = {name: total * (100 - percent) >= 100 * metrics.EVENTS_ABOVE for name, percent in PERCENTS.items()}
+    told = {name: at(percent) if enough[name] else None for name, percent in PERCENTS.items()}
+    return {"mean": mean, **told, "max": at(100)}

@@ -97,21 +97,21 @@ def to_h5(model: str, weights: Path, out: Path) -> None:
     restore_keras(model, weights).save(out, include_optimizer=False, save_format="h5")
 
 
-def to_mar(model: str, torchscript: Path, out: Path, own: OwnModel | None = None) -> None:
-    """TorchServe's archive: the model's TorchScript file, the handler, and what an input is."""
+def to_mar(model: str, source: Path, out: Path, own: OwnModel | None = None) -> None:
+    """TorchServe's archive: the model's TorchScript or ONNX file, the handler, and what an input is."""
     from model_archiver.model_archiver import ModelArchiver
     from model_archiver.model_archiver_config import ModelArchiverConfig
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
         about: dict[str, Any] = {"input_shape": (own or discovery.model(model)).input_shape}
-        about |= {"dtype": own.dtype, "output": own.output} if own else {}
+        about |= {"dtype": own.dtype, "input": own.input, "output": own.output} if own else {}
         config.write_text(json.dumps(about))
         ModelArchiver.generate_model_archive(
             ModelArchiverConfig(
                 model_name=out.stem,
                 version="1.0",
-                serialized_file=str(torchscript),
+                serialized_file=str(source),
                 handler=str(TORCHSERVE_HANDLER),
                 config_file=str(config),
                 export_path=str(out.parent),
@@ -131,7 +131,7 @@ WRITERS: dict[str, Callable[[str, Path, Path], None]] = {
 
 
 def convert(model: str, source: Path, out: Path, own: str | None = None) -> None:
-    """Write a model in the format of the suffix; the source is its weights.npz, or for mar its TorchScript file.
+    """Write a model in the format of the suffix; the source is its weights.npz, or for mar the file it holds.
 
     own: an OwnModel as JSON, of which only an archive is made.
     Raises CrayfishError for a suffix that is none of a format.

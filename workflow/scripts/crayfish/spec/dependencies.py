@@ -232,15 +232,15 @@ def verification_inputs(dataset: str, model: str, scorer: str) -> dict[str, list
     }
 
 
-def conversion_inputs(dataset: str, model: str, suffix: str) -> dict[str, list[str]]:
-    """Input of the rule convert -> its files."""
+def conversion_inputs(dataset: str, model: str, suffix: str, archived: str = "torchscript") -> dict[str, list[str]]:
+    """Input of the rule convert -> its files. archived: the format that a TorchServe archive is made of."""
     environment = WRITERS[FORMATS[suffix]]
     archive = FORMATS[suffix] == "mar"
     return {
         "python": [paths.interpreter(environment)],
         "packages": [paths.packages(environment)],
         "library": of_script("convert", f"models/{model}", *(["servers/_torchserve_handler"] if archive else [])),
-        "source": [paths.model_file(dataset, model, "torchscript" if archive else "npz")],
+        "source": [paths.model_file(dataset, model, archived if archive else "npz")],
     }
 
 

@@ -29,7 +29,7 @@ from crayfish.spec.values import ITEM_BYTES
 
 DATASET = "own"  # what a run of such a model has for its data set: the model's own samples
 FORMATS = ("onnx", "torchscript", "savedmodel")
-SOURCES = {"mar": ("torchscript",)}  # format that is made of another one -> those, the first that is there
+SOURCES = {"mar": ("torchscript", "onnx")}  # format that is made of another one -> those, the first that is there
 SIGNATURE, TAG = "serving_default", "serve"
 SMALL = 32 * 2**20  # bytes: a model file up to this needs no more memory than the libraries' own
 MAKING_MEMORY = 2**30  # of the libraries, bytes
@@ -142,7 +142,7 @@ class Declared:
 
     def of(self, form: str | None) -> OwnModel:
         """What a run is told whose scorer reads this format. CrayfishError where no file is in it, nor can be."""
-        source = form if form is None or form in self.files else self._source(form)
+        source = None if form is None else self.source(form)
         told = [f"the inputs of {self.name} are drawn within {_range(self.range)}"] if self.range else []
         kind = self.kinds.get(source or self.first, "float32")
         told += [f"the answers of {self.name} are {kind}, and compared as float32"] * (kind != "float32")
@@ -162,8 +162,10 @@ class Declared:
             tuple(told),
         )
 
-    def _source(self, form: str) -> str:
-        """The format that this one is made of."""
+    def source(self, form: str) -> str:
+        """The format of the file that a file in this one is, or is made of. CrayfishError where there is none."""
+        if form in self.files:
+            return form
         possible = SOURCES.get(form, ())
         for each in possible:
             if each in self.files:

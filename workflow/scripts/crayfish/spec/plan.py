@@ -382,9 +382,15 @@ def _of_own(model: Declared, values: dict) -> dict[str, Any]:
     scorer = values.get("scorer")
     reads = discovery.scorer(scorer).format if scorer in discovery.names("scorers") else None
     try:
-        return {"dataset": DATASET, "own": model.of(reads)}
+        own = model.of(reads)
     except CrayfishError as error:
         raise CrayfishError(f"run.scorer: {scorer} {error} (own_models.{model.name}.files)") from error
+    if reads == "mar" and model.source(reads) == "onnx" and values.get("device", default("device")) != "cpu":
+        raise CrayfishError(
+            f"run.device: {scorer} computes an ONNX file on the CPU alone: give a TorchScript file too"
+            f" (own_models.{model.name}.files), or use device 'cpu', or the scorer 'onnx'"
+        )
+    return {"dataset": DATASET, "own": own}
 
 
 def _places(values: dict) -> bool:
