@@ -1,5 +1,6 @@
 """What goes wrong ends with an explanation, a non-zero exit, no output that looks whole, and nothing left behind."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -93,14 +94,22 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+def fill(folder: Path) -> None:
+    """Write until the folder's disk is full, whatever else is written there meanwhile."""
+    with (folder / "other").open("wb", buffering=0) as other:
+        for size in (1 << 20, 1 << 12):
+            with contextlib.suppress(OSError):
+                while True:
+                    other.write(bytes(size))
+
+
 @pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
 def test_a_temporary_disk_that_fills_up(harness, tmp_path, small_disk, monkeypatch, processor):
     monkeypatch.setenv("TMPDIR", str(small_disk))
     load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": 60.0}
     run = harness({**long_run(processor), "segments": [load]}, tmp_path / "run")
     run.await_log("sent")
-    with (small_disk / "other").open("wb") as other:
-        os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free)
+    fill(small_disk)
     output = run.finish()
     assert f"the disk of {small_disk} is full: free disk space" in output
     run.assert_failed_cleanly(output)
@@ -122,8 +131,7 @@ def test_a_disk_of_the_results_that_is_full_when_they_are_written(harness, small
     load = {"kind": "constant", "rate": 200.0, "warmup_s": 1.0, "measure_s": 5.0}
     run = harness({**long_run("kafka_streams"), "segments": [load]}, small_disk / "run")
     run.await_log("sent")
-    with (small_disk / "other").open("wb") as other:
-        os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free)
+    fill(small_disk)
     output = run.finish()
     assert "the disk is full while writing" in output and "free disk space" in output
     run.assert_failed_cleanly(output)

@@ -4,6 +4,7 @@ takes its turn there, and leaves nothing."""
 import contextlib
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from test_contract import assert_answered_once_and_rightly
 from test_contract import spec_of as made_spec
 
 from crayfish.engine import jvm, secure
-from crayfish.harness import given
+from crayfish.harness import broker, given
 from crayfish.spec import discovery
 from crayfish.spec.errors import CrayfishError, NotMade
 
@@ -76,6 +77,17 @@ def test_two_runs_take_turns_and_the_second_is_told_whose_it_is(harness, strange
     assert run.process.returncode == 0, output
     with given.Turn(strangers.servers, str(strangers.client_file), lambda: None) as turn:
         turn.check()
+
+
+def test_a_topic_that_its_broker_hears_of_late_is_waited_for(strangers, monkeypatch):
+    monkeypatch.setattr(given, "TOPIC", "crayfish-turns-late")
+    monkeypatch.setattr(given, "GROUP", "crayfish-measures-late")
+    make = broker.make_topics
+    monkeypatch.setattr(broker, "make_topics", lambda *asked: threading.Timer(3, make, asked).start())
+    with given.Turn(strangers.servers, str(strangers.client_file), lambda: None) as turn:
+        turn.check()
+    broker.remove_topics(strangers.admin, [given.TOPIC])
+    given.remove_groups(strangers.admin, [given.GROUP])
 
 
 def test_what_a_killed_run_has_left_goes_after_a_day(harness, strangers, tmp_path):

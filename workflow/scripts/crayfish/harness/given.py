@@ -103,6 +103,9 @@ class Turn:
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": SESSION_MS,
             "max.poll.interval.ms": POLL_INTERVAL_MS,
+            # The broker that is asked may not yet know a topic that was just made; librdkafka would ask it again after
+            # five minutes.
+            "topic.metadata.refresh.interval.ms": 1000,
             "enable.auto.commit": False,
             "log_level": 0,
         }
