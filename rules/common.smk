@@ -5,8 +5,6 @@ import json
 import os
 import sys
 
-from snakemake.exceptions import WorkflowError
-
 sys.path.insert(0, f"{CHECKOUT}/workflow/scripts")
 
 from crayfish.engine import jvm, secure
@@ -28,11 +26,19 @@ from crayfish.spec.config import complete, parsed
 from crayfish.spec.errors import CrayfishError
 
 shell.prefix(inheritance.shell_prefix(os.environ))
+
+
+def refuse(reason):
+    """End with a sentence alone, as the programs do. Snakemake takes any other error for a fault of the workflow, and
+    shows where in its files it came from."""
+    raise SystemExit(f"error: {reason}")
+
+
 config = complete(parsed(config))
 try:
     PLAN = plan.make_plan(config)
 except CrayfishError as error:
-    raise WorkflowError(str(error))
+    refuse(error)
 
 RESULTS = config["results"]
 CLUSTER = config["cluster"] or {}
@@ -216,7 +222,7 @@ def something_drawn(wildcards):
     try:
         PLAN.require_drawn()
     except CrayfishError as error:
-        raise WorkflowError(str(error))
+        refuse(error)
     return []
 
 
@@ -225,7 +231,7 @@ def spec_of(wildcards):
     try:
         return PLAN.runs[wildcards.run]
     except KeyError:
-        raise WorkflowError(f"{wildcards.run}: the config plans no run of this name")
+        refuse(f"{wildcards.run}: the config plans no run of this name")
 
 
 def inputs_of_run(wildcards):
@@ -254,7 +260,7 @@ def require_received():
     try:
         received.require(RESULTS, received_jobs())
     except CrayfishError as error:
-        raise WorkflowError(str(error))
+        refuse(error)
 
 
 def prepared(wildcards):
@@ -338,7 +344,7 @@ def refuse_here():
         except CrayfishError as error:
             faults = [*faults, str(error)]
     if faults:
-        raise WorkflowError("\n".join(faults))
+        refuse("\n".join(faults))
 
 
 def scoring_here(wanted):
