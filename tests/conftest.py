@@ -154,7 +154,9 @@ def snakemake(
 
 def called(*command: str, cwd: Path, deadline_s: float) -> subprocess.CompletedProcess:
     """A command, with what it printed; the programs of this Python's environment come first."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    told_by_make = {"MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"}  # of `make test ARGS=...`, for its own tests
+    inherited = {name: value for name, value in os.environ.items() if name not in told_by_make}
+    environment = {**inherited, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
         command,
         cwd=cwd,
