@@ -509,10 +509,9 @@ experiments:
   typed:
     vary:
       - {processor: [kafka_streams], scorer: [onnx], model: [halves]}
-      - {processor: [spark], scorer: [onnx], model: [halves], codec: [json]}
       - {processor: [flink], scorer: [savedmodel], model: [counts]}
-      - {processor: [ray], scorer: [torchscript], model: [pixels]}
-      - {processor: [flink], scorer: [torchserve], model: [pixels], codec: [json]}
+      - {processor: [spark], scorer: [torchscript], model: [pixels], codec: [json]}
+      - {processor: [ray], scorer: [torchserve], model: [halves], codec: [json]}
     load: {kind: constant, rate: [100], warmup_s: 1, warmup_at_most_s: 1, measure_s: 2}
 figures: {typed: {experiment: typed, kind: latency_by_rate}}
 """
