@@ -19,7 +19,7 @@ import polars as pl
 from crayfish.results.tables import TIMEOUTS, varying_columns
 from crayfish.spec import discovery
 from crayfish.spec.contracts import LineStyle
-from crayfish.spec.run_spec import choices
+from crayfish.spec.run_spec import choices, default
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
@@ -148,6 +148,17 @@ VALUES: dict[str, dict[object, str]] = {
         "none": "no fault",
     },
     "rates_of": {"sustainable": "the sustainable rate"},
+}
+# Fields whose default is to do without: nothing is to be said of a system that has it.
+WITHOUT = {
+    name: default(name)
+    for name in (
+        "async_calls",
+        "engine_batch_max",
+        "engine_batch_wait_ms",
+        "server_batch_max",
+        "server_batch_delay_ms",
+    )
 }
 LOAD = (
     "load",
@@ -307,7 +318,12 @@ def systems(table: pl.DataFrame, axes: tuple[str, ...]) -> list[System]:
         variant = next(variants.setdefault((processor, scorer), itertools.count()))
         color, line = looks_of_processor(processor)
         marker, face = looks_of_scorer(scorer)
-        details = [short(name, value) for name, value in zip(distinct, values, strict=True) if name != "twin"]
+        told = {
+            name: value
+            for name, value in zip(distinct, values, strict=True)
+            if name != "twin" and not (name in WITHOUT and value == WITHOUT[name])
+        }
+        details = [short(name, value) for name, value in told.items()]
         system = f"{display(processor)}, {scorer_name(scorer, rows['substitutes'][0])}"
         twin = dict(zip(distinct, values, strict=True)).get("twin") or 0
         again = [AGAIN if twin == 1 else f"{AGAIN}, {twin}"] if twin else []

@@ -60,6 +60,7 @@ NO_DATES = {
 }
 SINGLE, DOUBLE, HEIGHT = 3.5, 7.1, 2.4  # inches: one and two columns of a paper
 ROW = 0.21  # inches of height that a row of a horizontal chart takes
+ROW_LETTERS = 44  # of a line of a row's name
 LETTERS = 16.5  # of the legend, an inch
 BESIDE = 5  # entries above which the legend stands beside a single panel
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
@@ -314,8 +315,10 @@ def row_canvas(counts: list[int], columns: int = 1) -> tuple[Figure, list[list[A
 
 
 def label_rows(axes: Axes, labels: list[str]) -> None:
-    """Names of the rows of a horizontal chart, the first at the top."""
-    axes.set_yticks(range(len(labels)), labels)
+    """Names of the rows of a horizontal chart, the first at the top; long ones in smaller lines."""
+    wrapped = [textwrap.fill(label, ROW_LETTERS) for label in labels]
+    looks = {"fontsize": 6, "linespacing": 0.9} if wrapped != labels else {}
+    axes.set_yticks(range(len(labels)), wrapped, **looks)
     axes.set_ylim(len(labels) - 0.4, -0.6)
 
 

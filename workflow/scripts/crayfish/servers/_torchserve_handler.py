@@ -11,50 +11,50 @@ CRAYFISH_BATCHES, if it is set, names the folder where it notes how many request
 import logging
 import os
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+# TorchServe takes a file that has one class alone.
 
-class Module:
-    """A TorchScript module on a device."""
 
-    def __init__(self, file: Path, config: dict, device: str):
-        self.module = torch.jit.optimize_for_inference(torch.jit.load(file, map_location=device).eval())
-        self.device, self.output = device, config.get("output")
+def of_torchscript(file: Path, config: dict, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What a TorchScript module on a device makes of [n, *input_shape]: float32[n, ...], on the CPU again."""
+    module = torch.jit.optimize_for_inference(torch.jit.load(file, map_location=device).eval())
+    output = config.get("output")
 
-    def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """[n, *input_shape] -> float32[n, ...], on the CPU again."""
-        outputs = self.module(batch.to(self.device))
-        if self.output is not None:
-            outputs = self.chosen(outputs).float().contiguous()
-        return outputs.cpu()
-
-    def chosen(self, outputs) -> torch.Tensor:
+    def chosen(outputs) -> torch.Tensor:
         """The tensor that is taken of several: by its name, or its number."""
         if isinstance(outputs, dict):
-            return outputs[self.output or next(iter(outputs))]
-        return outputs[int(self.output or 0)] if isinstance(outputs, tuple | list) else outputs
+            return outputs[output or next(iter(outputs))]
+        return outputs[int(output or 0)] if isinstance(outputs, tuple | list) else outputs
+
+    def score(batch: torch.Tensor) -> torch.Tensor:
+        outputs = module(batch.to(device))
+        if output is not None:
+            outputs = chosen(outputs).float().contiguous()
+        return outputs.cpu()
+
+    return score
 
 
-class Session:
-    """A session of ONNX Runtime on the CPU, with the settings of the scorer onnx."""
+def of_onnx(file: Path, config: dict, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same of a session of ONNX Runtime on the CPU, with the settings of the scorer onnx."""
+    import onnxruntime
 
-    def __init__(self, file: Path, config: dict, device: str):
-        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        self.input, self.output = config["input"], config["output"]
-
-    def score(self, batch: torch.Tensor) -> torch.Tensor:
-        """[n, *input_shape] -> float32[n, ...]."""
-        (answers,) = self.session.run([self.output], {self.input: batch.numpy()})
+    def score(batch: torch.Tensor) -> torch.Tensor:
+        (answers,) = session.run([config["output"]], {config["input"]: batch.numpy()})
         return torch.from_numpy(answers.astype("float32", copy=False))
+
+    return score
 
 
 class Handler:
@@ -70,7 +70,7 @@ class Handler:
         file = folder / context.manifest["model"]["serializedFile"]
         config = context.model_yaml_config
         self.shape, self.dtype = (-1, *config["input_shape"]), getattr(torch, config.get("dtype", "float32"))
-        self.model = (Session if file.suffix == ".onnx" else Module)(file, config, device)
+        self.score = (of_onnx if file.suffix == ".onnx" else of_torchscript)(file, config, device)
         noted = os.environ.get("CRAYFISH_BATCHES")
         how = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.sizes = os.open(Path(noted, f"sizes-{os.getpid()}"), how) if noted else None
@@ -80,9 +80,9 @@ class Handler:
             os.write(self.sizes, array("I", [len(requests)]))
         with torch.inference_mode():
             if len(requests) == 1:
-                return [self.model.score(self.points(requests[0])).numpy().tobytes()]
+                return [self.score(self.points(requests[0])).numpy().tobytes()]
             batches = [self.points(request) for request in requests]
-            outputs = self.model.score(torch.cat(batches)).split([len(batch) for batch in batches])
+            outputs = self.score(torch.cat(batches)).split([len(batch) for batch in batches])
             return [answer.numpy().tobytes() for answer in outputs]
 
     def points(self, request: dict) -> torch.Tensor:

@@ -110,7 +110,9 @@ def workers_ready(job: Job, management: int, key_file: Path) -> bool:
         token = json.loads(key_file.read_text())["management"]["key"]
     except (FileNotFoundError, json.JSONDecodeError):  # it is not written yet
         return False
-    answer = _child.get(management, f"/models/{job.spec.model}", Authorization=f"Bearer {token}")
+    # Spelled in numbers: a path with "/token" in it, as of a model called tokens, would be taken for another request.
+    name = "".join(f"%{byte:02X}" for byte in job.spec.model.encode())
+    answer = _child.get(management, f"/models/{name}", Authorization=f"Bearer {token}")
     workers = json.loads(answer)[0]["workers"] if answer else []
     return [worker["status"] for worker in workers] == ["READY"] * job.spec.parallelism
 
