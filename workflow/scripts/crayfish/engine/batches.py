@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crayfish.spec import metrics
-
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
@@ -142,6 +140,8 @@ def reached(folders: Iterable[Path]) -> dict[str, float | None] | None:
 def summary(counts: Sequence[int]) -> dict[str, float | None]:
     """Mean, median, 99th percentile (the least number that so large a share is not above) and maximum of what was
     counted at each place; None of nothing, and of a percentile above which there are not metrics.EVENTS_ABOVE."""
+    from crayfish.spec import metrics  # which imports numpy: not where a run is planned
+
     total = sum(counts)
     if not total:
         return dict.fromkeys(("mean", *PERCENTS, "max"))

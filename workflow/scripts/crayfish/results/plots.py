@@ -60,7 +60,7 @@ NO_DATES = {
 }
 SINGLE, DOUBLE, HEIGHT = 3.5, 7.1, 2.4  # inches: one and two columns of a paper
 ROW = 0.21  # inches of height that a row of a horizontal chart takes
-ROW_LETTERS = 44  # of a line of a row's name
+ROW_LETTERS = 60  # of a line of a row's name
 LETTERS = 16.5  # of the legend, an inch
 BESIDE = 5  # entries above which the legend stands beside a single panel
 LOG_FROM = 20.0  # the ratio of the largest to the smallest mean from which an axis is logarithmic
