@@ -388,9 +388,10 @@ def test_a_caption_has_words_for_columns_and_fields(kind, tables):
     assert [name for name in table.columns if "_" in name and name in text] == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_in_a_figure_is_cut_off_or_covers_another(kind, tables):
-    figure, _ = draw(kind, table_of(kind, tables))
+# A kind, and the one whose table it draws: that of batches has the longest names.
+@pytest.mark.parametrize(("kind", "of"), [*((kind, kind) for kind in KINDS), ("maximum_throughput", "batching")])
+def test_nothing_in_a_figure_is_cut_off_or_covers_another(kind, of, tables):
+    figure, _ = draw(kind, table_of(of, tables))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer, edge = canvas.get_renderer(), figure.bbox
@@ -402,6 +403,13 @@ def test_nothing_in_a_figure_is_cut_off_or_covers_another(kind, tables):
     boxes += [label.get_window_extent(renderer) for label in labels if label.get_visible() and label.get_text()]
     boxes += [legend.get_window_extent(renderer) for legend in figure.legends]
     assert all(box.x0 >= -1 and box.x1 <= edge.x1 + 1 for box in boxes)
+
+
+def test_batches_of_a_slow_model_are_drawn_by_the_percentile_that_all_runs_have(tables):
+    table = table_of("batching", tables).with_columns(latency_p99_ms=pl.lit(None, pl.Float64))
+    figure, _ = draw("batching", table)
+    assert figure.axes[0].get_ylabel().startswith("95th percentile of latency")
+    assert any(len(line.get_xdata()) for line in figure.axes[0].get_lines())
 
 
 def test_the_script_draws_the_part_that_its_kind_names_of_the_rows_that_are_kept(tables, tmp_path):
