@@ -421,6 +421,16 @@ def test_the_script_draws_the_part_that_its_kind_names_of_the_rows_that_are_kept
     assert "Held fixed: scorer ONNX Runtime" in text and "input rate 400 events/s" in text and SUBSTITUTE not in text
 
 
+def test_a_table_without_rows_is_read_and_tells_of_no_recovery(tables, tmp_path):
+    """As the series of runs that are over within a second."""
+    header = (tables / "input_rate_series.csv").read_text().partition("\n")[0]
+    (tmp_path / "input_rate_series.csv").write_text(header + "\n")
+    out = tmp_path / "recovery_times.csv"
+    options = ["--digest", "recovery_times", "--tables", tmp_path / "input_rate_series.csv", "--out", out]
+    run_script("digest", *options)
+    assert len(out.read_text().splitlines()) == 1
+
+
 def test_a_script_without_its_part_of_the_table_says_so(tables, tmp_path):
     command = [sys.executable, SCRIPTS / "plot.py", "--kind", "latency_over_time", "--means", tables / "input_rate.csv"]
     done = subprocess.run([*command, "--out", tmp_path / "figure.svg"], capture_output=True, text=True)

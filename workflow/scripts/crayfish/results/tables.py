@@ -17,9 +17,12 @@ GPU = "GPU"  # how what a machine's name tells of its GPU begins
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """A table as it was written: an empty text is "", and a column without any value holds nulls of type float."""
+    """A table as it was written: an empty text is "", and a column without any value holds nulls of type float.
+
+    The load's kind is a text even in a table without rows.
+    """
     table = pl.read_csv(path, infer_schema_length=None)
-    texts = [name for name in TEXTS if name in table.columns]
+    texts = [name for name in ("load", *TEXTS) if name in table.columns]
     empty = [
         name for name, kind in table.schema.items() if kind == pl.String and table[name].null_count() == len(table)
     ]
