@@ -276,6 +276,16 @@ def test_a_scorer_that_cannot_read_its_files_is_refused(folder, scorer, reads):
         plan.make_plan(changed(own_models=own, experiments__input_rate__vary=vary))
 
 
+def test_a_scorer_says_what_its_format_is_made_of(folder):
+    savedmodel(folder / "fraud.savedmodel", {"x": (1, -1, 3)}, {"y": (1, -1, 2)})
+    own = {"fraud": {"files": {"savedmodel": "fraud.savedmodel"}, "samples": "rows.npy"}}
+    vary = {"processor": ["kafka_streams"], "scorer": ["torchserve"], "model": ["fraud"]}
+    with pytest.raises(
+        CrayfishError, match=r"torchserve reads mar, which is made of torchscript or onnx, and fraud has: savedmodel"
+    ):
+        plan.make_plan(changed(own_models=own, experiments__input_rate__vary=vary))
+
+
 def test_torchserve_computes_an_onnx_file_on_the_cpu_alone(folder):
     own = {"fraud": {"files": {"onnx": "fraud.onnx"}, "samples": "rows.npy"}}
     vary = {"processor": ["kafka_streams"], "scorer": ["torchserve"], "model": ["fraud"]}

@@ -44,6 +44,7 @@ def test_a_bad_config_is_refused_before_anything_starts(tmp_path):
     done = snakemake("figures", "--config", "processors=[flnk]", f"results={tmp_path}")
     assert done.returncode != 0
     assert "'flnk' is not known; did you mean 'flink'?" in done.stdout
+    assert "Traceback" not in done.stdout
     assert "Snakefile" not in done.stdout and ".smk" not in done.stdout, "where the sentence came from helps nobody"
     assert not list(tmp_path.iterdir())
 
