@@ -149,6 +149,6 @@ clean:
 	@for file in $< envs/build.yaml; do sed -n 's/^ *- \(.*==.*\)$$/\1/p' $$file > .venv/$$(basename $$file .yaml).part; done
 	@grep '^uv==' .venv/$*.part > .venv/uv.part
 	@python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.part \
-	  && uv pip install --quiet --no-deps --require-hashes --build-constraints .venv/build.part --python .venv/bin/python -r .venv/$*.part \
+	  && uv pip install --quiet --compile-bytecode --no-deps --require-hashes --build-constraints .venv/build.part --python .venv/bin/python -r .venv/$*.part \
 	  || { echo "The packages of $< cannot be installed: check the network (a package index must be reachable) and the disk"; exit 1; }
 	@mv .venv/$*.part $@

@@ -1,4 +1,4 @@
-"""Which runs the contract suite makes: all, or a sample in which every processor and scorer is at least twice.
+"""Which runs the contract suite makes: all, or a sample in which every processor is at least twice and every scorer once.
 
 Nothing is listed by hand: the parts are discovered, and what they offer is asked of them.
 """
@@ -25,12 +25,12 @@ STYLES = (
 
 
 def pairs(everything: bool) -> list[dict]:
-    """The fields of one run each: every scorer in two processors, in changing styles, or in each twice."""
+    """The fields of one run each: every scorer in one processor, in changing styles, or in each twice."""
     runs: list[dict] = []
-    for number, scorer in enumerate(SCORERS):
-        for step in range(len(PROCESSORS) if everything else 2):
-            run = {"processor": PROCESSORS[(number + step) % len(PROCESSORS)], "scorer": scorer}
-            style = 2 * number + step + number // len(PROCESSORS)
+    for row in range(len(SCORERS) if everything else max(len(SCORERS), 2 * len(PROCESSORS))):
+        for column in range(len(PROCESSORS) if everything else 1):
+            run = {"processor": PROCESSORS[(row + column) % len(PROCESSORS)], "scorer": SCORERS[row % len(SCORERS)]}
+            style = row + column + row // len(PROCESSORS)
             runs += [run, {**run, **STYLES[1 + style % 3]}] if everything else [{**run, **STYLES[style % 4]}]
     return runs
 

@@ -30,7 +30,7 @@ def long_run(processor: str) -> dict:
     return {"processor": processor, "scorer": "noop" if processor in FLOORS else "onnx", "segments": LONG}
 
 
-@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0))
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 0, step=4))
 def test_a_broken_model_file(harness, tmp_path, processor):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"this is no model")
@@ -45,7 +45,7 @@ def test_a_processor_that_is_killed(harness, tmp_path, processor):
     ends_as_killed(harness, tmp_path, processor, "processor")
 
 
-@pytest.mark.parametrize("processor", sampled(PROCESSORS + FLOORS, 0))
+@pytest.mark.parametrize("processor", sampled(PROCESSORS + FLOORS, 2, step=4))
 def test_a_broker_that_is_killed(harness, tmp_path, processor):
     ends_as_killed(harness, tmp_path, processor, "broker")
 
@@ -69,7 +69,7 @@ def test_sigterm(harness, tmp_path, processor):
     run.assert_failed_cleanly(output)
 
 
-@pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 1, step=4))
 def test_kill_9_of_the_harness_while_a_run_is_loaded(harness, tmp_path, processor):
     run = harness(long_run(processor), tmp_path / "run")
     run.await_log("sent")
@@ -103,7 +103,7 @@ def fill(folder: Path) -> None:
                     other.write(bytes(size))
 
 
-@pytest.mark.parametrize("processor", sampled(PROCESSORS, 1))
+@pytest.mark.parametrize("processor", sampled(PROCESSORS, 3, step=4))
 def test_a_temporary_disk_that_fills_up(harness, tmp_path, small_disk, monkeypatch, processor):
     monkeypatch.setenv("TMPDIR", str(small_disk))
     load = {"kind": "constant", "rate": 100.0, "warmup_s": 1.0, "measure_s": 60.0}

@@ -141,6 +141,9 @@ def test_a_caption_says_who_is_ahead_by_how_much_and_what_could_have_been_told()
     assert "Ranking by throughput (events/s), more is better (4 rounds;" in method and ": parallelism 2: " in method
     assert "ahead of a by 1." in method and "not told apart: " in method
     assert "(a difference of 1." in method and "could have been told)" in method
+    many = ranking.compared(simulated(random, dict.fromkeys("abcdefg", 100.0), noise=0.01), {}, True, False, (2,))
+    method, *_ = captions.ranking_in_words(Ranking(THROUGHPUT, ("parallelism",), (many,)))
+    assert "not told apart: 21 of 21 pairs, see the table of the ranking (a difference of 1." in method
     assert noise.startswith("The same system twice (A/A), which is noise: parallelism 2: 1.") and "Warning" not in noise
     changed = [each._replace(value=each.value * 1.5) for each in values["a (again)"]]
     wrong = ranking.compared(values | {"a (again)": changed}, {"a (again)": "a"}, True, False, (2,))

@@ -11,13 +11,14 @@ from crayfish.spec.run_spec import RunSpec, Segment
 LOADS = (Segment("constant", rate=1.0),)
 
 
-def test_every_processor_and_scorer_is_in_the_sample_at_least_twice():
+def test_the_sample_has_every_processor_twice_every_scorer_and_every_style_in_each_processor():
     runs = sampling.pairs(everything=False)
-    for name, wanted in (("processor", sampling.PROCESSORS), ("scorer", sampling.SCORERS)):
-        counts = Counter(run[name] for run in runs)
-        assert set(counts) == set(wanted) and min(counts.values()) >= 2
+    counts = Counter(run["processor"] for run in runs)
+    assert set(counts) == set(sampling.PROCESSORS) and min(counts.values()) >= 2
+    assert {run["scorer"] for run in runs} == set(sampling.SCORERS)
     for processor in sampling.PROCESSORS:
-        own = [run for run in runs if run["processor"] == processor]
+        sampled = runs + sampling.variants(everything=False) + sampling.backlogs(everything=False)
+        own = [run for run in sampled if run["processor"] == processor]
         assert {run.get("scoring") for run in own} == {None, "vectorised"}
         assert {run.get("codec") for run in own} == {None, "json"}
         assert {run.get("parallelism") for run in own} == {None, 2}

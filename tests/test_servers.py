@@ -36,7 +36,7 @@ def run_of(scorer: str, measure_s: float, **fields: object) -> dict:
     return {**chosen, "segments": [load], **fields}
 
 
-@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0))
+@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0, step=4))
 def test_a_server_that_is_killed_fails_the_run(harness, tmp_path, scorer):
     run = harness(run_of(scorer, 120.0), tmp_path)
     run.await_log("sent")
@@ -82,7 +82,7 @@ def test_a_server_that_is_killed_is_started_again_and_nothing_is_lost(harness, t
     assert (tmp_path / "logs" / "server-2.log").exists()
 
 
-@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 0))
+@pytest.mark.parametrize("scorer", sampled(EXTERNAL, 2, step=4))
 def test_a_model_file_that_a_server_cannot_read(harness, tmp_path, scorer):
     broken = tmp_path / "broken.model"
     broken.write_bytes(b"this is no model")

@@ -27,7 +27,7 @@ EXACT = (
 MOST = 2**32 - 1  # larger ones are counted as this
 SUFFIX = ".batches"
 LENGTH = 8  # bytes of a count
-PERCENTS = {"p50": 50, "p99": 99}
+PERCENTILES = ("p50", "p99")
 
 
 def wait_ms(spec: RunSpec) -> int:
@@ -139,18 +139,18 @@ def reached(folders: Iterable[Path]) -> dict[str, float | None] | None:
 
 def summary(counts: Sequence[int]) -> dict[str, float | None]:
     """Mean, median, 99th percentile (the least number that so large a share is not above) and maximum of what was
-    counted at each place; None of nothing, and of a percentile above which there are not metrics.EVENTS_ABOVE."""
+    counted at each place; None of nothing, and of a percentile of fewer than it needs (metrics.has_percentile)."""
     from crayfish.spec import metrics  # which imports numpy: not where a run is planned
 
     total = sum(counts)
     if not total:
-        return dict.fromkeys(("mean", *PERCENTS, "max"))
+        return dict.fromkeys(("mean", *PERCENTILES, "max"))
     below = list(itertools.accumulate(counts))
 
-    def at(percent: int) -> float:
-        return float(least(next(place for place, count in enumerate(below) if 100 * count >= percent * total)))
+    def at(per_mille: int) -> float:
+        return float(least(next(place for place, count in enumerate(below) if 1000 * count >= per_mille * total)))
 
     mean = sum(count * least(place) for place, count in enumerate(counts) if count) / total
-    enough = {name: total * (100 - percent) >= 100 * metrics.EVENTS_ABOVE for name, percent in PERCENTS.items()}
-    told = {name: at(percent) if enough[name] else None for name, percent in PERCENTS.items()}
-    return {"mean": mean, **told, "max": at(100)}
+    parts = {name: metrics.PER_MILLE[name] for name in PERCENTILES}
+    told = {name: at(part) if metrics.has_percentile(total, part) else None for name, part in parts.items()}
+    return {"mean": mean, **told, "max": at(1000)}

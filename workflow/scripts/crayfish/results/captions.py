@@ -11,7 +11,7 @@ from crayfish.results.ranking import LEVEL, Pair, Panel, Ranking, Ranks
 from crayfish.results.tables import GPU, TIMEOUTS, chosen_metric, first_rows, notes, run_columns
 from crayfish.spec.contracts import FigureKind
 
-MOST_NAMED = 8  # warnings or panels that a caption spells out
+MOST_NAMED = 8  # warnings, panels or pairs of systems that a caption spells out
 FLOOR_RATIO = 1.2  # a system whose throughput comes this near the floor's may be limited by the measuring system
 
 
@@ -48,13 +48,16 @@ def verdicts(panel: Panel, metric: str) -> str:
             ahead.setdefault(pair.first, f"{pair.first} ahead of {pair.second} by {by_words(pair, metric)}")
     told = [ahead[name] for name in panel.order if name in ahead]
     untold = [f"{pair.first} and {pair.second}" for pair in panel.ranked if not pair.told]
+    pairs = ", ".join(untold)
+    if len(untold) > MOST_NAMED:
+        pairs = f"{len(untold)} of {len(panel.ranked)} pairs, see the table of the ranking"
     least = [pair.detectable for pair in panel.ranked if pair.detectable is not None]
     if untold and least:
         unit = f" {looks.column(metric).unit}" if any(pair.plain for pair in panel.ranked) else ""
         could = f" (a difference of {max(least):.2f}{unit} could have been told)"
-        told.append(f"not told apart: {', '.join(untold)}{could}")
+        told.append(f"not told apart: {pairs}{could}")
     elif untold:
-        told.append(f"too few repetitions to rank {', '.join(untold)}")
+        told.append(f"too few repetitions to rank {pairs}")
     return "; ".join(told)
 
 

@@ -216,10 +216,10 @@ def points_of_each(job: Job) -> int | None:
 
 
 def supported(count: float, percentile: str) -> bool:
-    """Whether so many values have this percentile (as spec.metrics.percentile)."""
+    """Whether so many values have this percentile."""
     from crayfish.spec import metrics
 
-    return count * (1000 - metrics.PER_MILLE[percentile]) >= 1000 * metrics.EVENTS_ABOVE
+    return metrics.has_percentile(count, metrics.PER_MILLE[percentile])
 
 
 def samples(text: str, name: str) -> list[tuple[dict[str, str], float]]:

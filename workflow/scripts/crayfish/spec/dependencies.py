@@ -47,11 +47,12 @@ def _imports(file: str) -> frozenset[str]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree, without the bodies of `if TYPE_CHECKING`."""
+    """All statements of a tree, without the bodies of `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield child
-            yield from _executed(child)
+        if isinstance(child, ast.expr) or (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            continue  # no statement is within an expression, and most of a tree is of these
+        yield child
+        yield from _executed(child)
 
 
 @functools.cache
@@ -70,6 +71,7 @@ def _files(module: str) -> tuple[str, ...]:
     return tuple(each for each in existing if _does_something(each))
 
 
+@functools.cache
 def _does_something(file: str) -> bool:
     """Whether a Python file holds more than a docstring and what describes it, such as __version__."""
     return not all(

@@ -104,14 +104,17 @@ def throughput_within(append_ms: np.ndarray, start_ns: int, end_ns: int) -> floa
 
 
 def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
-    """A percentile of sorted values, float[n], interpolated linearly between neighbours (as numpy does by default).
-
-    None unless at least 10 values lie above it: n * (1 - p) >= 10, so p99 needs 1 000 values and p99.9 needs 10 000.
-    """
-    count = len(ordered)
-    if count * (1000 - per_mille) < EVENTS_ABOVE * 1000:
+    """A percentile of sorted values, float[n], interpolated linearly between neighbours (as numpy does by default); None
+    of fewer than it needs."""
+    if not has_percentile(len(ordered), per_mille):
         return None
     return float(quantiles_of(ordered, np.array([per_mille / 1000]))[0])
+
+
+def has_percentile(count: float, per_mille: int) -> bool:
+    """Whether at least 10 of so many values lie above it: n * (1 - p) >= 10, so p99 needs 1 000 values and p99.9 needs
+    10 000."""
+    return count * (1000 - per_mille) >= EVENTS_ABOVE * 1000
 
 
 def quantiles_of(ordered: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
