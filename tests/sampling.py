@@ -1,4 +1,4 @@
-"""Which runs the contract suite makes: all, or a sample in which every processor is at least twice and every scorer once.
+"""Which runs the contract suite makes: all, or a sample with every processor at least twice and every scorer once.
 
 Nothing is listed by hand: the parts are discovered, and what they offer is asked of them.
 """

@@ -21,7 +21,7 @@ from crayfish.engine import child, remote
 from crayfish.harness import stages
 from crayfish.scorers import ray_serve
 from crayfish.servers import tf_serving, torchserve, triton
-from crayfish.spec import discovery
+from crayfish.spec import discovery, paths
 from crayfish.spec.errors import CrayfishError
 from crayfish.spec.run_spec import Job, RunSpec, Segment
 
@@ -138,6 +138,65 @@ def test_a_client_that_retries_waits_until_its_server_is_back(way):
         assert np.array_equal(WAYS[way](client, batch), batch)
     started[0].shutdown()
     started[0].server_close()
+
+
+# TorchServe's protocol, answered with the values that came.
+GRPC_ECHO = """
+import sys, threading
+from concurrent import futures
+import grpc
+from crayfish.engine import protocols
+request, response = (protocols.TYPES[f"torchserve.{name}"] for name in ("PredictionsRequest", "PredictionResponse"))
+
+class Echo(grpc.GenericRpcHandler):
+    def service(self, details):
+        def answer(content, context):
+            return response(prediction=request.FromString(content).input["data"]).SerializeToString()
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+server = grpc.server(futures.ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
+server.add_generic_rpc_handlers((Echo(),))
+server.add_insecure_port("127.0.0.1:" + sys.argv[1])
+server.start()
+print("up", flush=True)
+threading.Event().wait()
+"""
+GRPC_CLIENT = """
+import subprocess, sys, threading
+import numpy as np
+from crayfish.scorers.torchserve import TorchServeScorer
+from crayfish.spec.run_spec import Job, RunSpec, Segment
+echo, port = sys.argv[1:]
+
+def started():
+    process = subprocess.Popen([sys.executable, "-c", echo, port], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\\n"
+    return process
+
+spec = RunSpec("kafka_streams", "torchserve", (Segment("constant", rate=1.0),), on_server_failure="retry")
+batch, servers = np.ones((1, 2), np.float32), [started()]
+later = threading.Timer(0.5, lambda: servers.append(started()))
+try:
+    with TorchServeScorer(Job.without_kafka(spec, "", server_address=f"127.0.0.1:{port}")) as client:
+        client.score(batch)
+        servers[0].kill()
+        servers[0].wait()
+        later.start()
+        assert np.array_equal(client.score(batch), batch)
+finally:
+    later.join()
+    for server in servers:
+        server.kill()
+"""
+
+
+def test_a_grpc_client_that_retries_connects_once_its_server_is_back(resources):
+    """By itself gRPC looks after a connection every 5 s: here it never does."""
+    python, (port,) = paths.ROOT / paths.interpreter("kafka_streams"), child.free_ports(1)
+    variables = {"PYTHONPATH": str(child.SCRIPTS), "GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS": str(3600 * 1000)}
+    command = [str(python), "-c", GRPC_CLIENT, GRPC_ECHO, str(port)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

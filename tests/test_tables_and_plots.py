@@ -657,6 +657,13 @@ def test_a_variant_of_a_system_is_open_and_named(tables):
     ]
 
 
+def test_a_system_is_named_by_what_is_not_expected_of_it(tables):
+    table = read.read_table(tables / "scalability.csv").filter(pl.col("processor") == "flink")
+    fault = table.with_columns(delivery=pl.lit("exactly_once"), brokers=3, run=pl.col("run") + "_exactly_once")
+    found = looks.systems(pl.concat([table, fault], how="vertical_relaxed"), ("parallelism",))
+    assert [system.label for system in found] == ["Flink, no-op", "Flink, no-op (brokers 3, exactly once)"]
+
+
 def test_a_table_of_the_wrong_load_is_refused(tables):
     with pytest.raises(CrayfishError, match="no value of latency_p50_ms"):
         draw("latency_by_rate", read.read_table(tables / "scalability.csv"))

@@ -132,7 +132,8 @@ class GrpcScorer(RemoteScorer):
 
     def gone(self, error) -> bool:
         """Whether a failed call (grpc.RpcError) means that the server is not there."""
-        return error.code() == self._grpc.StatusCode.UNAVAILABLE
+        code = self._grpc.StatusCode
+        return error.code() in ((code.UNAVAILABLE, code.DEADLINE_EXCEEDED) if self._retries else (code.UNAVAILABLE,))
 
     def __enter__(self) -> Self:
         """Open the channel; the server is first asked by the first call."""
@@ -152,8 +153,11 @@ class GrpcScorer(RemoteScorer):
         self._channel.close()
 
     def call(self, request: bytes) -> bytes:
+        # A call that is to be repeated waits for its server: of those that fail at once none stays long enough for the
+        # connection to be made, and gRPC itself looks after it every 5 s only.
+        about = {"timeout": CALL_DEADLINE_S, "wait_for_ready": self._retries, "metadata": self._metadata}
         try:
-            return self._call(request, timeout=CALL_DEADLINE_S, metadata=self._metadata)
+            return self._call(request, **about)
         except self._grpc.RpcError as error:
             raise self._no_answer(error) from error
 

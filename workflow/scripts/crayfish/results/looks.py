@@ -149,13 +149,16 @@ VALUES: dict[str, dict[object, str]] = {
     },
     "rates_of": {"sustainable": "the sustainable rate"},
 }
-# Fields whose default is to do without: nothing is to be said of a system that has it.
+# Fields whose default is to do without, or what everybody expects: nothing is to be said of a system that has it.
 WITHOUT = {
     name: default(name)
     for name in (
         "async_calls",
+        "brokers",
+        "delivery",
         "engine_batch_max",
         "engine_batch_wait_ms",
+        "on_server_failure",
         "server_batch_max",
         "server_batch_delay_ms",
     )

@@ -46,7 +46,7 @@ class Grpc(remote.GrpcScorer):
         """Also a proxy that has no application yet, or whose replicas died before it did."""
         code, codes = error.code(), self._grpc.StatusCode
         lost = code == codes.INTERNAL and any(text in (error.details() or "") for text in LOST_REPLICA)
-        return lost or code in (codes.UNAVAILABLE, codes.NOT_FOUND, codes.CANCELLED)
+        return super().gone(error) or lost or code in (codes.NOT_FOUND, codes.CANCELLED)
 
 
 class Connection(threading.local):

@@ -104,8 +104,10 @@ def throughput_within(append_ms: np.ndarray, start_ns: int, end_ns: int) -> floa
 
 
 def percentile(ordered: np.ndarray, per_mille: int) -> float | None:
-    """A percentile of sorted values, float[n], interpolated linearly between neighbours (as numpy does by default); None
-    of fewer than it needs."""
+    """A percentile of sorted values, float[n], interpolated linearly between neighbours (as numpy does by default).
+
+    None of fewer than it needs.
+    """
     if not has_percentile(len(ordered), per_mille):
         return None
     return float(quantiles_of(ordered, np.array([per_mille / 1000]))[0])
