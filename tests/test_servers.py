@@ -184,7 +184,8 @@ try:
         later.start()
         assert np.array_equal(client.score(batch), batch)
 finally:
-    later.join()
+    if later.is_alive():
+        later.join()
     for server in servers:
         server.kill()
 """

@@ -155,9 +155,9 @@ class GrpcScorer(RemoteScorer):
     def call(self, request: bytes) -> bytes:
         # A call that is to be repeated waits for its server: of those that fail at once none stays long enough for the
         # connection to be made, and gRPC itself looks after it every 5 s only.
-        about = {"timeout": CALL_DEADLINE_S, "wait_for_ready": self._retries, "metadata": self._metadata}
+        waits = self._retries
         try:
-            return self._call(request, **about)
+            return self._call(request, timeout=CALL_DEADLINE_S, wait_for_ready=waits, metadata=self._metadata)
         except self._grpc.RpcError as error:
             raise self._no_answer(error) from error
 
